@@ -1,0 +1,24 @@
+"""The one family of errors: each says what was wrong, with what, and what to do about it."""
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+EXIT_INTERRUPTED = 130
+
+
+class AttnRulesError(Exception):
+    """A failure the user can act on; `str(error)` is one line that names the remedy."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(AttnRulesError):
+    """The request itself does not make sense (an unknown name, a layer out of range)."""
+
+    exit_code = EXIT_USAGE
+
+
+class WarehouseUnavailableError(AttnRulesError):
+    """The warehouse file cannot be opened: missing, locked, not a warehouse, another version."""
+
+    exit_code = EXIT_UNAVAILABLE

@@ -1,0 +1,145 @@
+"""The corpus: documents, and the rows of tokens cut from them (METHOD.md section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnrules.errors import AttnRulesError
+from attnrules.ingest.model import is_hub_failure, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_BUILDERS = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
+    ".gz": "json",
+    ".zst": "json",
+}
+# Rows tokenised together: large enough for the tokenizer's own threads, small enough to stop soon.
+_TOKENIZER_BATCH = 256
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """Where documents come from and how they are cut.
+
+    Arguments:
+        source: local json, jsonl, parquet or text file, a folder of such files, or a hub dataset
+            `name[:config][@revision]`.
+        split: split of the dataset to stream.
+        text_column: column that holds a document's text.
+        seq_len: tokens in a row, BOS included.
+        keep_long_documents: cut documents beyond the context length into rows too.
+    """
+
+    source: str
+    split: str = "train"
+    text_column: str = "text"
+    seq_len: int = 64
+    keep_long_documents: bool = False
+
+
+def documents(spec: CorpusSpec) -> Iterator[str]:
+    """Stream the texts of the corpus in their stored order; an empty or missing text is an empty string.
+
+    Raises `AttnRulesError` when there is no such file or dataset, or it lacks the text column.
+    """
+    from datasets import load_dataset
+
+    try:
+        stream = load_dataset(**_load_arguments(spec), split=spec.split, streaming=True)
+        for document in stream:
+            if spec.text_column not in document:
+                raise AttnRulesError(
+                    f"corpus {spec.source}: has no column {spec.text_column!r}, only"
+                    f" {', '.join(sorted(document))}; name one with --text-column"
+                )
+            text = document[spec.text_column]
+            if text is not None and not isinstance(text, str):
+                raise AttnRulesError(
+                    f"corpus {spec.source}: column {spec.text_column!r} holds"
+                    f" {type(text).__name__}, not text; name another with --text-column"
+                )
+            yield text or ""
+    except AttnRulesError:
+        raise
+    except Exception as error:
+        if is_hub_failure(error):
+            raise AttnRulesError(
+                f"corpus {spec.source}: the hub cannot be reached; check the network, or name a local"
+                " json, jsonl, parquet or text file"
+            ) from error
+        raise AttnRulesError(f"corpus {spec.source}: cannot be read: {one_line(error)}") from error
+
+
+def token_rows(
+    texts: Iterable[str], tokenizer: Any, *, bos_token_id: int, n_ctx: int, spec: CorpusSpec
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Cut documents into rows [seq_len] of token ids, every row starting with BOS.
+
+    A document is tokenised with BOS in front, truncated to the context length `n_ctx` (unless long
+    documents are kept), cut to a multiple of seq_len and split; the first token of every row is then
+    overwritten with BOS. Documents shorter than a row are skipped.
+    """
+    import numpy as np
+
+    iterator = iter(texts)
+    while batch := list(islice(iterator, _TOKENIZER_BATCH)):
+        encoded = tokenizer(
+            batch, add_special_tokens=False, return_attention_mask=False, verbose=False
+        )["input_ids"]
+        for text, ids in zip(batch, encoded, strict=True):
+            if not text:
+                continue
+            tokens = np.asarray([bos_token_id, *ids], dtype=np.int64)
+            if not spec.keep_long_documents:
+                tokens = tokens[:n_ctx]
+            n_rows = len(tokens) // spec.seq_len
+            rows = tokens[: n_rows * spec.seq_len].reshape(n_rows, spec.seq_len)
+            rows[:, 0] = bos_token_id
+            yield from rows
+
+
+def _load_arguments(spec: CorpusSpec) -> dict[str, Any]:
+    path = Path(spec.source)
+    if path.exists():
+        files = _data_files(path)
+        return {"path": _builder(files[0]), "data_files": {spec.split: [str(f) for f in files]}}
+    if path.suffix in _BUILDERS or spec.source.startswith((".", "/", "~")):
+        raise AttnRulesError(f"corpus {spec.source}: no such file")
+    name, _, revision = spec.source.partition("@")
+    name, _, config = name.partition(":")
+    return {"path": name, "name": config or None, "revision": revision or None}
+
+
+def _data_files(path: Path) -> list[Path]:
+    if path.is_file():
+        _builder(path)
+        return [path]
+    found = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix in _BUILDERS)
+    if not found:
+        raise AttnRulesError(f"corpus {path}: no json, jsonl, parquet or text file in this folder")
+    if len({_builder(f) for f in found}) > 1:
+        raise AttnRulesError(
+            f"corpus {path}: holds files of several formats; name one file, or a folder of one format"
+        )
+    return found
+
+
+def _builder(path: Path) -> str:
+    builder = _BUILDERS.get(path.suffix)
+    if builder is None:
+        raise AttnRulesError(
+            f"corpus {path}: format {path.suffix or 'without extension'} is not known; use .json,"
+            " .jsonl, .parquet or .txt"
+        )
+    return builder

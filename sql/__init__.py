@@ -1,0 +1,44 @@
+"""What the warehouse is: one `.sql` file per table, view, macro, derived
+column set and integrity check.
+
+This room holds definitions only. Files are read as package data; nothing here runs SQL. The only
+placeholder that a definition may hold is `$d_head`, the width of a head, because the type of a
+fixed-size array cannot be a parameter of a prepared statement.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+SCHEMA_VERSION = 1
+
+
+def _sql_files(kind: str) -> list[Traversable]:
+    folder = files(__name__) / kind
+    return sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+
+
+def table_statements(d_head: int) -> list[str]:
+    """Return the statements that create every table, for heads of width `d_head`."""
+    return [f.read_text("utf-8").replace("$d_head", str(int(d_head))) for f in _sql_files("tables")]
+
+
+def view_statements() -> list[str]:
+    """Return the statements that create every view and macro; macros come last, they read views."""
+    return [f.read_text("utf-8") for kind in ("views", "macros") for f in _sql_files(kind)]
+
+
+def table_names() -> list[str]:
+    """Return the names of the tables, one per file of `tables/`."""
+    return [f.name.removesuffix(".sql") for f in _sql_files("tables")]
+
+
+def derived_statements() -> list[str]:
+    """Return the statements that recompute every derived column from the facts."""
+    return [f.read_text("utf-8") for f in _sql_files("derived")]
+
+
+def checks() -> dict[str, str]:
+    """Return the integrity checks, name to query; each query returns one row per violation."""
+    return {f.name.removesuffix(".sql"): f.read_text("utf-8") for f in _sql_files("checks")}

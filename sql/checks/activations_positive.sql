@@ -1,0 +1,12 @@
+-- Activations are positive and finite.
+SELECT
+    format('input_activations: layer {} sequence {} position {} has {}', layer, seq_id, pos, activation) AS problem
+FROM input_activations
+WHERE NOT (activation > 0 AND isfinite(activation))
+UNION ALL
+SELECT
+    format(
+        'output_activations: L{}H{} sequence {} position {} has {}', layer, head, seq_id, pos, activation
+    ) AS problem
+FROM output_activations
+WHERE NOT (activation > 0 AND isfinite(activation));

@@ -1,0 +1,46 @@
+-- No fact is stored twice.
+SELECT format('tokens: sequence {} position {} is stored {} times', seq_id, pos, count(*)) AS problem
+FROM tokens
+GROUP BY seq_id, pos
+HAVING count(*) > 1
+UNION ALL
+SELECT
+    format(
+        'input_activations: layer {} sequence {} position {} feature {} is stored {} times',
+        layer, seq_id, pos, feature, count(*)
+    ) AS problem
+FROM input_activations
+GROUP BY layer, seq_id, pos, feature
+HAVING count(*) > 1
+UNION ALL
+SELECT
+    format(
+        'output_activations: L{}H{} sequence {} position {} feature {} is stored {} times',
+        layer, head, seq_id, pos, feature, count(*)
+    ) AS problem
+FROM output_activations
+GROUP BY layer, head, seq_id, pos, feature
+HAVING count(*) > 1
+UNION ALL
+SELECT
+    format(
+        'attention_sources: L{}H{} sequence {} query {} key {} is stored {} times',
+        layer, head, seq_id, query_pos, key_pos, count(*)
+    ) AS problem
+FROM attention_sources
+GROUP BY layer, head, seq_id, query_pos, key_pos
+HAVING count(*) > 1
+UNION ALL
+SELECT
+    format('token_scales: layer {} sequence {} position {} is stored {} times', layer, seq_id, pos, count(*))
+        AS problem
+FROM token_scales
+GROUP BY layer, seq_id, pos
+HAVING count(*) > 1
+UNION ALL
+SELECT
+    format('rules: L{}H{}.{} {} {} rank {} is stored {} times', layer, head, feature, method, scaling, rank, count(*))
+        AS problem
+FROM rules
+GROUP BY layer, head, feature, method, scaling, rank
+HAVING count(*) > 1;

@@ -1,0 +1,18 @@
+-- Grain of the update: a head. A query position none of whose sources is stored counts as mass 0.
+WITH kept AS (
+    SELECT
+        layer,
+        head,
+        sum(weight::DOUBLE) AS mass,
+        sum(weight_from_features::DOUBLE) AS mass_from_features
+    FROM attention_sources
+    GROUP BY layer, head
+),
+
+positions AS (SELECT count(*) AS n FROM tokens)
+
+UPDATE heads SET
+    kept_attention_mass = kept.mass / positions.n,
+    kept_attention_mass_from_features = kept.mass_from_features / positions.n
+FROM kept, positions
+WHERE heads.layer = kept.layer AND heads.head = kept.head;

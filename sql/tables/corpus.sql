@@ -1,0 +1,16 @@
+-- Grain: the corpus (one row).
+CREATE TABLE corpus (
+    source VARCHAR NOT NULL,
+    split VARCHAR NOT NULL,
+    text_column VARCHAR NOT NULL,
+    seq_len USMALLINT NOT NULL,
+    keep_long_documents BOOLEAN NOT NULL,
+    min_attention DOUBLE NOT NULL
+);
+COMMENT ON TABLE corpus IS 'Where the sequences came from, how they were cut and what was kept of them';
+COMMENT ON COLUMN corpus.source IS 'Dataset name or local path as given';
+COMMENT ON COLUMN corpus.split IS 'Split of the dataset that was streamed';
+COMMENT ON COLUMN corpus.text_column IS 'Column that holds the text of a document';
+COMMENT ON COLUMN corpus.seq_len IS 'Tokens in a sequence, BOS included';
+COMMENT ON COLUMN corpus.keep_long_documents IS 'Whether the part of a document beyond the context length was kept';
+COMMENT ON COLUMN corpus.min_attention IS 'A pair of positions is stored in attention_sources where either weight exceeds this';

@@ -1,0 +1,22 @@
+-- Grain: an example of an output feature.
+CREATE TABLE examples (
+    layer UTINYINT NOT NULL,
+    head UTINYINT NOT NULL,
+    feature UINTEGER NOT NULL,
+    example_set VARCHAR NOT NULL,
+    split VARCHAR NOT NULL,
+    label UTINYINT NOT NULL,
+    seq_id UINTEGER NOT NULL,
+    pos USMALLINT NOT NULL,
+    activation FLOAT NOT NULL
+);
+COMMENT ON TABLE examples IS 'Positions on which rules are judged';
+COMMENT ON COLUMN examples.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN examples.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN examples.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN examples.example_set IS 'Which set of examples: paper is the strongest 3m sequences against 3m inactive ones';
+COMMENT ON COLUMN examples.split IS 'train, val or test; thirds, stratified by label';
+COMMENT ON COLUMN examples.label IS '1 where the feature is active, else 0';
+COMMENT ON COLUMN examples.seq_id IS 'Sequence (row of the corpus), 0-based';
+COMMENT ON COLUMN examples.pos IS 'Token position in the sequence, 0-based; position 0 is BOS';
+COMMENT ON COLUMN examples.activation IS 'Activation of the feature there, 0 for a negative example';

@@ -1,0 +1,28 @@
+-- Grain: an output feature of a head.
+CREATE TABLE output_features (
+    layer UTINYINT NOT NULL,
+    head UTINYINT NOT NULL,
+    feature UINTEGER NOT NULL,
+    n_sequences UINTEGER NOT NULL,
+    n_tokens UBIGINT NOT NULL,
+    mean_activation DOUBLE,
+    mean_max_activation DOUBLE,
+    max_activation DOUBLE,
+    description VARCHAR,
+    encoder FLOAT[$d_head] NOT NULL,
+    bias DOUBLE NOT NULL,
+    preactivation_bias DOUBLE NOT NULL
+);
+COMMENT ON TABLE output_features IS 'How often an output feature fires, and the weights that read it off the head output';
+COMMENT ON COLUMN output_features.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN output_features.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN output_features.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN output_features.n_sequences IS 'n_active: sequences in which it is active at any position, BOS included';
+COMMENT ON COLUMN output_features.n_tokens IS 'Tokens at which it is active, BOS included';
+COMMENT ON COLUMN output_features.mean_activation IS 'Mean activation over its active tokens, NULL where it never fires';
+COMMENT ON COLUMN output_features.mean_max_activation IS 'Mean over its active sequences of the largest activation in the sequence';
+COMMENT ON COLUMN output_features.max_activation IS 'Largest activation, NULL where it never fires';
+COMMENT ON COLUMN output_features.description IS 'What it fires on: the tokens with the largest share of its activation';
+COMMENT ON COLUMN output_features.encoder IS 'w_f: encoder column of the output SAE';
+COMMENT ON COLUMN output_features.bias IS 'b_f: encoder bias of the output SAE';
+COMMENT ON COLUMN output_features.preactivation_bias IS 'b_f - b_dec . w_f where the SAE centres its input, b_f otherwise: pre-activation = z . w_f + preactivation_bias';

@@ -1,0 +1,22 @@
+-- Grain: a list of the first n rules of a feature, judged on an example set.
+CREATE TABLE rule_evaluations (
+    layer UTINYINT NOT NULL,
+    head UTINYINT NOT NULL,
+    feature UINTEGER NOT NULL,
+    method VARCHAR NOT NULL,
+    scaling VARCHAR NOT NULL,
+    example_set VARCHAR NOT NULL,
+    n_rules UINTEGER NOT NULL,
+    n_rules_used UINTEGER NOT NULL,
+    run_id UINTEGER NOT NULL
+);
+COMMENT ON TABLE rule_evaluations IS 'Which predictions exist; the grid that rule_predictions is spread over';
+COMMENT ON COLUMN rule_evaluations.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN rule_evaluations.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN rule_evaluations.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_evaluations.method IS 'How the rules were found and ranked: magnitude or unigram';
+COMMENT ON COLUMN rule_evaluations.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
+COMMENT ON COLUMN rule_evaluations.example_set IS 'Which set of examples: paper is the strongest 3m sequences against 3m inactive ones';
+COMMENT ON COLUMN rule_evaluations.n_rules IS 'Length of the list asked for';
+COMMENT ON COLUMN rule_evaluations.n_rules_used IS 'Length it really has';
+COMMENT ON COLUMN rule_evaluations.run_id IS 'Run that judged it';

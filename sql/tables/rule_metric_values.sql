@@ -1,0 +1,36 @@
+-- Grain: a list of the first n rules of a feature, judged on a split of an example set.
+CREATE TABLE rule_metric_values (
+    layer UTINYINT NOT NULL,
+    head UTINYINT NOT NULL,
+    feature UINTEGER NOT NULL,
+    method VARCHAR NOT NULL,
+    scaling VARCHAR NOT NULL,
+    example_set VARCHAR NOT NULL,
+    split VARCHAR NOT NULL,
+    n_rules UINTEGER NOT NULL,
+    n_rules_used UINTEGER NOT NULL,
+    precision DOUBLE NOT NULL,
+    recall DOUBLE NOT NULL,
+    f1 DOUBLE NOT NULL,
+    spearman DOUBLE,
+    average_precision DOUBLE,
+    n_examples UINTEGER NOT NULL,
+    n_active UINTEGER NOT NULL
+);
+COMMENT ON TABLE rule_metric_values IS 'Stored values behind the view rule_metrics';
+COMMENT ON COLUMN rule_metric_values.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN rule_metric_values.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN rule_metric_values.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_metric_values.method IS 'How the rules were found and ranked: magnitude or unigram';
+COMMENT ON COLUMN rule_metric_values.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
+COMMENT ON COLUMN rule_metric_values.example_set IS 'Which set of examples: paper is the strongest 3m sequences against 3m inactive ones';
+COMMENT ON COLUMN rule_metric_values.split IS 'train, val or test';
+COMMENT ON COLUMN rule_metric_values.n_rules IS 'Length of the list asked for';
+COMMENT ON COLUMN rule_metric_values.n_rules_used IS 'Length it really has';
+COMMENT ON COLUMN rule_metric_values.precision IS 'Share of predicted active that is active; 1 where nothing is predicted active';
+COMMENT ON COLUMN rule_metric_values.recall IS 'Share of active that is predicted active; 1 where nothing is active';
+COMMENT ON COLUMN rule_metric_values.f1 IS 'Harmonic mean of the two; 0 where both are 0';
+COMMENT ON COLUMN rule_metric_values.spearman IS 'Rank correlation of prediction and activation; NULL where one side is constant';
+COMMENT ON COLUMN rule_metric_values.average_precision IS 'Average precision of the prediction as a score; NULL where nothing is active';
+COMMENT ON COLUMN rule_metric_values.n_examples IS 'Examples in the split';
+COMMENT ON COLUMN rule_metric_values.n_active IS 'Of these, active ones: n_active / n_examples is the base rate';

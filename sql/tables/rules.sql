@@ -1,0 +1,28 @@
+-- Grain: a rule of an output feature under a method.
+CREATE TABLE rules (
+    layer UTINYINT NOT NULL,
+    head UTINYINT NOT NULL,
+    feature UINTEGER NOT NULL,
+    method VARCHAR NOT NULL,
+    scaling VARCHAR NOT NULL,
+    rank UINTEGER NOT NULL,
+    key_feature UINTEGER NOT NULL,
+    query_feature UINTEGER,
+    attn_score DOUBLE,
+    value_score DOUBLE NOT NULL,
+    score DOUBLE NOT NULL,
+    run_id UINTEGER NOT NULL
+);
+COMMENT ON TABLE rules IS 'Skip-gram rules [key_feature] ... [query_feature] -> feature, ranked';
+COMMENT ON COLUMN rules.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN rules.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN rules.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rules.method IS 'How the rules were found and ranked: magnitude or unigram';
+COMMENT ON COLUMN rules.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
+COMMENT ON COLUMN rules.rank IS 'Place within the feature, from 1';
+COMMENT ON COLUMN rules.key_feature IS 'Input feature i, active at some position k <= q';
+COMMENT ON COLUMN rules.query_feature IS 'Input feature j, active at q; NULL where the rule has no query';
+COMMENT ON COLUMN rules.attn_score IS 'S(i,j); NULL where the rule has no query';
+COMMENT ON COLUMN rules.value_score IS 'V(f,i)';
+COMMENT ON COLUMN rules.score IS 'What the rule was ranked by; infinite where exp(S) exceeds a double';
+COMMENT ON COLUMN rules.run_id IS 'Run that found it';

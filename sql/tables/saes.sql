@@ -1,0 +1,22 @@
+-- Grain: an SAE in use.
+CREATE TABLE saes (
+    role VARCHAR NOT NULL CHECK (role IN ('input', 'output')),
+    layer UTINYINT NOT NULL,
+    head UTINYINT,
+    source VARCHAR NOT NULL,
+    hook_name VARCHAR NOT NULL,
+    d_in UINTEGER NOT NULL,
+    d_sae UINTEGER NOT NULL,
+    architecture VARCHAR NOT NULL,
+    sha256 VARCHAR NOT NULL
+);
+COMMENT ON TABLE saes IS 'The sparse autoencoders that name the features';
+COMMENT ON COLUMN saes.role IS 'input: on the residual stream entering the layer; output: on the output of one head';
+COMMENT ON COLUMN saes.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN saes.head IS 'Attention head, NULL for an input SAE';
+COMMENT ON COLUMN saes.source IS 'Release, repository or folder it came from';
+COMMENT ON COLUMN saes.hook_name IS 'TransformerLens hook that it reads';
+COMMENT ON COLUMN saes.d_in IS 'Width of what it reads';
+COMMENT ON COLUMN saes.d_sae IS 'Number of features';
+COMMENT ON COLUMN saes.architecture IS 'SAE architecture, such as standard, topk or jumprelu';
+COMMENT ON COLUMN saes.sha256 IS 'Digest of its weights';

@@ -1,0 +1,8 @@
+-- Grain: the warehouse (one row).
+CREATE TABLE schema_version (
+    version UINTEGER NOT NULL,
+    created_by VARCHAR NOT NULL
+);
+COMMENT ON TABLE schema_version IS 'Which layout this file has; checked whenever it is opened';
+COMMENT ON COLUMN schema_version.version IS 'Version of the tables, views and macros';
+COMMENT ON COLUMN schema_version.created_by IS 'Version of attnrules that created the file';

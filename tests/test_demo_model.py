@@ -1,0 +1,143 @@
+"""The embedded demo model and its SAEs, loaded without a network and measured on held-out text."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from attnrules.demo.corpus import iter_documents
+from attnrules.ingest.demo_training import (
+    LMRecipe,
+    NgramModel,
+    Site,
+    ablate_head,
+    capture,
+    cut_rows,
+    firing_rates,
+    input_sites,
+    load_bridge,
+    mean_loss,
+    output_sites,
+    random_rows,
+    reconstruction,
+    token_stream,
+)
+
+WEIGHTS = Path(__file__).parent.parent / "attnrules" / "demo" / "weights"
+SITES = [*input_sites(LMRecipe()), *output_sites(LMRecipe())]
+ROW_LEN = 64
+N_ROWS = 128
+
+
+@pytest.fixture(scope="module")
+def bridge() -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    return load_bridge(WEIGHTS / "model")
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[bool, list[str]]:
+    parts: dict[bool, list[str]] = {False: [], True: []}
+    for document in iter_documents():
+        parts[document.held_out].append(document.text)
+    return parts
+
+
+@pytest.fixture(scope="module")
+def held_out(bridge: Any, texts: dict[bool, list[str]]) -> Any:
+    """Held-out rows [N_ROWS, ROW_LEN], spread over all held-out documents."""
+    documents = [bridge.tokenizer.encode(text, add_special_tokens=False) for text in texts[True]]
+    rows = cut_rows(documents, ROW_LEN, bridge.tokenizer.bos_token_id)
+    return rows[:: max(1, len(rows) // N_ROWS)][:N_ROWS]
+
+
+@pytest.fixture(scope="module")
+def activations(bridge: Any, held_out: Any) -> dict[str, Any]:
+    hooks = list(dict.fromkeys(site.hook_name for site in SITES))
+    return capture(bridge, held_out, hooks, bridge.tokenizer.bos_token_id)
+
+
+def load_sae(site: Site) -> Any:
+    from sae_lens import SAE
+
+    return SAE.load_from_disk(str(WEIGHTS / site.folder))
+
+
+def test_held_out_loss_is_far_below_the_ngram_baselines(
+    bridge: Any, texts: dict[bool, list[str]], held_out: Any
+) -> None:
+    documents = [
+        bridge.tokenizer.encode(text, add_special_tokens=False)
+        for text in islice(texts[False], 150)
+    ]
+    loss = mean_loss(bridge, held_out, [])
+    rows = held_out.tolist()
+    assert loss < NgramModel(documents, 1, 2048).loss(rows) - 2.0
+    assert loss < NgramModel(documents, 2, 2048).loss(rows) - 0.5
+
+
+def test_the_model_is_good_at_its_whole_context(bridge: Any, texts: dict[bool, list[str]]) -> None:
+    documents = [bridge.tokenizer.encode(text, add_special_tokens=False) for text in texts[True]]
+    rows = cut_rows(documents, LMRecipe.n_ctx, bridge.tokenizer.bos_token_id)
+    assert mean_loss(bridge, rows[:16], []) < 4.5
+
+
+@pytest.mark.parametrize("site", output_sites(LMRecipe()), ids=lambda site: site.folder)
+def test_every_head_matters(bridge: Any, held_out: Any, site: Site) -> None:
+    assert site.head is not None
+    ablated = mean_loss(bridge, held_out, [(site.hook_name, ablate_head(site.head))])
+    assert ablated > mean_loss(bridge, held_out, []) + 0.005
+
+
+@pytest.mark.parametrize("site", SITES, ids=lambda site: site.folder)
+def test_sae_reconstructs_sparsely(activations: dict[str, Any], site: Site) -> None:
+    sae = load_sae(site)
+    assert str(sae.dtype) == "torch.float32"
+    assert sae.cfg.metadata.hook_name == site.hook_name
+    assert sae.cfg.metadata.hook_head_index == site.head
+    seen = activations[site.hook_name]
+    seen = seen if site.head is None else seen[:, site.head]
+    measured = reconstruction(sae, seen)
+    assert 2 < measured["l0"] < 24
+    assert measured["explained_variance"] > 0.7
+    assert (firing_rates(sae, seen) > 0).float().mean() > 0.5
+
+
+def test_shipped_files_name_no_machine() -> None:
+    for path in WEIGHTS.rglob("*.json"):
+        content = json.loads(path.read_text())
+        if path.name in ("cfg.json", "config.json"):
+            text = json.dumps(content)
+            assert not any(word in text for word in ("/home", "/root", "/tmp", "wandb", "\\\\"))
+
+
+def test_shipped_files_are_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 12e6
+
+
+def test_ngram_probabilities_sum_to_one() -> None:
+    model = NgramModel([[1, 2, 3, 1, 2, 4, 1, 3], [2, 2, 1]], order=3, vocab_size=6)
+    for context in ((), (1,), (1, 2), (5,), (5, 2)):
+        assert sum(model.probability(context, token) for token in range(6)) == pytest.approx(1)
+
+
+def test_rows_start_with_bos_and_go_on_with_the_text() -> None:
+    import torch
+
+    assert cut_rows([[1, 2, 3, 4, 5], [6]], 3, bos=0).tolist() == [[0, 1, 2], [0, 3, 4]]
+    stream = token_stream([[1, 2, 3], [4, 5]], bos=0)
+    assert stream.tolist() == [1, 2, 3, 0, 4, 5, 0]
+    rows = random_rows(stream, 9, n_rows=5, row_len=4, generator=torch.Generator())
+    assert rows.shape == (5, 4)
+    assert rows[:, 0].tolist() == [9] * 5
+    tokens = " ".join(map(str, stream.tolist()))
+    assert all(" ".join(map(str, row[1:])) in tokens for row in rows.tolist())

@@ -1,0 +1,91 @@
+"""What is inside a warehouse, and whether it holds together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attnrules import sql
+from attnrules.warehouse.store import Warehouse
+
+
+@dataclass(frozen=True)
+class WarehouseInfo:
+    """What `attnrules info` shows; `rows` maps table to row count, sizes are bytes.
+
+    Arguments:
+        model: the row of `model`, None before an ingest has begun.
+        corpus: the row of `corpus`.
+        saes: the rows of `saes`, input SAEs first.
+        heads: (layer, head) pairs with their kept attention mass.
+        n_sequences: sequences stored.
+        rules: one row per (method, scaling): features and rules.
+        runs: one row per run, oldest first.
+        file_bytes: size of the file.
+    """
+
+    model: dict[str, Any] | None
+    corpus: dict[str, Any] | None
+    saes: list[dict[str, Any]]
+    heads: list[dict[str, Any]]
+    n_sequences: int
+    rows: dict[str, int]
+    rules: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+    file_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The outcome of one integrity check: how many violations, and the first of them in words."""
+
+    name: str
+    n_problems: int
+    first_problem: str | None
+
+
+def info(warehouse: Warehouse) -> WarehouseInfo:
+    """Return what is inside `warehouse`."""
+    model = _dicts(warehouse, "FROM model")
+    corpus = _dicts(warehouse, "FROM corpus")
+    return WarehouseInfo(
+        model=model[0] if model else None,
+        corpus=corpus[0] if corpus else None,
+        saes=_dicts(warehouse, "FROM saes ORDER BY role, layer, head"),
+        heads=_dicts(
+            warehouse,
+            "SELECT layer, head, kept_attention_mass, kept_attention_mass_from_features FROM heads"
+            " ORDER BY layer, head",
+        ),
+        n_sequences=int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks")),
+        rows={
+            name: int(warehouse.connection.table(name).count("*").fetchall()[0][0])
+            for name in sql.table_names()
+        },
+        rules=_dicts(
+            warehouse,
+            "SELECT method, scaling, count(DISTINCT (layer, head, feature)) AS n_features,"
+            " count(*) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
+        ),
+        runs=_dicts(warehouse, "SELECT run_id, command, status, started_at FROM runs ORDER BY run_id"),
+        file_bytes=warehouse.path.stat().st_size,
+    )
+
+
+def check(warehouse: Warehouse) -> list[CheckResult]:
+    """Run every integrity check of `sql/checks` and return one result per check."""
+    results = []
+    for name, query in sql.checks().items():
+        problems = warehouse.rows(query)
+        first = str(problems[0][0]) if problems else None
+        results.append(CheckResult(name, len(problems), first))
+    return results
+
+
+def _dicts(warehouse: Warehouse, query: str) -> list[dict[str, Any]]:
+    relation = warehouse.sql(query)
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

@@ -1,0 +1,289 @@
+"""One warehouse file: opening, creating, bulk loading, transactions, the ledger of runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from attnrules import sql
+from attnrules.errors import AttnRulesError, WarehouseUnavailableError
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+_LIBRARIES = ("attnrules", "duckdb", "torch", "transformer_lens", "sae-lens", "datasets")
+
+
+class Warehouse:
+    """A connection to one warehouse file; use it as a context manager or call `close`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        self.connection = connection
+        self.path = path
+        connection.execute("SET TimeZone = 'UTC'")
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = False) -> Warehouse:
+        """Open an existing warehouse, read-only unless `writable`.
+
+        Raises `WarehouseUnavailableError` when the file is missing, locked by another process, not a
+        DuckDB database, not a warehouse, or of another schema version.
+        """
+        if not path.exists():
+            raise WarehouseUnavailableError(
+                f"{path}: no such warehouse; make one with `attnrules ingest {path} ...`"
+                " or `attnrules demo`"
+            )
+        warehouse = cls(_connect(path, read_only=not writable), path)
+        try:
+            warehouse._check_schema_version()
+        except BaseException:
+            warehouse.close()
+            raise
+        return warehouse
+
+    @classmethod
+    def create(cls, path: Path, *, d_head: int) -> Warehouse:
+        """Create a warehouse for heads of width `d_head` at `path`, which must not exist.
+
+        The tables are made in one transaction: a failure leaves no file behind. Raises
+        `WarehouseUnavailableError` when the place cannot be written.
+        """
+        if path.exists():
+            raise WarehouseUnavailableError(f"{path}: already exists")
+        if not path.parent.is_dir():
+            raise WarehouseUnavailableError(
+                f"{path}: the folder {path.parent} does not exist; make it first"
+            )
+        warehouse = cls(_connect(path, read_only=False), path)
+        try:
+            with warehouse.transaction():
+                for statement in [*sql.table_statements(d_head), *sql.view_statements()]:
+                    warehouse.connection.execute(statement)
+                warehouse.connection.execute(
+                    "INSERT INTO schema_version VALUES (?, ?)",
+                    [sql.SCHEMA_VERSION, _version_of("attnrules")],
+                )
+        except BaseException:
+            warehouse.close()
+            path.unlink(missing_ok=True)
+            raise
+        return warehouse
+
+    def __enter__(self) -> Warehouse:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the file is then free for other processes."""
+        with suppress(duckdb.Error):
+            self.connection.close()
+
+    def sql(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
+        """Run `query` and return a DuckDB relation (`.pl()`, `.to_arrow_table()`, `.df()`).
+
+        `parameters` fill the `$name` places of the query. Raises `AttnRulesError` with DuckDB's first
+        line when the query fails.
+        """
+        try:
+            return self.connection.sql(query, params=dict(parameters) if parameters else None)
+        except duckdb.Error as error:
+            raise AttnRulesError(f"query failed: {_first_line(error)}") from error
+
+    def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Run one statement for its effect."""
+        try:
+            self.connection.execute(statement, dict(parameters) if parameters else None)
+        except duckdb.Error as error:
+            raise _write_error(self.path, error) from error
+
+    def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
+        """Return the rows of a query as tuples."""
+        try:
+            return self.connection.execute(query, dict(parameters) if parameters else None).fetchall()
+        except duckdb.Error as error:
+            raise AttnRulesError(f"query failed: {_first_line(error)}") from error
+
+    def value(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
+        """Return the first column of the first row, None where there is no row."""
+        rows = self.rows(query, parameters)
+        return rows[0][0] if rows else None
+
+    def table(self, name: str) -> TableHandle:
+        """Return a handle on the table or view `name`: `.lazy()`, `.pl()`."""
+        return TableHandle(self, name)
+
+    def append(self, table: str, rows: pa.Table) -> int:
+        """Append an Arrow table to `table`, matching columns by name; return the number of rows.
+
+        Columns of `table` that `rows` lacks must be nullable and become NULL.
+        """
+        try:
+            target = self.connection.table(table)
+            incoming = self.connection.from_arrow(rows)
+            columns = [
+                duckdb.ColumnExpression(c).cast(t).alias(c)
+                if c in rows.column_names
+                else duckdb.ConstantExpression(None).cast(t).alias(c)
+                for c, t in zip(target.columns, target.types, strict=True)
+            ]
+            incoming.select(*columns).insert_into(table)
+        except duckdb.Error as error:
+            raise _write_error(self.path, error) from error
+        return rows.num_rows
+
+    def refresh_derived(self) -> None:
+        """Recompute counts, descriptions and kept attention mass from the facts, in one transaction."""
+        with self.transaction():
+            for statement in sql.derived_statements():
+                self.connection.execute(statement)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit everything in the block, or nothing of it."""
+        try:
+            self.connection.execute("BEGIN TRANSACTION")
+            try:
+                yield
+            except BaseException:
+                # After a full disk or a fatal error there may be nothing left to roll back.
+                with suppress(duckdb.Error):
+                    self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+        except duckdb.Error as error:
+            raise _write_error(self.path, error) from error
+
+    @contextmanager
+    def run(self, command: str, arguments: Mapping[str, object]) -> Iterator[int]:
+        """Record a run in `runs` around the block and yield its run_id.
+
+        The row says `running` until the block ends, so a killed run can be told from a finished one.
+        """
+        run_id = int(self.value("SELECT coalesce(max(run_id), 0) + 1 FROM runs"))
+        self.execute(
+            "INSERT INTO runs VALUES ($run_id, $command, $arguments, $versions, now(), NULL, 'running')",
+            {
+                "run_id": run_id,
+                "command": command,
+                "arguments": json.dumps(arguments, sort_keys=True, default=str),
+                "versions": json.dumps({name: _version_of(name) for name in _LIBRARIES}),
+            },
+        )
+        status = "failed"
+        try:
+            yield run_id
+            status = "done"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            # The failure that ended the block is the one to report, not a second one from here.
+            with suppress(AttnRulesError) if status != "done" else _no_context():
+                self.execute(
+                    "UPDATE runs SET status = $status, finished_at = now() WHERE run_id = $run_id",
+                    {"status": status, "run_id": run_id},
+                )
+
+    def _check_schema_version(self) -> None:
+        try:
+            found = self.value("SELECT version FROM schema_version")
+        except AttnRulesError as error:
+            raise WarehouseUnavailableError(
+                f"{self.path}: a DuckDB database, but not an attnrules warehouse"
+            ) from error
+        if found != sql.SCHEMA_VERSION:
+            remedy = (
+                "upgrade attnrules to read it"
+                if found is not None and found > sql.SCHEMA_VERSION
+                else "ingest it anew with this version"
+            )
+            raise WarehouseUnavailableError(
+                f"{self.path}: has schema version {found}, this attnrules reads"
+                f" {sql.SCHEMA_VERSION}; {remedy}"
+            )
+
+
+class TableHandle:
+    """A table or view of a warehouse, as polars frames."""
+
+    def __init__(self, warehouse: Warehouse, name: str) -> None:
+        known = {row[0] for row in warehouse.rows("SELECT table_name FROM information_schema.tables")}
+        if name not in known:
+            raise AttnRulesError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
+        self._warehouse = warehouse
+        self._name = name
+
+    def lazy(self) -> pl.LazyFrame:
+        """Return a polars LazyFrame whose filters and column choices run inside DuckDB."""
+        frame: pl.LazyFrame = self._warehouse.connection.table(self._name).pl(lazy=True)
+        return frame
+
+    def pl(self) -> pl.DataFrame:
+        """Return the whole table as a polars DataFrame."""
+        frame: pl.DataFrame = self._warehouse.connection.table(self._name).pl()
+        return frame
+
+
+@contextmanager
+def _no_context() -> Iterator[None]:
+    yield
+
+
+def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(path), read_only=read_only)
+    except duckdb.Error as error:
+        raise _open_error(path, str(error), read_only=read_only) from error
+
+
+def _open_error(path: Path, message: str, *, read_only: bool) -> WarehouseUnavailableError:
+    holder = re.search(r"PID (\d+)", message)
+    if holder or "lock" in message:
+        who = f"by process {holder[1]}" if holder else "by another process"
+        return WarehouseUnavailableError(
+            f"{path}: in use {who}; wait for it to end or stop it, then run this again"
+        )
+    if "not a valid DuckDB" in message:
+        return WarehouseUnavailableError(f"{path}: not a DuckDB database; name another file")
+    if path.is_dir():
+        return WarehouseUnavailableError(f"{path}: is a folder; name a .duckdb file")
+    access = "read" if read_only else "written"
+    return WarehouseUnavailableError(f"{path}: cannot be {access}: {message.splitlines()[0]}")
+
+
+def _write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
+    message = _first_line(error)
+    if "No space left" in message or "could not write" in message.lower():
+        return AttnRulesError(
+            f"{path}: the disk is full ({message}); free some space and run the same command again,"
+            " what was committed is intact"
+        )
+    if "read-only" in message:
+        return AttnRulesError(f"{path}: opened read-only, cannot be written")
+    return AttnRulesError(f"{path}: {message}")
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _version_of(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        from attnrules import __version__
+
+        return __version__ if library == "attnrules" else None
+
+
