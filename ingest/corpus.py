@@ -48,6 +48,11 @@ class CorpusSpec:
     keep_long_documents: bool = False
 
 
+def locate(spec: CorpusSpec) -> None:
+    """Make sure that a local corpus exists and has a known format, without reading it."""
+    _load_arguments(spec)
+
+
 def documents(spec: CorpusSpec) -> Iterator[str]:
     """Stream the texts of the corpus in their stored order; an empty or missing text is an empty string.
 

@@ -231,6 +231,11 @@ def is_hub_failure(error: BaseException | None) -> bool:
     return False
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error says that the device ran out of memory."""
+    return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)
+
+
 def one_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type where it has none."""
     lines = str(error).strip().splitlines()

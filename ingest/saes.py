@@ -114,11 +114,16 @@ class SaeSource:
 
 
 def find_saes(
-    role: Role, source: str, *, sae_id: str | None, layers: list[int], heads: list[int]
+    role: Role,
+    source: str,
+    *,
+    sae_id: str | None,
+    layers: tuple[int, ...] | None,
+    heads: tuple[int, ...] | None,
 ) -> SaeSource:
     """Find what `source` is: a local folder, a SAELens release, or a hub repository.
 
-    `layers` and `heads` limit what is fetched from a hub repository. Raises `AttnRulesError` when it is
+    `layers` and `heads` limit what is fetched from a hub repository, None for all. Raises `AttnRulesError` when it is
     none of these or holds no SAE of the role.
     """
     folder = Path(source)
@@ -364,13 +369,15 @@ def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
     return SaeSource(role, release, None, load)
 
 
-def _download(role: Role, source: str, layers: list[int], heads: list[int]) -> Path:
+def _download(
+    role: Role, source: str, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None
+) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = source.partition("@")
     patterns = [f"*hook_resid_pre*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     if role == "output":
-        pairs = [(layer, head) for layer in layers for head in heads]
+        pairs = [(layer, head) for layer in layers or ('*',) for head in heads or ('*',)]
         patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
         patterns += [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     try:

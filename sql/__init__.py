@@ -39,6 +39,11 @@ def derived_statements() -> list[str]:
     return [f.read_text("utf-8") for f in _sql_files("derived")]
 
 
+def ledger_statement(name: str) -> str:
+    """Return a statement that keeps the ledgers `runs` and `chunks`."""
+    return (files(__name__) / "ledger" / f"{name}.sql").read_text("utf-8")
+
+
 def checks() -> dict[str, str]:
     """Return the integrity checks, name to query; each query returns one row per violation."""
     return {f.name.removesuffix(".sql"): f.read_text("utf-8") for f in _sql_files("checks")}

@@ -692,7 +692,12 @@ def write_input_sae(directory: Path, layer: int) -> None:
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"model_name": "planted", "hook_name": hook_name, "prepend_bos": True},
+        "metadata": {
+            "sae_lens_version": "6.54.12",
+            "model_name": "planted",
+            "hook_name": hook_name,
+            "prepend_bos": True,
+        },
     }
     directory.mkdir(parents=True)
     save_file(weights, directory / "sae_weights.safetensors")

@@ -28,7 +28,6 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self.connection = connection
         self.path = path
-        connection.execute("SET TimeZone = 'UTC'")
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False) -> Warehouse:
@@ -142,6 +141,10 @@ class Warehouse:
             raise _write_error(self.path, error) from error
         return rows.num_rows
 
+    def extend_chunk(self, additions: Mapping[str, object]) -> None:
+        """Add row counts and heads to the ledger row of a stored chunk."""
+        self.execute(sql.ledger_statement("extend_chunk"), additions)
+
     def refresh_derived(self) -> None:
         """Recompute counts, descriptions and kept attention mass from the facts, in one transaction."""
         with self.transaction():
@@ -172,7 +175,7 @@ class Warehouse:
         """
         run_id = int(self.value("SELECT coalesce(max(run_id), 0) + 1 FROM runs"))
         self.execute(
-            "INSERT INTO runs VALUES ($run_id, $command, $arguments, $versions, now(), NULL, 'running')",
+            sql.ledger_statement("begin_run"),
             {
                 "run_id": run_id,
                 "command": command,
@@ -191,8 +194,7 @@ class Warehouse:
             # The failure that ended the block is the one to report, not a second one from here.
             with suppress(AttnRulesError) if status != "done" else _no_context():
                 self.execute(
-                    "UPDATE runs SET status = $status, finished_at = now() WHERE run_id = $run_id",
-                    {"status": status, "run_id": run_id},
+                    sql.ledger_statement("end_run"), {"status": status, "run_id": run_id}
                 )
 
     def _check_schema_version(self) -> None:

@@ -47,7 +47,7 @@ per_position AS (
     GROUP BY layer, feature, pos
 ),
 
-positional AS (
+by_position AS (
     SELECT
         layer,
         feature,
@@ -78,7 +78,7 @@ FROM (
         END AS description
     FROM input_features AS f
     LEFT JOIN described AS d ON f.layer = d.layer AND f.feature = d.feature
-    LEFT JOIN positional AS p ON f.layer = p.layer AND f.feature = p.feature
+    LEFT JOIN by_position AS p ON f.layer = p.layer AND f.feature = p.feature
     LEFT JOIN on_bos AS b ON f.layer = b.layer AND f.feature = b.feature
 ) AS c
 WHERE input_features.layer = c.layer AND input_features.feature = c.feature;

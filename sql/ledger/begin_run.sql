@@ -1,0 +1,10 @@
+-- Grain: a run, from its first moment.
+INSERT INTO runs
+SELECT
+    $run_id,
+    $command,
+    $arguments,
+    $versions,
+    now() AT TIME ZONE 'UTC',
+    NULL,
+    'running';
