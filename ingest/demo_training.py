@@ -81,11 +81,11 @@ class SAERecipe:
     d_sae: int
     k: int
     tokens: int
-    lr: float
-    batch: int = 2048
-    dead_window: int = 100
+    lr: float = 3e-3
+    batch: int = 1024
+    dead_window: int = 30
     aux_coefficient: float = 1.0
-    decoder_init_norm: float = 0.1
+    decoder_init_norm: float = 1.0
     seed: int = 0
 
 
@@ -101,13 +101,13 @@ class Recipe:
 
     lm: LMRecipe = field(default_factory=LMRecipe)
     input_sae: SAERecipe = field(
-        default_factory=lambda: SAERecipe(d_sae=1024, k=16, tokens=4_000_000, lr=1e-3)
+        default_factory=lambda: SAERecipe(d_sae=1024, k=16, tokens=2_000_000)
     )
     output_sae: SAERecipe = field(
-        default_factory=lambda: SAERecipe(d_sae=256, k=8, tokens=4_000_000, lr=1e-3)
+        default_factory=lambda: SAERecipe(d_sae=256, k=8, tokens=4_000_000)
     )
     row_len: int = 64
-    distinct_tokens: int = 2_000_000
+    distinct_tokens: int = 1_500_000
     eval_tokens: int = 500_000
     seed: int = 1
 
@@ -491,7 +491,9 @@ def train_saes(out: Path, sites: Sequence[Site], recipe: SAERecipe, whole: Recip
     activations = capture(bridge, rows, hook_names, bos)
     for site in missing:
         logger.info("training %s", site.folder)
-        save_sae(train_sae(_at_site(activations, site), site, recipe, whole.row_len), out / site.folder)
+        save_sae(
+            train_sae(_at_site(activations, site), site, recipe, whole.row_len), out / site.folder
+        )
 
 
 # --- stage 5: figures ----------------------------------------------------------------------------

@@ -1,0 +1,166 @@
+"""Scores that come from the stored weights alone (METHOD.md section 2), and the rules ranked by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from attnrules.queries import step
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# Rows of S computed at once: 1,024 x 24,576 doubles are 200 MB.
+_KEYS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """The weights of one head that scores are inner products of, float64.
+
+    Arguments:
+        keys, queries, values: [n_input_features, d_head], row i is d_i through W_K, W_Q, W_V; under
+            `model` scaling the biases are added and the queries divided by the attention scale.
+        encoders: [n_output_features, d_head], row f is w_f.
+    """
+
+    keys: Floats
+    queries: Floats
+    values: Floats
+    encoders: Floats
+
+    def value_scores(self, features: Ints) -> Floats:
+        """Return V(f,i) for every input feature: [len(features), n_input_features]."""
+        return self.encoders[features] @ self.values.T
+
+
+@dataclass(frozen=True)
+class RankedRules:
+    """Rules of several features, each feature's from rank 1; arrays of one length.
+
+    Arguments:
+        query_feature, attn_score: None for rules without a query.
+    """
+
+    feature: Ints
+    rank: Ints
+    key_feature: Ints
+    query_feature: Ints | None
+    attn_score: Floats | None
+    value_score: Floats
+    score: Floats
+
+
+def head_scores(warehouse: Warehouse, layer: int, head: int, scaling: str) -> HeadScores:
+    """Read the weights of a head.
+
+    `paper` scaling leaves S as it stands. `model` scaling makes S(i,j) the logit that the model computes
+    between residuals d_i and d_j of layer-norm scale 1: (d_i W_K + b_K) . (d_j W_Q + b_Q) / attn_scale.
+    """
+    at = {"layer": layer, "head": head}
+    projections = warehouse.sql(step("projections"), at).to_arrow_table()
+    keys, queries, values = (
+        _matrix(projections.column(name)) for name in ("key_vector", "query_vector", "value_vector")
+    )
+    if scaling == "model":
+        biases = warehouse.sql(step("head_biases"), at).to_arrow_table()
+        keys = keys + _matrix(biases.column("b_K"))
+        queries = (queries + _matrix(biases.column("b_Q"))) / biases.column("attn_scale")[0].as_py()
+    encoders = warehouse.sql(step("encoders"), at).to_arrow_table()
+    return HeadScores(keys, queries, values, _matrix(encoders.column("encoder")))
+
+
+def magnitude_rules(
+    scores: HeadScores,
+    features: Ints,
+    *,
+    num_values: int,
+    num_queries: int,
+    max_rules: int,
+    negative_values: bool,
+) -> RankedRules:
+    """Rank pairs by exp(S(i,j) + 1e-10) * V(f,i), largest first (METHOD.md section 3.1).
+
+    Ranked in log space, because exp(S) leaves even a double for S > 709; the score itself is then infinite.
+    Ties are broken by (key, query).
+    """
+    keys, values = _top_values(scores, features, num_values, negative_values)
+    distinct, places = np.unique(keys, return_inverse=True)
+    places = places.reshape(keys.shape)
+    queries, attn = _top_queries(scores, distinct, num_queries)
+    n_queries = queries.shape[1]
+    parts = []
+    for row, feature in enumerate(features):
+        v = np.repeat(values[row], n_queries)
+        i = np.repeat(keys[row], n_queries)
+        j = queries[places[row]].reshape(-1)
+        s = attn[places[row]].reshape(-1)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            size = np.where(v == 0, 0.0, np.sign(v) * (s + 1e-10 + np.log(np.abs(v))))
+            score = np.where(v == 0, 0.0, np.exp(s + 1e-10) * v)
+        best = np.lexsort((j, i, -size, -np.sign(v)))[:max_rules]
+        rank = np.arange(1, len(best) + 1)
+        owner = np.full(len(best), feature)
+        parts.append((owner, rank, i[best], j[best], s[best], v[best], score[best]))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return RankedRules(*columns)
+
+
+def unigram_rules(
+    scores: HeadScores, features: Ints, *, num_values: int, max_rules: int, negative_values: bool
+) -> RankedRules:
+    """Rank the features with the largest V(f,i), without a query (METHOD.md section 3.3)."""
+    keys, values = _top_values(scores, features, num_values, negative_values)
+    keys, values = keys[:, :max_rules], values[:, :max_rules]
+    rank = np.tile(np.arange(1, keys.shape[1] + 1), len(features))
+    owner = np.repeat(features, keys.shape[1])
+    flat = values.reshape(-1)
+    return RankedRules(owner, rank, keys.reshape(-1), None, None, flat, flat)
+
+
+def top_k(scores: Floats, k: int) -> Ints:
+    """Return the columns of the k largest entries of each row, largest first, ties by column."""
+    k = min(k, scores.shape[1])
+    smallest_kept = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    larger = scores > smallest_kept
+    equal = scores == smallest_kept
+    room = k - larger.sum(axis=1, keepdims=True)
+    kept = larger | (equal & (equal.cumsum(axis=1) <= room))
+    columns = np.nonzero(kept)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
+def _top_values(
+    scores: HeadScores, features: Ints, num_values: int, negative_values: bool
+) -> tuple[Ints, Floats]:
+    values = scores.value_scores(features)
+    keys = top_k(np.abs(values) if negative_values else values, num_values)
+    return keys, np.take_along_axis(values, keys, axis=1)
+
+
+def _top_queries(scores: HeadScores, keys: Ints, num_queries: int) -> tuple[Ints, Floats]:
+    """Return the queries j with the largest S(i,j) and these S, [len(keys), num_queries] each."""
+    queries, attn = [], []
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        block = scores.keys[keys[start : start + _KEYS_AT_ONCE]] @ scores.queries.T
+        best = top_k(block, num_queries)
+        queries.append(best)
+        attn.append(np.take_along_axis(block, best, axis=1))
+    return np.concatenate(queries), np.concatenate(attn)
+
+
+def _matrix(column: object) -> Floats:
+    """Return an Arrow column of n vectors of width d as a matrix [n, d]."""
+    import pyarrow as pa
+
+    chunked = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    vectors = chunked.combine_chunks()
+    flat = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    return np.asarray(flat.reshape(len(vectors), -1))

@@ -1,0 +1,7 @@
+-- Grain: one head.
+SELECT
+    b_K,
+    b_Q,
+    attn_scale
+FROM heads
+WHERE layer = $layer AND head = $head;

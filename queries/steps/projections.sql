@@ -1,0 +1,8 @@
+-- Grain: an input feature, in order of its id.
+SELECT
+    key_vector,
+    query_vector,
+    value_vector
+FROM projections
+WHERE layer = $layer AND head = $head
+ORDER BY feature;
