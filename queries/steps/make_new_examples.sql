@@ -34,7 +34,10 @@ positives AS (
     QUALIFY row_number() OVER (PARTITION BY feature ORDER BY activation DESC, seq_id ASC) <= $n_per_label
 ),
 
-sequences AS (SELECT DISTINCT seq_id FROM tokens WHERE pos = 0),
+sequences AS (
+    SELECT DISTINCT seq_id FROM tokens
+    WHERE pos = 0
+),
 
 -- The draw and the sequence in one number, so that the smallest draws are found without sorting all of them.
 drawn AS (
@@ -74,10 +77,10 @@ SELECT
     e.feature,
     'paper' AS example_set,
     CASE
-        row_number() OVER (
-            PARTITION BY e.feature, e.label
-            ORDER BY mix32(f.feature_seed + 2654435769 + e.seq_id), e.seq_id
-        ) % 3
+    row_number() OVER (
+        PARTITION BY e.feature, e.label
+        ORDER BY mix32(f.feature_seed + 2654435769 + e.seq_id), e.seq_id
+    ) % 3
         WHEN 1 THEN 'train'
         WHEN 2 THEN 'val'
         ELSE 'test'

@@ -1,0 +1,43 @@
+"""The Python API: a warehouse that can also be mined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attnrules.queries.card import FeatureCard, feature_card, parse_feature
+from attnrules.queries.questions import ask
+from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.warehouse import Warehouse
+
+
+class RuleWarehouse(Warehouse):
+    """A warehouse opened by `attnrules.open`: SQL, polars frames, mining, feature cards."""
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = False) -> RuleWarehouse:
+        """Open the warehouse at `path`; see `attnrules.open`."""
+        plain = Warehouse.open(path, writable=writable)
+        return cls(plain.connection, plain.path)
+
+    def mine_skipgrams(self, **options: Any) -> SkipgramResult:
+        """Mine skip-gram rules; the options are the fields of `SkipgramSpec`. Needs `writable=True`.
+
+        Lists may stand for tuples, and features may be written `"L0H3.17"`.
+        """
+        if "features" in options:
+            options["features"] = tuple(
+                parse_feature(f) if isinstance(f, str) else f for f in options["features"]
+            )
+        for name in ("layers", "heads"):
+            if options.get(name) is not None:
+                options[name] = tuple(options[name])
+        return mine_skipgrams(self, SkipgramSpec(**options))
+
+    def show(self, feature: str, *, n_rules: int = 10) -> FeatureCard:
+        """Return the card of a feature written `"L0H3.17"`."""
+        return feature_card(self, parse_feature(feature), n_rules=n_rules)
+
+    def ask(self, question: str, **parameters: object) -> Any:
+        """Run a named question (see `attnrules query --list`) and return a DuckDB relation."""
+        return ask(self, question, parameters)

@@ -1,0 +1,1 @@
+"""One module per subcommand, each with a `command`; heavy imports happen inside the functions."""

@@ -1,0 +1,63 @@
+"""`attnrules info`: what is inside a warehouse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from attnrules.commands.options import warehouse_argument
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import WarehouseInfo
+
+
+@click.command("info")
+@warehouse_argument
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(warehouse: Path, as_json: bool) -> None:
+    """Show the model, SAEs, heads, sequences, row counts and rules of a warehouse."""
+    from attnrules.warehouse import Warehouse, info
+
+    with Warehouse.open(warehouse) as opened:
+        inside = info(opened)
+    if as_json:
+        click.echo(json.dumps(inside.as_dict(), indent=2, default=str))
+    else:
+        click.echo("\n".join(_lines(inside, warehouse)))
+
+
+def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
+    lines = [f"{path}  {inside.file_bytes / 1e6:.1f} MB"]
+    if inside.model and inside.corpus:
+        model, corpus = inside.model, inside.corpus
+        lines += [
+            f"model      {model['name']}: {model['n_layers']} layers of {model['n_heads']} heads,"
+            f" d_model {model['d_model']}, d_head {model['d_head']}",
+            f"corpus     {corpus['source']}: {inside.n_sequences} sequences of {corpus['seq_len']} tokens",
+        ]
+    for sae in inside.saes:
+        at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
+        lines.append(
+            f"{sae['role']:6} SAE {at}: {sae['d_sae']} features, {sae['architecture']},"
+            f" {sae['hook_name']} ({sae['source']})"
+        )
+    for head in inside.heads:
+        kept = head["kept_attention_mass"]
+        state = "ingest not finished" if kept is None else f"{kept:.1%} of the attention stored"
+        lines.append(f"head       L{head['layer']}H{head['head']}: {state}")
+    lines += [f"{'rows' if not i else '':10} {name}: {n:,}" for i, (name, n) in enumerate(_filled(inside))]
+    for rule in inside.rules:
+        lines.append(
+            f"rules      {rule['method']} ({rule['scaling']} scaling): {rule['n_rules']:,} of"
+            f" {rule['n_features']} features"
+        )
+    for run in inside.runs:
+        lines.append(f"run        {run['run_id']}: {run['command']}, {run['status']}, {run['started_at']:%F %T}")
+    return lines
+
+
+def _filled(inside: WarehouseInfo) -> list[tuple[str, int]]:
+    return [(name, n) for name, n in inside.rows.items() if n]

@@ -1,0 +1,100 @@
+"""`attnrules ingest`: from a model and a corpus to a warehouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from attnrules.commands.options import heads_option, layers_option, seed_option, warehouse_argument
+from attnrules.commands.progress import quiet_libraries, run_ingest
+
+
+@click.command("ingest")
+@warehouse_argument
+@click.option("--model", required=True, help="Local Hugging Face folder, TransformerLens name or hub id.")
+@click.option("--revision", help="Revision of the model on the hub.")
+@click.option("--input-sae", required=True, help="SAELens release, hub repository or local folder.")
+@click.option("--input-sae-id", help="SAE id in the release.  [blocks.{layer}.hook_resid_pre]")
+@click.option("--output-sae", required=True, help="The same for the per-head SAEs.")
+@click.option("--output-sae-id", help="SAE id in the release, over {layer} and {head}.")
+@click.option(
+    "--corpus", required=True, help="json, jsonl, parquet or text, or a hub dataset name[:config][@rev]."
+)
+@click.option("--split", default="train", show_default=True, help="Split of the dataset.")
+@click.option("--text-column", default="text", show_default=True, help="Column that holds the text.")
+@layers_option
+@heads_option
+@click.option("--sequences", type=click.IntRange(1), default=50_000, show_default=True)
+@click.option("--seq-len", type=click.IntRange(2), default=64, show_default=True, help="Tokens, with BOS.")
+@click.option(
+    "--keep-long-documents", is_flag=True, help="Use the part of a document beyond the context too."
+)
+@click.option(
+    "--min-attention",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Store a pair of positions where the attention exceeds this.",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
+@click.option("--batch-size", default="auto", show_default=True, help="Sequences in a forward pass.")
+@click.option(
+    "--chunk-size", type=click.IntRange(1), default=512, show_default=True, help="Sequences per commit."
+)
+@seed_option
+def command(
+    warehouse: Path,
+    model: str,
+    revision: str | None,
+    input_sae: str,
+    input_sae_id: str | None,
+    output_sae: str,
+    output_sae_id: str | None,
+    corpus: str,
+    split: str,
+    text_column: str,
+    layers: tuple[int, ...] | None,
+    heads: tuple[int, ...] | None,
+    sequences: int,
+    seq_len: int,
+    keep_long_documents: bool,
+    min_attention: float,
+    device: str,
+    batch_size: str,
+    chunk_size: int,
+    seed: int,
+) -> None:
+    """Run a model over a corpus and store its features and attention.
+
+    Running the same command again goes on where it stopped; more --sequences, --layers or --heads are
+    added to what is there.
+
+    \b
+    attnrules ingest mine.duckdb --model ./model --input-sae ./saes/in --output-sae ./saes/out \\
+        --corpus documents.jsonl --sequences 5000
+    """
+    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size)):
+        raise click.BadParameter(f"{batch_size!r} is neither a number nor auto", param_hint="--batch-size")
+    quiet_libraries()
+    from attnrules.ingest import IngestSpec
+    from attnrules.ingest.corpus import CorpusSpec
+
+    spec = IngestSpec(
+        model=model,
+        revision=revision,
+        input_sae=input_sae,
+        input_sae_id=input_sae_id,
+        output_sae=output_sae,
+        output_sae_id=output_sae_id,
+        corpus=CorpusSpec(corpus, split, text_column, seq_len, keep_long_documents),
+        layers=layers,
+        heads=heads,
+        n_sequences=sequences,
+        min_attention=min_attention,
+        device=device,
+        batch_size=None if batch_size == "auto" else int(batch_size),
+        chunk_size=chunk_size,
+        seed=seed,
+    )
+    run_ingest(warehouse, spec)

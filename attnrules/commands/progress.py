@@ -1,0 +1,104 @@
+"""How an ingest reports: bars with rate and time left on a terminal, plain lines elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from attnrules.ingest import IngestProgress, IngestSpec
+
+
+def quiet_libraries() -> None:
+    """Keep the progress bars and advice of other libraries off the terminal; ours says what matters."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.filterwarnings("ignore")
+
+
+def run_ingest(path: Path, spec: IngestSpec) -> None:
+    """Run an ingest, showing how far it is and what came of it."""
+    from attnrules.ingest import ingest
+
+    started = time.monotonic()
+    with _Reporter() as reporter:
+        result = ingest(path, spec, reporter)
+    for warning in result.warnings:
+        click.echo(f"attnrules: note: {warning}", err=True)
+    if result.n_captured:
+        click.echo(
+            f"captured {result.n_captured} sequences in {time.monotonic() - started:.0f} s;"
+            f" {path} holds {result.n_sequences}",
+            err=True,
+        )
+    else:
+        click.echo(f"nothing to do: {path} holds {result.n_sequences} sequences", err=True)
+
+
+class _Reporter:
+    """Draws `IngestProgress`; call it with each one."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._next_line = 0.0
+        self._bar: object | None = None
+
+    def __enter__(self) -> _Reporter:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.speed:.0f} sequences/s", style="dim"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop_bar()
+
+    def __call__(self, progress: IngestProgress) -> None:
+        if progress.stage != self._stage:
+            self._stop_bar()
+            self._stage = progress.stage
+            self._next_line = 0.0
+            if not (progress.total and sys.stderr.isatty()):
+                click.echo(f"{progress.stage} ...", err=True)
+        if not progress.total:
+            return
+        if sys.stderr.isatty():
+            self._draw(progress)
+        elif progress.done >= self._next_line:
+            self._next_line = progress.done + progress.total / 10
+            click.echo(f"  {progress.done} of {progress.total} sequences", err=True)
+
+    def _draw(self, progress: IngestProgress) -> None:
+        if self._bar is None:
+            self._progress.start()
+            self._bar = self._progress.add_task(progress.stage, total=progress.total)
+        self._progress.update(self._bar, completed=progress.done)  # type: ignore[arg-type]
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._progress.stop()
+            self._bar = None

@@ -1,0 +1,67 @@
+"""One output feature on one card: what fires it, its rules, how well they predict it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from attnrules.errors import UsageError
+from attnrules.queries.skipgrams import FeatureId
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class FeatureCard:
+    """What `attnrules show` shows; every list holds rows as dictionaries.
+
+    Arguments:
+        feature: the row of `output_features`, without the encoder.
+        examples: the sequences of largest activation, with the text around the position.
+        rules: the first rules of each method, with descriptions.
+        metrics: one row per method and number of rules, on the test split.
+    """
+
+    feature: dict[str, Any]
+    examples: list[dict[str, Any]]
+    rules: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, for JSON."""
+        return asdict(self)
+
+
+def parse_feature(text: str) -> FeatureId:
+    """Read `L0H3.17`; raises `UsageError` for anything else."""
+    match = re.fullmatch(r"L(\d+)H(\d+)\.(\d+)", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(
+            f"{text!r}: not a feature; write L<layer>H<head>.<feature>, such as L0H3.17"
+        )
+    return FeatureId(int(match[1]), int(match[2]), int(match[3]))
+
+
+def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10) -> FeatureCard:
+    """Gather the card of a feature; raises `UsageError` when the warehouse does not hold it."""
+    at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
+    rows = _dicts(warehouse, "feature", at)
+    if not rows:
+        stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
+        names = ", ".join(f"L{layer}H{head}" for layer, head in stored)
+        raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
+    return FeatureCard(
+        feature=rows[0],
+        examples=_dicts(warehouse, "examples", at),
+        rules=_dicts(warehouse, "rules", {**at, "n_rules": n_rules}),
+        metrics=_dicts(warehouse, "metrics", at),
+    )
+
+
+def _dicts(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    text = (files("attnrules.queries") / "card" / f"{name}.sql").read_text("utf-8")
+    relation = warehouse.sql(text, parameters)
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

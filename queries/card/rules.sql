@@ -1,0 +1,15 @@
+-- Grain: a rule among the first of its method.
+SELECT
+    method,
+    scaling,
+    rank,
+    key_feature,
+    key_description,
+    query_feature,
+    query_description,
+    attn_score,
+    value_score,
+    score
+FROM rule_texts
+WHERE layer = $layer AND head = $head AND feature = $feature AND rank <= $n_rules
+ORDER BY method, scaling, rank;

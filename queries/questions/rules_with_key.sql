@@ -1,0 +1,15 @@
+-- Rules whose key fires on a given text, such as a token.
+-- $text = "the": text in the description of the key
+-- $limit = 20: number of rules
+SELECT
+    'L' || layer || 'H' || head || '.' || feature AS feature,
+    method,
+    rank,
+    key_description,
+    query_description,
+    round(attn_score, 3) AS attn_score,
+    round(value_score, 3) AS value_score
+FROM rule_texts
+WHERE contains(key_description, $text)
+ORDER BY rank, layer, head, rule_texts.feature
+LIMIT $limit;
