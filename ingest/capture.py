@@ -7,7 +7,7 @@ hook that is needed, so the unembedding is never computed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -75,15 +75,11 @@ class Capture:
     def __init__(self, model: Model, saes: Sequence[Sae], *, min_attention: float) -> None:
         self.model = model
         self.input_saes = {s.location.layer: s for s in saes if s.role == "input"}
-        self.output_saes = {
-            (s.location.layer, s.location.head): s for s in saes if s.role == "output"
-        }
+        self.output_saes = {(s.location.layer, s.location.head): s for s in saes if s.role == "output"}
         self.min_attention = min_attention
         self._require_hooks()
 
-    def run(
-        self, tokens: npt.NDArray[np.int64], first_seq: int, targets: Targets
-    ) -> list[Part]:
+    def run(self, tokens: npt.NDArray[np.int64], first_seq: int, targets: Targets) -> list[Part]:
         """Run the model on `tokens` [batch, seq_len] and return the rows of the fact tables.
 
         Row b of the batch is sequence `first_seq + b`. Raises the device's out-of-memory error, having
@@ -126,9 +122,7 @@ class Capture:
             with _attention_arguments(self.model, layers) as arguments:
                 self._forward(tensor, [*hooks, (_z(max(layers)), _stop)])
             for layer in layers:
-                again, _ = self._attention_from_features(
-                    layer, seen[layer, "x"], arguments[layer]
-                )
+                again, _ = self._attention_from_features(layer, seen[layer, "x"], arguments[layer])
                 difference = float((again - seen[layer, "pattern"]).abs().max())
                 if not difference < 1e-3:
                     raise AttnRulesError(
@@ -139,11 +133,8 @@ class Capture:
 
     def _forward(self, tokens: Tensor, hooks: list[tuple[str, Any]]) -> None:
         bridge = self.model.bridge
-        with bridge.hooks(fwd_hooks=hooks):
-            try:
-                bridge(tokens, return_type=None, use_cache=False, prepend_bos=False)
-            except _StopPassError:
-                return
+        with bridge.hooks(fwd_hooks=hooks), suppress(_StopPassError):
+            bridge(tokens, return_type=None, use_cache=False, prepend_bos=False)
 
     def _attention_from_features(
         self, layer: int, residual: Tensor, arguments: _AttentionArguments
@@ -160,11 +151,8 @@ class Capture:
             raise _StopPassError
 
         hooks = [(_scale(layer), keep_scale), (_pattern(layer), keep_pattern)]
-        with self.model.bridge.hooks(fwd_hooks=hooks):
-            try:
-                arguments.call(block.attn, block.ln1(residual))
-            except _StopPassError:
-                pass
+        with self.model.bridge.hooks(fwd_hooks=hooks), suppress(_StopPassError):
+            arguments.call(block.attn, block.ln1(residual))
         return seen["pattern"], seen["scale"]
 
     def _require_hooks(self) -> None:
@@ -212,15 +200,14 @@ class _Batch:
             scale = self._scales.pop(layer)
             n_seqs, seq_len = scale.shape
             seq, pos = np.divmod(np.arange(n_seqs * seq_len), seq_len)
-            self._add(
-                "token_scales",
-                layer,
-                seq_id=(seq + self.first_seq).astype(np.uint32),
-                pos=pos.astype(np.uint16),
-                ln_scale=_numpy(scale).reshape(-1),
-                ln_scale_from_features=_numpy(scales).reshape(-1),
-                reconstruction_error=self._errors.pop(layer),
-            )
+            columns: Columns = {
+                "seq_id": (seq + self.first_seq).astype(np.uint32),
+                "pos": pos.astype(np.uint16),
+                "ln_scale": _numpy(scale).reshape(-1),
+                "ln_scale_from_features": _numpy(scales).reshape(-1),
+                "reconstruction_error": self._errors.pop(layer),
+            }
+            self._add("token_scales", layer, -1, columns)
 
     def _on_residual(self, residual: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG002
         import torch
@@ -234,7 +221,7 @@ class _Batch:
             stop = start + len(activations)
             rebuilt[start:stop] = sae.module.decode(activations).float()
             if store:
-                self._add("input_activations", layer, **self._sparse(activations, start, seq_len))
+                self._add("input_activations", layer, -1, self._sparse(activations, start, seq_len))
         self.reconstructions[layer] = rebuilt.reshape(n_seqs, seq_len, d_model).to(residual.dtype)
         if store:
             error = (x - rebuilt).square().sum(-1) / x.square().sum(-1).clamp_min(1e-30)
@@ -255,7 +242,7 @@ class _Batch:
             x = z[:, :, head].reshape(-1, z.shape[-1]).float()
             for start, activations in _encode_in_blocks(sae, x):
                 rows = self._sparse(activations, start, z.shape[1])
-                self._add("output_activations", layer, head, **rows)
+                self._add("output_activations", layer, head, rows)
 
     def _sparse(self, activations: Tensor, start: int, seq_len: int) -> Columns:
         rows, features = (activations > 0).nonzero(as_tuple=True)
@@ -273,7 +260,7 @@ class _Batch:
         from_features = from_features.transpose(0, 1)
         least = self.capture.min_attention
         kept = ((pattern > least) | (from_features > least)).nonzero(as_tuple=True)
-        columns = {
+        columns: Columns = {
             "seq_id": (_numpy(kept[1]) + self.first_seq).astype(np.uint32),
             "query_pos": _numpy(kept[2]).astype(np.uint16),
             "key_pos": _numpy(kept[3]).astype(np.uint16),
@@ -284,14 +271,10 @@ class _Batch:
         bounds = np.searchsorted(_numpy(kept[0]), np.arange(len(heads) + 1))
         for index, head in enumerate(heads):
             rows = slice(bounds[index], bounds[index + 1])
-            self._add(
-                "attention_sources",
-                layer,
-                head,
-                **{name: column[rows] for name, column in columns.items()},
-            )
+            of_head = {name: column[rows] for name, column in columns.items()}
+            self._add("attention_sources", layer, head, of_head)
 
-    def _add(self, table: str, layer: int, head: int = -1, **columns: npt.NDArray[Any]) -> None:
+    def _add(self, table: str, layer: int, head: int, columns: Columns) -> None:
         n_rows = len(columns["seq_id"])
         keys: Columns = {"layer": np.full(n_rows, layer, np.uint8)}
         if head >= 0:
@@ -315,9 +298,7 @@ class _AttentionArguments:
 
 
 @contextmanager
-def _attention_arguments(
-    model: Model, layers: Sequence[int]
-) -> Iterator[dict[int, _AttentionArguments]]:
+def _attention_arguments(model: Model, layers: Sequence[int]) -> Iterator[dict[int, _AttentionArguments]]:
     recorded: dict[int, _AttentionArguments] = {}
 
     def record(_: Any, positional: tuple[Any, ...], named: dict[str, Any], *, layer: int) -> None:

@@ -99,9 +99,9 @@ def token_rows(
 
     iterator = iter(texts)
     while batch := list(islice(iterator, _TOKENIZER_BATCH)):
-        encoded = tokenizer(
-            batch, add_special_tokens=False, return_attention_mask=False, verbose=False
-        )["input_ids"]
+        encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)[
+            "input_ids"
+        ]
         for text, ids in zip(batch, encoded, strict=True):
             if not text:
                 continue

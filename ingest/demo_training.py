@@ -100,12 +100,8 @@ class Recipe:
     """
 
     lm: LMRecipe = field(default_factory=LMRecipe)
-    input_sae: SAERecipe = field(
-        default_factory=lambda: SAERecipe(d_sae=1024, k=16, tokens=2_000_000)
-    )
-    output_sae: SAERecipe = field(
-        default_factory=lambda: SAERecipe(d_sae=256, k=8, tokens=4_000_000)
-    )
+    input_sae: SAERecipe = field(default_factory=lambda: SAERecipe(d_sae=1024, k=16, tokens=2_000_000))
+    output_sae: SAERecipe = field(default_factory=lambda: SAERecipe(d_sae=256, k=8, tokens=4_000_000))
     row_len: int = 64
     distinct_tokens: int = 1_500_000
     eval_tokens: int = 500_000
@@ -174,9 +170,7 @@ def token_stream(documents: Sequence[list[int]], bos: int) -> Tensor:
     return torch.tensor([token for ids in documents for token in [*ids, bos]])
 
 
-def random_rows(
-    stream: Tensor, bos: int, n_rows: int, row_len: int, generator: torch.Generator
-) -> Tensor:
+def random_rows(stream: Tensor, bos: int, n_rows: int, row_len: int, generator: torch.Generator) -> Tensor:
     """Rows [n_rows, row_len] that start with BOS and go on from random places of the stream."""
     import torch
 
@@ -205,9 +199,7 @@ class NgramModel:
         self._totals: dict[int, Counter[tuple[int, ...]]] = {}
         self._types: dict[int, Counter[tuple[int, ...]]] = {}
         counts = Counter(
-            tuple(ids[start : start + order])
-            for ids in documents
-            for start in range(len(ids) - order + 1)
+            tuple(ids[start : start + order]) for ids in documents for start in range(len(ids) - order + 1)
         )
         for n in range(order, 0, -1):
             self._counts[n] = counts
@@ -491,9 +483,7 @@ def train_saes(out: Path, sites: Sequence[Site], recipe: SAERecipe, whole: Recip
     activations = capture(bridge, rows, hook_names, bos)
     for site in missing:
         logger.info("training %s", site.folder)
-        save_sae(
-            train_sae(_at_site(activations, site), site, recipe, whole.row_len), out / site.folder
-        )
+        save_sae(train_sae(_at_site(activations, site), site, recipe, whole.row_len), out / site.folder)
 
 
 # --- stage 5: figures ----------------------------------------------------------------------------
@@ -579,9 +569,7 @@ def lm_figures(bridge: Any, recipe: LMRecipe, short_row: int) -> dict[str, Any]:
     rows = cut_rows(held_out, short_row, bos)
     base = mean_loss(bridge, rows, [])
     rises = {
-        f"L{layer}H{head}": mean_loss(
-            bridge, rows, [(f"blocks.{layer}.attn.hook_z", ablate_head(head))]
-        )
+        f"L{layer}H{head}": mean_loss(bridge, rows, [(f"blocks.{layer}.attn.hook_z", ablate_head(head))])
         - base
         for layer in range(recipe.n_layer)
         for head in range(recipe.n_head)
@@ -628,8 +616,7 @@ def write_figures(out: Path, recipe: Recipe) -> None:
     bridge = load_bridge(out / "model")
     libraries = ("torch", "transformers", "transformer_lens", "sae-lens")
     sizes = {
-        path.relative_to(out).as_posix(): path.stat().st_size
-        for path in sorted(out.rglob("*.safetensors"))
+        path.relative_to(out).as_posix(): path.stat().st_size for path in sorted(out.rglob("*.safetensors"))
     }
     figures = {
         "environment": {

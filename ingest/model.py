@@ -179,18 +179,14 @@ def _require_model_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise AttnRulesError(f"model {folder}: is a file; name the folder that holds config.json")
     if not (folder / "config.json").is_file():
-        raise AttnRulesError(
-            f"model {folder}: no config.json in it; name a Hugging Face model folder"
-        )
+        raise AttnRulesError(f"model {folder}: no config.json in it; name a Hugging Face model folder")
 
 
 def _bos_token_id(name: str, tokenizer: Any) -> int:
     for candidate in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
         if candidate is not None:
             return int(candidate)
-    raise AttnRulesError(
-        f"model {name}: its tokenizer has no BOS, EOS or PAD token to start a sequence with"
-    )
+    raise AttnRulesError(f"model {name}: its tokenizer has no BOS, EOS or PAD token to start a sequence with")
 
 
 def _token_text(tokenizer: Any, token_id: int, piece: str | None) -> str:
@@ -208,9 +204,7 @@ def _load_failure(name: str, error: Exception) -> str:
             f"model {name}: the hub cannot be reached and it is not in the local cache;"
             " check the network, or name a local folder"
         )
-    return (
-        f"model {name}: no such local folder, TransformerLens name or hub id ({one_line(error)})"
-    )
+    return f"model {name}: no such local folder, TransformerLens name or hub id ({one_line(error)})"
 
 
 def is_hub_failure(error: BaseException | None) -> bool:

@@ -104,9 +104,7 @@ def ingest(
     """
     _validate(spec)
     locate(spec.corpus)
-    inputs = find_saes(
-        "input", spec.input_sae, sae_id=spec.input_sae_id, layers=spec.layers, heads=None
-    )
+    inputs = find_saes("input", spec.input_sae, sae_id=spec.input_sae_id, layers=spec.layers, heads=None)
     outputs = find_saes(
         "output", spec.output_sae, sae_id=spec.output_sae_id, layers=spec.layers, heads=spec.heads
     )
@@ -172,9 +170,7 @@ def _device(name: str) -> str:
     try:
         torch.empty(1, device=name)
     except Exception as error:
-        raise AttnRulesError(
-            f"--device {name}: not available here; use --device cpu or auto"
-        ) from error
+        raise AttnRulesError(f"--device {name}: not available here; use --device cpu or auto") from error
     return name
 
 
@@ -191,25 +187,18 @@ def _choose_heads(
                     f"{option} {value}: out of range, {model.name} has {option[2:]} 0 to {limit - 1}"
                 )
     for source in (inputs, outputs):
-        for at in source.available or ():
-            # An SAE on the stream leaving the last layer is no mistake, it just feeds no attention.
-            past_last_layer = at.layer > model.n_layers - (source.role == "output")
-            if past_last_layer or (at.head or 0) >= model.n_heads:
-                raise AttnRulesError(
-                    f"{source.role} SAE {source.name}: has one of {at}, but {model.name} has"
-                    f" {model.n_layers} layers of {model.n_heads} heads"
-                )
+        _refuse_foreign_locations(source, model)
     layers = range(model.n_layers) if spec.layers is None else spec.layers
     heads = range(model.n_heads) if spec.heads is None else spec.heads
     chosen = [(layer, head) for layer in layers for head in heads]
+    # What was not asked for by number is limited to what the sources offer.
     if spec.layers is None and inputs.available is not None:
-        chosen = [(lay, head) for lay, head in chosen if Location(lay) in inputs.available]
-    if outputs.available is not None:
-        offered = {(at.layer, at.head) for at in outputs.available}
-        if spec.layers is None:
-            chosen = [(lay, h) for lay, h in chosen if lay in {at for at, _ in offered}]
-        if spec.heads is None:
-            chosen = [pair for pair in chosen if pair in offered]
+        chosen = [pair for pair in chosen if Location(pair[0]) in inputs.available]
+    if spec.layers is None and outputs.available is not None:
+        offered_layers = {at.layer for at in outputs.available}
+        chosen = [pair for pair in chosen if pair[0] in offered_layers]
+    if spec.heads is None and outputs.available is not None:
+        chosen = [pair for pair in chosen if Location(*pair) in outputs.available]
     if not chosen:
         raise AttnRulesError(
             f"no head has both an input SAE in {spec.input_sae} and an output SAE in {spec.output_sae}"
@@ -217,9 +206,18 @@ def _choose_heads(
     return chosen
 
 
-def _load_saes(
-    targets: Targets, inputs: SaeSource, outputs: SaeSource, model: Model
-) -> list[Sae]:
+def _refuse_foreign_locations(source: SaeSource, model: Model) -> None:
+    for at in source.available or ():
+        # An SAE on the stream leaving the last layer is no mistake, it just feeds no attention.
+        past_last_layer = at.layer > model.n_layers - (source.role == "output")
+        if past_last_layer or (at.head or 0) >= model.n_heads:
+            raise AttnRulesError(
+                f"{source.role} SAE {source.name}: has one of {at}, but {model.name} has"
+                f" {model.n_layers} layers of {model.n_heads} heads"
+            )
+
+
+def _load_saes(targets: Targets, inputs: SaeSource, outputs: SaeSource, model: Model) -> list[Sae]:
     return [
         *(load_sae(inputs, Location(layer), model) for layer in targets.layers),
         *(load_sae(outputs, Location(layer, head), model) for layer, head in targets.heads),
@@ -390,9 +388,7 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, output_sae: 
                 "n_tokens": np.zeros(n, np.uint64),
                 "encoder": _vectors(output_sae.W_enc.T),
                 "bias": bias.numpy(),
-                "preactivation_bias": (
-                    bias - centring if output_sae.centres_input else bias
-                ).numpy(),
+                "preactivation_bias": (bias - centring if output_sae.centres_input else bias).numpy(),
             }
         ),
     )
@@ -553,9 +549,7 @@ def _commit(warehouse: Warehouse, work: _Work, parts: list[Part], run_id: int) -
             }
             warehouse.append("chunks", pa.Table.from_pylist([entry]))
         else:
-            warehouse.extend_chunk(
-                {**counts, "heads": names, "run_id": run_id, "chunk_id": work.chunk_id}
-            )
+            warehouse.extend_chunk({**counts, "heads": names, "run_id": run_id, "chunk_id": work.chunk_id})
 
 
 def _token_table(work: _Work) -> pa.Table:

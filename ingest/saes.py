@@ -123,8 +123,8 @@ def find_saes(
 ) -> SaeSource:
     """Find what `source` is: a local folder, a SAELens release, or a hub repository.
 
-    `layers` and `heads` limit what is fetched from a hub repository, None for all. Raises `AttnRulesError` when it is
-    none of these or holds no SAE of the role.
+    `layers` and `heads` limit what is fetched from a hub repository, None for all. Raises
+    `AttnRulesError` when it is none of these or holds no SAE of the role.
     """
     folder = Path(source)
     if folder.exists():
@@ -324,9 +324,7 @@ def _checkpoint_loader(path: Path) -> Callable[[str], Any]:
             ) from error
         if not isinstance(state, dict) or set(state) != _CHECKPOINT_KEYS:
             keys = ", ".join(sorted(map(str, state))) if isinstance(state, dict) else type(state)
-            raise AttnRulesError(
-                f"SAE {path}: holds {keys}; expected {', '.join(sorted(_CHECKPOINT_KEYS))}"
-            )
+            raise AttnRulesError(f"SAE {path}: holds {keys}; expected {', '.join(sorted(_CHECKPOINT_KEYS))}")
         d_in, d_sae = state["W_enc"].shape
         config = StandardSAEConfig(d_in=d_in, d_sae=d_sae, apply_b_dec_to_input=True, device=device)
         module = StandardSAE(config)
@@ -369,21 +367,17 @@ def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
     return SaeSource(role, release, None, load)
 
 
-def _download(
-    role: Role, source: str, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None
-) -> Path:
+def _download(role: Role, source: str, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = source.partition("@")
     patterns = [f"*hook_resid_pre*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     if role == "output":
-        pairs = [(layer, head) for layer in layers or ('*',) for head in heads or ('*',)]
+        pairs = [(layer, head) for layer in layers or ("*",) for head in heads or ("*",)]
         patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
         patterns += [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     try:
-        return Path(
-            snapshot_download(repository, revision=revision or None, allow_patterns=patterns)
-        )
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
         if is_hub_failure(error):
             raise AttnRulesError(
@@ -391,8 +385,7 @@ def _download(
                 " check the network, or name a local folder"
             ) from error
         raise AttnRulesError(
-            f"{role} SAE {source}: no such folder, SAELens release or hub repository"
-            f" ({one_line(error)})"
+            f"{role} SAE {source}: no such folder, SAELens release or hub repository ({one_line(error)})"
         ) from error
 
 
@@ -445,5 +438,3 @@ def _listing(locations: frozenset[Location]) -> str:
     ordered = sorted(locations, key=lambda at: (at.layer, -1 if at.head is None else at.head))
     shown = ", ".join(str(at) for at in ordered[:12])
     return shown + (f" and {len(ordered) - 12} more" if len(ordered) > 12 else "")
-
-

@@ -145,9 +145,7 @@ def mine_skipgrams(
             for start in range(0, len(chosen), _FEATURES_AT_ONCE):
                 batch = chosen[start : start + _FEATURES_AT_ONCE]
                 n_rules += _mine_batch(warehouse, spec, layer, head, batch, scores, run_id)
-            result.heads.append(
-                HeadResult(layer, head, n_features=len(chosen), n_rules=n_rules, **summary)
-            )
+            result.heads.append(HeadResult(layer, head, n_features=len(chosen), n_rules=n_rules, **summary))
         if not any(head.n_features for head in result.heads):
             raise AttnRulesError(_nothing_eligible(spec, n_sequences, result))
     return result
@@ -195,8 +193,7 @@ def _heads(warehouse: Warehouse, spec: SkipgramSpec) -> list[tuple[int, int]]:
     return [
         (layer, head)
         for layer, head in stored
-        if (spec.layers is None or layer in spec.layers)
-        and (spec.heads is None or head in spec.heads)
+        if (spec.layers is None or layer in spec.layers) and (spec.heads is None or head in spec.heads)
     ]
 
 
@@ -208,9 +205,7 @@ def _choose_features(
     n_sequences: int,
     result: SkipgramResult,
 ) -> tuple[Ints, dict[str, int]]:
-    counts = warehouse.rows(
-        step("feature_counts"), {"layer": layer, "head": head, "seed": spec.seed}
-    )
+    counts = warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": spec.seed})
     least = max(spec.n_per_label, spec.min_count or 0)
     most = n_sequences - spec.n_per_label
     if spec.max_count is not None:
@@ -227,9 +222,7 @@ def _choose_features(
         wanted = [f for f in spec.features if (f.layer, f.head) == (layer, head)]
         for feature in wanted:
             if feature.feature not in n_active_of:
-                raise UsageError(
-                    f"{feature}: the SAE of L{layer}H{head} has features 0 to {len(counts) - 1}"
-                )
+                raise UsageError(f"{feature}: the SAE of L{layer}H{head} has features 0 to {len(counts) - 1}")
             n_active = n_active_of[feature.feature]
             if not least <= n_active <= most:
                 result.ineligible.append(
@@ -252,15 +245,11 @@ def _mine_batch(
     run_id: int,
 ) -> int:
     at: dict[str, object] = {"layer": layer, "head": head}
-    warehouse.execute(
-        step("make_mined_features"), {**at, "seed": spec.seed, "features": features.tolist()}
-    )
+    warehouse.execute(step("make_mined_features"), {**at, "seed": spec.seed, "features": features.tolist()})
     for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values"):
         warehouse.execute(step(f"delete_{table}"), at)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
-    warehouse.execute(
-        step("make_new_examples"), {**at, "n_per_label": spec.n_per_label, "seq_len": seq_len}
-    )
+    warehouse.execute(step("make_new_examples"), {**at, "n_per_label": spec.n_per_label, "seq_len": seq_len})
     warehouse.execute(step("insert_examples"))
     n_rules = 0
     for method in spec.methods:
@@ -287,9 +276,7 @@ def evaluate(
     warehouse.execute(step("insert_metrics"), at)
 
 
-def _ranked_rules(
-    scores: HeadScores, features: Ints, method: str, spec: SkipgramSpec
-) -> RankedRules:
+def _ranked_rules(scores: HeadScores, features: Ints, method: str, spec: SkipgramSpec) -> RankedRules:
     if method == "unigram":
         return unigram_rules(
             scores,

@@ -84,10 +84,7 @@ CLASSES: dict[str, dict[str, float]] = {
     "[food]": {"bread": 1.0, "cheese": 1.0, "soup": 1.0},
     "[negation]": {"no": 1.0, "never": 1.0},
 }
-CLASSLESS = (
-    "Reykjavik child eats drinks plays skates squeaks sleeps night lamp drum glows bell whisper "
-    "rings yes decides knock answers the a of and in"
-).split()
+CLASSLESS = ["Reykjavik", "child", "eats", "drinks", "plays", "skates", "squeaks", "sleeps", "night", "lamp", "drum", "glows", "bell", "whisper", "rings", "yes", "decides", "knock", "answers", "the", "a", "of", "and", "in"]
 FILLERS = ("the", "a", "of", "and", "in")
 NEVER = ("(never 0)", "(never 1)", "(never 2)")
 
@@ -96,9 +93,7 @@ VOCABULARY = (UNK, *WORDS, BOS)  # token id -> token; BOS last, so that id 0 mea
 INPUT_FEATURES = (*VOCABULARY, *CLASSES, *NEVER)  # k-th name: Hadamard row k + 1
 _GRADED = frozenset(name for name, words in CLASSES.items() if len(set(words.values())) > 1)
 
-CANADIAN, FRENCH, BRITISH, SPEECH, ANIMALS, PREDATORS, FOOD, NEGATIONS = map(
-    frozenset, CLASSES.values()
-)
+CANADIAN, FRENCH, BRITISH, SPEECH, ANIMALS, PREDATORS, FOOD, NEGATIONS = map(frozenset, CLASSES.values())
 
 Predicate = Callable[[list[str], int], bool]
 """(the row's words, query position q) -> is the feature active at q?"""
@@ -214,9 +209,7 @@ OUTPUT_FEATURES: dict[tuple[int, int, str], OutputFeature] = {
     ),
     (0, 0, "somebody speaks"): OutputFeature(
         dict.fromkeys(CHANNELS[0, 0][0].keys, 8),
-        lambda words, q: (
-            words[q] in SPEECH and seen(words, q, {"Reykjavik"} | CANADIAN | FRENCH | BRITISH)
-        ),
+        lambda words, q: words[q] in SPEECH and seen(words, q, {"Reykjavik"} | CANADIAN | FRENCH | BRITISH),
     ),
     (0, 0, "animal's meal"): OutputFeature(
         {"[animal]": 8},
@@ -228,15 +221,11 @@ OUTPUT_FEATURES: dict[tuple[int, int, str], OutputFeature] = {
     ),
     (0, 1, "mouse at food"): OutputFeature(
         {"[food]": 8, "[predator]": -2},
-        lambda words, q: (
-            words[q] == "squeaks" and seen(words, q, FOOD) and not seen(words, q, PREDATORS)
-        ),
+        lambda words, q: words[q] == "squeaks" and seen(words, q, FOOD) and not seen(words, q, PREDATORS),
     ),
     (0, 1, "quiet night"): OutputFeature(
         {"night": 8, "drum": -2},
-        lambda words, q: (
-            words[q] == "sleeps" and seen(words, q, {"night"}) and not seen(words, q, {"drum"})
-        ),
+        lambda words, q: words[q] == "sleeps" and seen(words, q, {"night"}) and not seen(words, q, {"drum"}),
     ),
     # No key lowers it: no distractor.
     (0, 1, "lamp glows"): OutputFeature(
@@ -250,15 +239,11 @@ OUTPUT_FEATURES: dict[tuple[int, int, str], OutputFeature] = {
     ),
     (0, 2, "more yes than no"): OutputFeature(
         {"yes": 8, "[negation]": -10},
-        lambda words, q: (
-            words[q] == "decides" and count(words, q, {"yes"}) > count(words, q, NEGATIONS)
-        ),
+        lambda words, q: words[q] == "decides" and count(words, q, {"yes"}) > count(words, q, NEGATIONS),
     ),
     (0, 2, "a third yes"): OutputFeature(
         {"yes": 24, "[negation]": -10},
-        lambda words, q: (
-            words[q] == "decides" and 3 * count(words, q, {"yes"}) > count(words, q, NEGATIONS)
-        ),
+        lambda words, q: words[q] == "decides" and 3 * count(words, q, {"yes"}) > count(words, q, NEGATIONS),
     ),
     # z is 64 c / (c + 1): 32, 42.7, 48, ...
     (0, 2, "two knocks"): OutputFeature(
@@ -387,11 +372,7 @@ class PlantedModel:
     @cached_property
     def input_features(self) -> dict[tuple[int, str], int]:
         """(layer, name) -> input feature id. A token's feature bears the token's name."""
-        return {
-            (layer, name): i
-            for layer in range(N_LAYERS)
-            for name, i in input_feature_ids(layer).items()
-        }
+        return {(layer, name): i for layer in range(N_LAYERS) for name, i in input_feature_ids(layer).items()}
 
     @cached_property
     def output_features(self) -> dict[tuple[int, int, str], int]:
@@ -466,9 +447,7 @@ class PlantedModel:
         return self.output_sae_dir / f"{name}.pt"
 
 
-def rank_pairs(
-    layer: int, channels: list[Channel], values: dict[str, float]
-) -> list[tuple[int, int]]:
+def rank_pairs(layer: int, channels: list[Channel], values: dict[str, float]) -> list[tuple[int, int]]:
     """The (key, query) ids of a feature with these values, by S + ln V, then by (key, query)."""
     ids, norm = input_feature_ids(layer), DECODER_NORM[layer]
     ranked = [
@@ -492,9 +471,7 @@ def query_amplitude(feature: str, channel: Channel) -> float:
     return channel.queries[feature] * 1.875 / nominal_level(feature)
 
 
-def plant(
-    directory: Path, *, seq_len: int = 32, n_documents: int = 600, seed: int = 0
-) -> PlantedModel:
+def plant(directory: Path, *, seq_len: int = 32, n_documents: int = 600, seed: int = 0) -> PlantedModel:
     """Write model, SAEs and corpus into the directory, and return the truth about them.
 
     Args:
@@ -606,10 +583,7 @@ def features_of(layer: int, head: int) -> dict[str, OutputFeature]:
 def write_model(directory: Path) -> None:
     """Write the Hugging Face folder: config, weights and word-level tokenizer."""
     embedding = torch.stack(
-        [
-            sum((direction(i) * a for i, a in levels(t).items()), torch.zeros(D_MODEL))
-            for t in VOCABULARY
-        ]
+        [sum((direction(i) * a for i, a in levels(t).items()), torch.zeros(D_MODEL)) for t in VOCABULARY]
     )
     state = {"transformer.wte.weight": embedding, "transformer.wpe.weight": torch.zeros(N_CTX, 64)}
     for layer in range(N_LAYERS):

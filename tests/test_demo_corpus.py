@@ -71,9 +71,7 @@ def test_documents_are_the_same_every_time(documents: list[Document]) -> None:
 
 def test_no_long_paragraph_repeats(documents: list[Document]) -> None:
     paragraphs = Counter(
-        " ".join(paragraph.split())
-        for document in documents
-        for paragraph in document.text.split("\n\n")
+        " ".join(paragraph.split()) for document in documents for paragraph in document.text.split("\n\n")
     )
     assert [text for text, count in paragraphs.items() if count > 1 and len(text) >= 120] == []
 

@@ -76,8 +76,7 @@ def test_held_out_loss_is_far_below_the_ngram_baselines(
     bridge: Any, texts: dict[bool, list[str]], held_out: Any
 ) -> None:
     documents = [
-        bridge.tokenizer.encode(text, add_special_tokens=False)
-        for text in islice(texts[False], 150)
+        bridge.tokenizer.encode(text, add_special_tokens=False) for text in islice(texts[False], 150)
     ]
     loss = mean_loss(bridge, held_out, [])
     rows = held_out.tolist()

@@ -15,7 +15,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import (
+from sae_lens import SAE
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoTokenizer
+
+from tests.planted import (
     ATTN_SCALE,
     BOS,
     CHANNELS,
@@ -38,10 +43,6 @@ from planted import (
     plant,
     reference_rows,
 )
-from sae_lens import SAE
-from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoTokenizer
 
 HEADS = [(layer, head) for layer in range(N_LAYERS) for head in range(N_HEADS)]
 MARGIN = 0.49
@@ -150,9 +151,7 @@ def test_random_rows_behave_as_planted(loaded: Loaded, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize(("layer", "head"), CHANNELS)
-def test_one_key_among_thirty_of_another_is_not_drowned(
-    loaded: Loaded, layer: int, head: int
-) -> None:
+def test_one_key_among_thirty_of_another_is_not_drowned(loaded: Loaded, layer: int, head: int) -> None:
     rows = [
         token_ids([BOS, *[other] * 29, key, query])
         for channel in CHANNELS[layer, head]
@@ -211,10 +210,7 @@ def test_layer_norm_is_a_known_scale_and_the_input_sae_exact(loaded: Loaded) -> 
         acts = loaded.input_activations(cache, layer)
         expected = torch.tensor(
             [
-                [
-                    [planted.input_activation(layer, i, token) for i in range(acts.shape[-1])]
-                    for token in row
-                ]
+                [[planted.input_activation(layer, i, token) for i in range(acts.shape[-1])] for token in row]
                 for row in rows
             ]
         )
@@ -223,9 +219,7 @@ def test_layer_norm_is_a_known_scale_and_the_input_sae_exact(loaded: Loaded) -> 
         assert torch.equal(resid.mean(dim=-1), torch.zeros(resid.shape[:2]))
         scale = resid.square().mean(dim=-1).sqrt()
         torch.testing.assert_close(scale, torch.full_like(scale, LN_SCALE[layer]))
-        torch.testing.assert_close(
-            sae.W_dec.norm(dim=-1), torch.full((acts.shape[-1],), DECODER_NORM[layer])
-        )
+        torch.testing.assert_close(sae.W_dec.norm(dim=-1), torch.full((acts.shape[-1],), DECODER_NORM[layer]))
         assert sae.cfg.metadata.hook_name == f"blocks.{layer}.hook_resid_pre"
 
 
@@ -344,9 +338,7 @@ def test_counting_rules_hold_over_a_grid_of_counts(loaded: Loaded) -> None:
     for (layer, head, f), rule in planted.counting_rules.items():
         names = {i: name for (at, name), i in planted.input_features.items() if at == layer}
         key, query = names[rule.key_feature], names[rule.query_feature]
-        opponents = (
-            ["the"] if rule.opponent_feature is None else words_of(names[rule.opponent_feature])
-        )
+        opponents = ["the"] if rule.opponent_feature is None else words_of(names[rule.opponent_feature])
         grid = [(c, opposed) for c in range(8) for opposed in range(8)]
         rows = [
             token_ids(([BOS] + [opponents[-1]] * opposed + [key] * c + [query] + ["of"] * 16)[:17])

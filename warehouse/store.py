@@ -38,8 +38,7 @@ class Warehouse:
         """
         if not path.exists():
             raise WarehouseUnavailableError(
-                f"{path}: no such warehouse; make one with `attnrules ingest {path} ...`"
-                " or `attnrules demo`"
+                f"{path}: no such warehouse; make one with `attnrules ingest {path} ...` or `attnrules demo`"
             )
         warehouse = cls(_connect(path, read_only=not writable), path)
         try:
@@ -59,9 +58,7 @@ class Warehouse:
         if path.exists():
             raise WarehouseUnavailableError(f"{path}: already exists")
         if not path.parent.is_dir():
-            raise WarehouseUnavailableError(
-                f"{path}: the folder {path.parent} does not exist; make it first"
-            )
+            raise WarehouseUnavailableError(f"{path}: the folder {path.parent} does not exist; make it first")
         warehouse = cls(_connect(path, read_only=False), path)
         try:
             with warehouse.transaction():
@@ -139,7 +136,7 @@ class Warehouse:
             incoming.select(*columns).insert_into(table)
         except duckdb.Error as error:
             raise _write_error(self.path, error) from error
-        return rows.num_rows
+        return int(rows.num_rows)
 
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
         """Add row counts and heads to the ledger row of a stored chunk."""
@@ -193,9 +190,7 @@ class Warehouse:
         finally:
             # The failure that ended the block is the one to report, not a second one from here.
             with suppress(AttnRulesError) if status != "done" else _no_context():
-                self.execute(
-                    sql.ledger_statement("end_run"), {"status": status, "run_id": run_id}
-                )
+                self.execute(sql.ledger_statement("end_run"), {"status": status, "run_id": run_id})
 
     def _check_schema_version(self) -> None:
         try:
@@ -287,5 +282,3 @@ def _version_of(library: str) -> str | None:
         from attnrules import __version__
 
         return __version__ if library == "attnrules" else None
-
-

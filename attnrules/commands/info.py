@@ -55,7 +55,9 @@ def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
             f" {rule['n_features']} features"
         )
     for run in inside.runs:
-        lines.append(f"run        {run['run_id']}: {run['command']}, {run['status']}, {run['started_at']:%F %T}")
+        lines.append(
+            f"run        {run['run_id']}: {run['command']}, {run['status']}, {run['started_at']:%F %T}"
+        )
     return lines
 
 

@@ -19,7 +19,9 @@ from attnrules.commands.progress import quiet_libraries, run_ingest
 @click.option("--output-sae", required=True, help="The same for the per-head SAEs.")
 @click.option("--output-sae-id", help="SAE id in the release, over {layer} and {head}.")
 @click.option(
-    "--corpus", required=True, help="json, jsonl, parquet or text, or a hub dataset name[:config][@rev]."
+    "--corpus",
+    required=True,
+    help="json, jsonl, parquet or text, or a hub dataset name[:config][@rev].",
 )
 @click.option("--split", default="train", show_default=True, help="Split of the dataset.")
 @click.option("--text-column", default="text", show_default=True, help="Column that holds the text.")
@@ -40,7 +42,11 @@ from attnrules.commands.progress import quiet_libraries, run_ingest
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
 @click.option("--batch-size", default="auto", show_default=True, help="Sequences in a forward pass.")
 @click.option(
-    "--chunk-size", type=click.IntRange(1), default=512, show_default=True, help="Sequences per commit."
+    "--chunk-size",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Sequences per commit.",
 )
 @seed_option
 def command(

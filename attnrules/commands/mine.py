@@ -24,9 +24,19 @@ def command() -> None:
     show_default=True,
     help="How rules are found and ranked.",
 )
-@click.option("--num-values", type=click.IntRange(1), default=100, show_default=True, help="Keys per feature.")
-@click.option("--num-queries", type=click.IntRange(1), default=100, show_default=True, help="Queries per key.")
-@click.option("--max-rules", type=click.IntRange(4), default=4096, show_default=True, help="Rules per feature.")
+@click.option(
+    "--num-values", type=click.IntRange(1), default=100, show_default=True, help="Keys per feature."
+)
+@click.option(
+    "--num-queries", type=click.IntRange(1), default=100, show_default=True, help="Queries per key."
+)
+@click.option(
+    "--max-rules",
+    type=click.IntRange(4),
+    default=4096,
+    show_default=True,
+    help="Rules per feature.",
+)
 @click.option(
     "--scaling",
     type=click.Choice(["paper", "model"]),

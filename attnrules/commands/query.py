@@ -71,9 +71,7 @@ def write_frame(frame: pl.DataFrame, form: str) -> None:
         width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 200
         click.echo(_drawn(frame.head(_TABLE_ROWS), formatting="UTF8_FULL_CONDENSED", rows=-1, width=width))
         if len(frame) > _TABLE_ROWS:
-            click.echo(
-                f"{_TABLE_ROWS} of {len(frame)} rows; --format csv shows all of them", err=True
-            )
+            click.echo(f"{_TABLE_ROWS} of {len(frame)} rows; --format csv shows all of them", err=True)
 
 
 def _drawn(frame: pl.DataFrame, *, formatting: Any, rows: int, width: int) -> str:

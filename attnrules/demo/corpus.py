@@ -172,9 +172,7 @@ def _string_lines(tree: ast.Module) -> set[int]:
     return {
         line
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and node.end_lineno is not None
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.end_lineno is not None
         for line in range(node.lineno + 1, node.end_lineno + 1)
     }
 

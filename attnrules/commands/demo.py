@@ -1,0 +1,97 @@
+"""`attnrules demo`: the whole path on the embedded model, then what to try next."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+
+from attnrules.commands.progress import quiet_libraries, run_ingest
+from attnrules.commands.show import rule_words
+
+
+@click.command("demo")
+@click.argument(
+    "warehouse",
+    type=click.Path(path_type=Path),
+    default=Path("attnrules-demo.duckdb"),
+    metavar="[WAREHOUSE]",
+)
+@click.option(
+    "--sequences",
+    type=click.IntRange(600),
+    default=3000,
+    show_default=True,
+    help="Sequences of 64 tokens, of the prose in Python's standard library.",
+)
+def command(warehouse: Path, sequences: int) -> None:
+    """Run ingest and mining on the embedded model and print the rules that predict best.
+
+    The model, its SAEs and its corpus come with the package and with Python itself: nothing is
+    downloaded. WAREHOUSE is the file to make, attnrules-demo.duckdb if left out.
+    """
+    _ingest(warehouse, sequences)
+    _mine(warehouse)
+    _print_best(warehouse)
+
+
+def _ingest(path: Path, n_sequences: int) -> None:
+    quiet_libraries()
+    from attnrules.demo.corpus import write_corpus
+    from attnrules.ingest import IngestSpec
+    from attnrules.ingest.corpus import CorpusSpec
+
+    with (
+        as_file(files("attnrules.demo") / "weights") as weights,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        corpus = Path(folder) / "python-standard-library.jsonl"
+        write_corpus(corpus)
+        run_ingest(
+            path,
+            IngestSpec(
+                model=str(weights / "model"),
+                input_sae=str(weights / "input_saes"),
+                output_sae=str(weights / "output_saes"),
+                corpus=CorpusSpec(str(corpus), seq_len=64, keep_long_documents=True),
+                n_sequences=n_sequences,
+            ),
+        )
+
+
+def _mine(path: Path) -> None:
+    from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
+    from attnrules.warehouse import Warehouse
+
+    click.echo("mining skip-gram rules ...", err=True)
+    with Warehouse.open(path, writable=True) as opened:
+        mine_skipgrams(opened, SkipgramSpec())
+
+
+def _print_best(path: Path) -> None:
+    from attnrules.queries.card import feature_card, parse_feature
+    from attnrules.queries.questions import ask
+    from attnrules.warehouse import Warehouse
+
+    with Warehouse.open(path) as opened:
+        best = ask(opened, "best_features", {"limit": 4}).fetchall()
+        click.echo("\nThe features that their rules predict best, on held-out examples:\n")
+        for name, _, method, n_rules, precision, recall, f1, spearman, description in best:
+            click.echo(f"{name} fires on {description}")
+            card = feature_card(opened, parse_feature(name), n_rules=3)
+            for rule in card.rules:
+                if rule["method"] == method:
+                    click.echo(f"    {rule_words(rule)} → {name}")
+            click.echo(
+                f"    {n_rules} {method} rules: precision {precision:.2f}, recall {recall:.2f},"
+                f" F1 {f1:.2f}, Spearman {spearman:.2f}\n"
+            )
+    click.echo(
+        f"Try next:\n"
+        f"  attnrules show {path} {best[0][0]}\n"
+        f"  attnrules query {path} methods\n"
+        f'  attnrules query {path} "SELECT layer, head, n_rules, median_f1 FROM rule_metrics_by_head'
+        " WHERE method = 'magnitude' AND split = 'test' ORDER BY ALL\""
+    )
