@@ -1,0 +1,109 @@
+"""What a user sees: output formats, exit codes, help, documentation."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from attnrules.cli import cli
+from attnrules.queries.questions import questions
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTATION = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+
+
+def test_formats_agree(attnrules: Any, mined_once: Path) -> None:
+    query = "SELECT layer, head, count(*) AS n FROM rules GROUP BY ALL ORDER BY ALL"
+    form = {f: attnrules("query", mined_once, query, "--format", f).out for f in ("csv", "json", "jsonl")}
+    rows = json.loads(form["json"])
+    assert rows == [json.loads(line) for line in form["jsonl"].splitlines()]
+    assert rows == [{k: int(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(form["csv"]))]
+    assert rows
+
+
+def test_parquet_goes_to_stdout(mined_once: Path) -> None:
+    import subprocess
+    import sys
+
+    command = [
+        sys.executable,
+        "-m",
+        "attnrules",
+        "query",
+        str(mined_once),
+        "FROM heads",
+        "--format",
+        "parquet",
+    ]
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, check=True)
+    assert pl.read_parquet(io.BytesIO(done.stdout)).height == 8
+
+
+def test_stdout_holds_data_only(attnrules: Any, mined_once: Path) -> None:
+    outcome = attnrules("query", mined_once, "SELECT 1 AS one", "--format", "csv")
+    assert outcome.out == "one\n1\n"
+
+
+@pytest.mark.parametrize("name", questions())
+def test_every_question_answers_with_its_defaults(attnrules: Any, mined_once: Path, name: str) -> None:
+    assert attnrules("query", mined_once, name).code == 0
+
+
+def test_parameters_reach_questions_and_sql(attnrules: Any, mined_once: Path) -> None:
+    one = attnrules("query", mined_once, "best_features", "-p", "limit=1", "--format", "jsonl")
+    assert len(one.out.splitlines()) == 1
+    sql = attnrules("query", mined_once, "SELECT $x AS x", "-p", "x=7", "--format", "csv")
+    assert sql.out == "x\n7\n"
+
+
+def test_show_words_the_planted_rule(attnrules: Any, mined_once: Path, planted: Any) -> None:
+    feature = next(f for (l, h, f) in planted.skipgram_rules if (l, h) == (0, 0))
+    outcome = attnrules("show", mined_once, f"L0H0.{feature}")
+    assert outcome.code == 0
+    assert re.search(r"1  \['.*\] … \['.*\] → L0H0", outcome.out)
+
+
+def test_show_as_json_holds_the_same_rules(attnrules: Any, mined_once: Path, planted: Any) -> None:
+    layer, head, feature = next(iter(planted.skipgram_rules))
+    card = json.loads(attnrules("show", mined_once, f"L{layer}H{head}.{feature}", "--json").out)
+    first = next(r for r in card["rules"] if r["method"] == "magnitude" and r["rank"] == 1)
+    key_query = (first["key_feature"], first["query_feature"])
+    assert key_query == planted.skipgram_rules[layer, head, feature][0]
+
+
+def test_info_counts_what_is_stored(attnrules: Any, mined_once: Path) -> None:
+    inside = json.loads(attnrules("info", mined_once, "--json").out)
+    assert inside["n_sequences"] == 600
+    assert inside["rows"]["tokens"] == 600 * inside["corpus"]["seq_len"]
+
+
+def commands(group: Any, prefix: str = "attnrules") -> list[tuple[str, Any]]:
+    found = []
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
+            found += commands(command, f"{prefix} {name}")
+        else:
+            found.append((f"{prefix} {name}", command))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands(cli)])
+def test_every_command_is_documented(name: str) -> None:
+    assert name in DOCUMENTATION
+
+
+@pytest.mark.parametrize("name", questions())
+def test_every_question_has_a_title_that_is_a_sentence(name: str) -> None:
+    assert questions()[name].title.endswith(".")
+
+
+def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
+    assert attnrules("mnie").code == 2
