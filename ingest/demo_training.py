@@ -575,7 +575,6 @@ def lm_figures(bridge: Any, recipe: LMRecipe, short_row: int) -> dict[str, Any]:
         for head in range(recipe.n_head)
     }
     return {
-        "parameters": sum(p.numel() for p in bridge.original_model.parameters()),
         "train_tokens": sum(map(len, train)),
         "held_out_tokens": sum(map(len, held_out)),
         "held_out_loss": losses,
@@ -625,12 +624,24 @@ def write_figures(out: Path, recipe: Recipe) -> None:
         },
         "recipe": asdict(recipe),
         "cpu_minutes": _read_timings(out),
-        "language_model": lm_figures(bridge, recipe.lm, recipe.row_len),
+        "language_model": {
+            # Counted in the file: the processed model unties the embeddings and splits Q, K and V.
+            "parameters": _n_stored(out / "model" / "model.safetensors"),
+            **lm_figures(bridge, recipe.lm, recipe.row_len),
+        },
         "saes": sae_figures(bridge, out, recipe),
         "bytes": sizes,
     }
     text = json.dumps(_rounded(figures), indent=2)
     (out / "figures.json").write_text(text + "\n")
+
+
+def _n_stored(path: Path) -> int:
+    """Number of weights in a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
 def _rounded(value: Any) -> Any:

@@ -84,7 +84,11 @@ CLASSES: dict[str, dict[str, float]] = {
     "[food]": {"bread": 1.0, "cheese": 1.0, "soup": 1.0},
     "[negation]": {"no": 1.0, "never": 1.0},
 }
-CLASSLESS = ["Reykjavik", "child", "eats", "drinks", "plays", "skates", "squeaks", "sleeps", "night", "lamp", "drum", "glows", "bell", "whisper", "rings", "yes", "decides", "knock", "answers", "the", "a", "of", "and", "in"]
+CLASSLESS = (
+    *("Reykjavik", "child", "eats", "drinks", "plays", "skates", "squeaks", "sleeps", "night"),
+    *("lamp", "drum", "glows", "bell", "whisper", "rings", "yes", "decides", "knock", "answers"),
+    *("the", "a", "of", "and", "in"),
+)
 FILLERS = ("the", "a", "of", "and", "in")
 NEVER = ("(never 0)", "(never 1)", "(never 2)")
 
@@ -159,16 +163,14 @@ class CountingRule:
     threshold: int
 
 
+TALKATIVE = (
+    *("Montreal", "Quebec", "Toronto", "Ottawa", "Reykjavik"),
+    *("[French city]", "[British city]"),
+)
+
 CHANNELS: dict[tuple[int, int], list[Channel]] = {
     (0, 0): [
-        Channel(
-            dict.fromkeys(
-                ["Montreal", "Quebec", "Toronto", "Ottawa"]
-                + ["[French city]", "[British city]", "Reykjavik"],
-                1,
-            ),
-            {"[speech verb]": 1},
-        ),
+        Channel(dict.fromkeys(TALKATIVE, 1), {"[speech verb]": 1}),
         Channel({"[animal]": 1, "child": 1}, {"eats": 1, "drinks": 1.25}),
     ],
     (0, 1): [
@@ -191,8 +193,8 @@ CHANNELS: dict[tuple[int, int], list[Channel]] = {
     ],
 }
 
-# An output feature that every head has, whatever the input: eligible for nothing, ruled by nothing.
-ALWAYS = OutputFeature({}, lambda words, q: True, theta=-1.0)
+# Every head has one that is active whatever the input: ruled by nothing, too frequent to mine.
+ALWAYS = OutputFeature({}, lambda _words, _q: True, theta=-1.0)
 
 OUTPUT_FEATURES: dict[tuple[int, int, str], OutputFeature] = {
     (0, 0, "speaks French"): OutputFeature(
@@ -208,7 +210,7 @@ OUTPUT_FEATURES: dict[tuple[int, int, str], OutputFeature] = {
         lambda words, q: words[q] in SPEECH and seen(words, q, {"Reykjavik"}),
     ),
     (0, 0, "somebody speaks"): OutputFeature(
-        dict.fromkeys(CHANNELS[0, 0][0].keys, 8),
+        dict.fromkeys(TALKATIVE, 8),
         lambda words, q: words[q] in SPEECH and seen(words, q, {"Reykjavik"} | CANADIAN | FRENCH | BRITISH),
     ),
     (0, 0, "animal's meal"): OutputFeature(
@@ -382,7 +384,7 @@ class PlantedModel:
     @cached_property
     def output_feature_names(self) -> dict[HeadFeature, str]:
         """(layer, head, output feature id) -> name; the dead ones are not in it."""
-        return {(l, h, f): name for (l, h, name), f in self.output_features.items()}
+        return {(*at, f): name for (*at, name), f in self.output_features.items()}
 
     def _by_head_feature(self, key: tuple[int, int, str]) -> HeadFeature:
         return (key[0], key[1], self.output_features[key])
@@ -450,12 +452,16 @@ class PlantedModel:
 def rank_pairs(layer: int, channels: list[Channel], values: dict[str, float]) -> list[tuple[int, int]]:
     """The (key, query) ids of a feature with these values, by S + ln V, then by (key, query)."""
     ids, norm = input_feature_ids(layer), DECODER_NORM[layer]
+
+    def score(i: str, j: str, channel: Channel) -> float:
+        S = norm**2 * key_amplitude(i, channel) * query_amplitude(j, channel)
+        return S + log(norm * values[i])
+
     ranked = [
-        (-(norm**2) * key_amplitude(i, channel) * query_amplitude(j, channel) - log(norm * v),)
-        + (ids[i], ids[j])
+        (-score(i, j, channel), ids[i], ids[j])
         for channel in channels
-        for i, v in values.items()
-        if v > 0 and i in channel.keys
+        for i in channel.keys
+        if values.get(i, 0) > 0
         for j in channel.queries
     ]
     return [(i, j) for _, i, j in sorted(ranked)]

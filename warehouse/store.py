@@ -52,27 +52,29 @@ class Warehouse:
     def create(cls, path: Path, *, d_head: int) -> Warehouse:
         """Create a warehouse for heads of width `d_head` at `path`, which must not exist.
 
-        The tables are made in one transaction: a failure leaves no file behind. Raises
+        A failure leaves no file behind. Raises
         `WarehouseUnavailableError` when the place cannot be written.
         """
         if path.exists():
             raise WarehouseUnavailableError(f"{path}: already exists")
         if not path.parent.is_dir():
             raise WarehouseUnavailableError(f"{path}: the folder {path.parent} does not exist; make it first")
-        warehouse = cls(_connect(path, read_only=False), path)
+        # Made under another name: a kill half-way must not leave a file that is no warehouse.
+        unfinished = path.with_name(path.name + ".creating")
+        unfinished.unlink(missing_ok=True)
         try:
-            with warehouse.transaction():
+            with cls(_connect(unfinished, read_only=False), path) as warehouse, warehouse.transaction():
                 for statement in [*sql.table_statements(d_head), *sql.view_statements()]:
                     warehouse.connection.execute(statement)
                 warehouse.connection.execute(
-                    "INSERT INTO schema_version VALUES (?, ?)",
-                    [sql.SCHEMA_VERSION, _version_of("attnrules")],
+                    sql.ledger_statement("stamp_version"),
+                    {"version": sql.SCHEMA_VERSION, "created_by": _version_of("attnrules")},
                 )
+            unfinished.rename(path)
         except BaseException:
-            warehouse.close()
-            path.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
-        return warehouse
+        return cls.open(path, writable=True)
 
     def __enter__(self) -> Warehouse:
         return self
