@@ -21,15 +21,17 @@ what should be zero is zero.
 amplitude (15/4) / level and its query features (15/8) / level. The product of the levels cancels,
 so that a query token gives EVERY key of its channel the same logit N = (225/32) / (4 sigma^2), any
 other token 0, and BOS the logit B = N/2: from the bias b_Q in layer 0, from u in layer 1. Hence,
-with at most 31 tokens after BOS, either no key is present and all but 31 exp(-B) of the attention
-rests on BOS, whose value is zero, or each key receives at least 1/31 of it (less exp(B - N)).
+with at most 31 tokens after BOS and BOS nowhere else, either no key is present and all but
+31 exp(-B) of the attention rests on BOS, whose value is zero, or each key receives at least 1/31
+of it (less exp(B - N)).
 Strengths other than 1 on a key or query, and classes with two levels (`_GRADED`), scale N; N - B
 stays >= 18 unless a feature is about that very difference.
 
 **Values.** Each output feature f owns one coordinate of the value space, so that its
-pre-activation is the sum over keys of (attention * level * V(f,i) / sigma) - theta. A single
-key among 31 gives at least 30.72/31 = 0.99 (layer 1: level 3/4, V = 8), no key less than 0.001,
-and theta = 1/2: the iff holds with a margin of 0.49, whatever else stands in the row.
+pre-activation is the sum over keys of (attention * level * V(f,i) / sigma) - theta. No head
+attends to one feature of a token and reads the value of its other one: attention moves whole
+tokens. A single key among 31 gives at least 30.72/31 = 0.99 (layer 1: level 3/4, V = 8), no key
+less than 0.001, and theta = 1/2: the iff holds with a margin of 0.49, whatever else is in the row.
 
 **Weights-only scores.** S(i,j) > 0 for the pairs of a channel and 0 for all others, V(f,i) > 0
 for f's keys and 0 for all others (negative for suppressors). So S V > 0 exactly for f's rules,
@@ -39,8 +41,8 @@ for all pairs in head 0 of layer 0, where b_K . b_Q / 4 = -1/4.
 
 **Absence** (layer 0, head 1): the distractor's logit is 5/4 of the key's, so that one distractor
 takes the attention of 30 keys. **Counting** (layer 0, head 2): a key and its opponent share a
-channel with values p and -m, and z is (p c - m c') / (c + c'), positive iff p c > m c'; or the
-key's logit is equal to that of BOS, and z is c / (c + 1), which thresholds split by c.
+channel with values p and -m, and z is 64 (p c - m c') / (c + c'), positive iff p c > m c'; or
+the key's logit is equal to that of BOS, and z is 64 c / (c + 1), which thresholds split by c.
 
 Traps, on purpose: b_V and the layer norm's weight are right only after the bridge's processing;
 next to each output SAE (v10) lies a younger file with garbage (v2); exp(S) overflows float32 in
@@ -384,7 +386,7 @@ class PlantedModel:
     @cached_property
     def output_feature_names(self) -> dict[HeadFeature, str]:
         """(layer, head, output feature id) -> name; the dead ones are not in it."""
-        return {(*at, f): name for (*at, name), f in self.output_features.items()}
+        return {(layer, head, f): name for (layer, head, name), f in self.output_features.items()}
 
     def _by_head_feature(self, key: tuple[int, int, str]) -> HeadFeature:
         return (key[0], key[1], self.output_features[key])

@@ -251,8 +251,10 @@ def candidates(
     """(-sign(V), -sign(V) (S + ln|V|), key, query) of the candidate pairs."""
     V, S = V.double(), S.double()
     size = len(V)
+    score = (V.sign()[:, None] * (S + V.abs().log()[:, None])).nan_to_num()
+    signs, scores = V.sign().tolist(), score.tolist()
     return [
-        (-float(V[i].sign()), -float(V[i].sign() * (S[i, j] + V[i].abs().log()).nan_to_num()), i, j)
+        (-signs[i], -scores[i][j], i, j)
         for i in V.topk(min(num_values, size)).indices.tolist()
         for j in S[i].topk(min(num_queries, size)).indices.tolist()
     ]
