@@ -473,7 +473,7 @@ def train_saes(out: Path, sites: Sequence[Site], recipe: SAERecipe, whole: Recip
     missing = [site for site in sites if not (out / site.folder / "cfg.json").exists()]
     if not missing:
         return
-    bridge = load_bridge(out / "model")
+    bridge = load_bridge(out / MODEL_NAME)
     bos = bridge.tokenizer.bos_token_id
     stream = token_stream(encode_documents(bridge.tokenizer, held_out=False), bos)
     generator = torch.Generator().manual_seed(whole.seed)
@@ -612,7 +612,7 @@ def sae_figures(bridge: Any, out: Path, recipe: Recipe) -> dict[str, dict[str, f
 
 def write_figures(out: Path, recipe: Recipe) -> None:
     """Measure everything that is shipped and write it to `figures.json`."""
-    bridge = load_bridge(out / "model")
+    bridge = load_bridge(out / MODEL_NAME)
     libraries = ("torch", "transformers", "transformer_lens", "sae-lens")
     sizes = {
         path.relative_to(out).as_posix(): path.stat().st_size for path in sorted(out.rglob("*.safetensors"))
@@ -626,7 +626,7 @@ def write_figures(out: Path, recipe: Recipe) -> None:
         "cpu_minutes": _read_timings(out),
         "language_model": {
             # Counted in the file: the processed model unties the embeddings and splits Q, K and V.
-            "parameters": _n_stored(out / "model" / "model.safetensors"),
+            "parameters": _n_stored(out / MODEL_NAME / "model.safetensors"),
             **lm_figures(bridge, recipe.lm, recipe.row_len),
         },
         "saes": sae_figures(bridge, out, recipe),
@@ -673,7 +673,7 @@ def _stage(out: Path, name: str, done: Path, run: Callable[[], None]) -> None:
 
 def run(out: Path, recipe: Recipe) -> None:
     """Run all stages whose output is missing from `out`."""
-    lm, model = recipe.lm, out / "model"
+    lm, model = recipe.lm, out / MODEL_NAME
     inputs, outputs = input_sites(lm), output_sites(lm)
     model.mkdir(parents=True, exist_ok=True)
     _stage(out, "tokenizer", model / "tokenizer.json", lambda: train_tokenizer(model, lm))

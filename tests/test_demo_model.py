@@ -41,7 +41,7 @@ def bridge() -> Any:
     import torch
 
     torch.set_num_threads(1)
-    return load_bridge(WEIGHTS / "model")
+    return load_bridge(WEIGHTS / "attnrules-demo")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from attnrules.commands.show import rule_words
 @click.option(
     "--sequences",
     type=click.IntRange(600),
-    default=3000,
+    default=2000,
     show_default=True,
     help="Sequences of 64 tokens, of the prose in Python's standard library.",
 )
@@ -52,7 +52,7 @@ def _ingest(path: Path, n_sequences: int) -> None:
         run_ingest(
             path,
             IngestSpec(
-                model=str(weights / "model"),
+                model=str(weights / "attnrules-demo"),
                 input_sae=str(weights / "input_saes"),
                 output_sae=str(weights / "output_saes"),
                 corpus=CorpusSpec(str(corpus), seq_len=64, keep_long_documents=True),
@@ -67,7 +67,7 @@ def _mine(path: Path) -> None:
 
     click.echo("mining skip-gram rules ...", err=True)
     with Warehouse.open(path, writable=True) as opened:
-        mine_skipgrams(opened, SkipgramSpec())
+        mine_skipgrams(opened, SkipgramSpec(n_features=50))
 
 
 def _print_best(path: Path) -> None:
