@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -60,6 +61,8 @@ def documents(spec: CorpusSpec) -> Iterator[str]:
     """
     from datasets import load_dataset
 
+    # It logs whole tracebacks for a malformed file; the error below says it in one line.
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
     try:
         stream = load_dataset(**_load_arguments(spec), split=spec.split, streaming=True)
         for document in stream:
