@@ -233,16 +233,32 @@ def test_scales_are_those_of_the_layer_norm(captured: Captured, layer: int) -> N
     same(dense(captured.path, query, (10, 12)), scale)
 
 
+def rotated(vectors: torch.Tensor, base: float = 10_000.0) -> torch.Tensor:
+    """Rotate [batch, pos, d_head] as rotary position embeddings do: pairs (i, i + d_head / 2)."""
+    half = vectors.shape[-1] // 2
+    angles = torch.arange(vectors.shape[1])[:, None] / base ** (torch.arange(half) / half)
+    first, second = vectors[..., :half], vectors[..., half:]
+    return torch.cat(
+        [
+            first * angles.cos() - second * angles.sin(),
+            second * angles.cos() + first * angles.sin(),
+        ],
+        dim=-1,
+    )
+
+
 @pytest.mark.parametrize(("layer", "head"), [(0, 1), (1, 2)])
 def test_attention_from_features_follows_the_formula(captured: Captured, layer: int, head: int) -> None:
     config = captured.model.bridge.cfg
-    if config.positional_embedding_type == "rotary":
-        pytest.skip("the formula of METHOD 3.5 has no rotation")
     sae, weights = captured.saes[layer, None], captured.model.head_weights(layer, head)
-    rebuilt = sae.decode(sae.encode(captured.hooks[f"blocks.{layer}.hook_resid_pre"]))
-    centred = rebuilt - rebuilt.mean(-1, keepdim=True)
-    x = centred / (centred.square().mean(-1, keepdim=True) + config.eps).sqrt()
-    logits = (x @ weights.W_Q + weights.b_Q) @ (x @ weights.W_K + weights.b_K).mT / 6**0.5
+    x = sae.decode(sae.encode(captured.hooks[f"blocks.{layer}.hook_resid_pre"]))
+    if config.normalization_type.startswith("LN"):
+        x = x - x.mean(-1, keepdim=True)
+    x = x / (x.square().mean(-1, keepdim=True) + config.eps).sqrt()
+    queries, keys = x @ weights.W_Q + weights.b_Q, x @ weights.W_K + weights.b_K
+    if config.positional_embedding_type == "rotary":
+        queries, keys = rotated(queries), rotated(keys)
+    logits = queries @ keys.mT / 6**0.5
     expected = logits.masked_fill(~torch.ones(12, 12).tril().bool(), -torch.inf).softmax(-1)
     query = (
         "SELECT seq_id, query_pos, key_pos, weight_from_features FROM attention_sources"
