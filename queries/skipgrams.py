@@ -264,6 +264,14 @@ def evaluate(
     warehouse: Warehouse, layer: int, head: int, *, grid: list[int], bos_keys: bool, run_id: int
 ) -> None:
     """Judge every stored list of rules of the features in `mined_features` on their examples."""
+    predict(warehouse, layer, head, grid=grid, bos_keys=bos_keys, run_id=run_id)
+    warehouse.execute(step("insert_metrics"), {"layer": layer, "head": head})
+
+
+def predict(
+    warehouse: Warehouse, layer: int, head: int, *, grid: list[int], bos_keys: bool, run_id: int
+) -> None:
+    """Store what `rule_predictions` is spread over, for every n in `grid` at once."""
     at: dict[str, object] = {"layer": layer, "head": head}
     warehouse.execute(step("insert_evaluations"), {**at, "grid": grid, "run_id": run_id})
     for scaling in SCALINGS:
@@ -273,7 +281,6 @@ def evaluate(
         warehouse.execute(step("make_query_side"), scaled)
         warehouse.execute(step("make_key_side"), {**scaled, "bos_keys": bos_keys})
         warehouse.execute(step("insert_rule_scores"), {**scaled, "grid": grid})
-    warehouse.execute(step("insert_metrics"), at)
 
 
 def _ranked_rules(scores: HeadScores, features: Ints, method: str, spec: SkipgramSpec) -> RankedRules:

@@ -1,7 +1,20 @@
 -- Grain: the first n rules of a mined feature, judged on a split. Definitions of METHOD.md section 5; average precision
 -- takes all examples of equal prediction together.
 INSERT INTO rule_metric_values BY NAME
-WITH judged AS (
+WITH activation_ranks AS (
+    -- The same for every method and n: ranked once.
+    SELECT
+        e.feature,
+        e.seq_id,
+        e.pos,
+        (rank() OVER by_activation + count(*) OVER by_activation) / 2.0 AS activation_rank
+    FROM examples AS e
+    SEMI JOIN mined_features AS f ON e.feature = f.feature
+    WHERE e.layer = $layer AND e.head = $head AND e.example_set = 'paper'
+    WINDOW by_activation AS (PARTITION BY e.feature, e.split ORDER BY e.activation)
+),
+
+judged AS (
     SELECT
         p.layer,
         p.head,
@@ -12,37 +25,33 @@ WITH judged AS (
         p.split,
         p.n_rules,
         p.n_rules_used,
-        p.activation,
         p.prediction,
+        a.activation_rank,
         (p.activation > 0)::INTEGER AS is_active,
         (p.prediction > 0)::INTEGER AS is_predicted
     FROM rule_predictions AS p
+    INNER JOIN activation_ranks AS a ON p.feature = a.feature AND p.seq_id = a.seq_id AND p.pos = a.pos
     WHERE
         p.layer = $layer
         AND p.head = $head
         AND p.example_set = 'paper'
-        AND p.feature IN (SELECT f.feature FROM mined_features AS f)
 ),
 
+-- One order serves all: a frame that ends or begins with the current row takes in all rows of equal prediction.
 ranked AS (
     SELECT
         judged.*,
-        rank() OVER by_prediction + (count(*) OVER same_prediction - 1) / 2.0 AS prediction_rank,
-        rank() OVER by_activation + (count(*) OVER same_activation - 1) / 2.0 AS activation_rank,
-        sum(is_active) OVER from_top AS n_active_so_far,
-        count(*) OVER from_top AS n_so_far
+        (rank() OVER by_prediction + count(*) OVER by_prediction) / 2.0 AS prediction_rank,
+        sum(is_active) OVER at_least AS n_active_at_least,
+        count(*) OVER at_least AS n_at_least
     FROM judged
     WINDOW
         by_prediction AS (
             PARTITION BY feature, method, scaling, split, n_rules ORDER BY prediction
         ),
-        same_prediction AS (PARTITION BY feature, method, scaling, split, n_rules, prediction),
-        by_activation AS (
-            PARTITION BY feature, method, scaling, split, n_rules ORDER BY activation
-        ),
-        same_activation AS (PARTITION BY feature, method, scaling, split, n_rules, activation),
-        from_top AS (
-            PARTITION BY feature, method, scaling, split, n_rules ORDER BY prediction DESC
+        at_least AS (
+            PARTITION BY feature, method, scaling, split, n_rules ORDER BY prediction
+            RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
         )
 ),
 
@@ -67,7 +76,7 @@ counted AS (
                 AND min(activation_rank) < max(activation_rank)
                 THEN corr(prediction_rank, activation_rank)
         END AS spearman,
-        sum(is_active * n_active_so_far / n_so_far) / nullif(sum(is_active), 0) AS average_precision
+        sum(is_active * n_active_at_least / n_at_least) / nullif(sum(is_active), 0) AS average_precision
     FROM ranked
     GROUP BY layer, head, feature, method, scaling, example_set, split, n_rules, n_rules_used
 ),
