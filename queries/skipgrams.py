@@ -278,7 +278,8 @@ def predict(
         scaled = {**at, "scaling": scaling}
         if not warehouse.rows(step("any_rules"), scaled):
             continue
-        warehouse.execute(step("make_query_side"), scaled)
+        warehouse.execute(step("make_scaled_activations"), scaled)
+        warehouse.execute(step("make_query_side"), at)
         warehouse.execute(step("make_key_side"), {**scaled, "bos_keys": bos_keys})
         warehouse.execute(step("insert_rule_scores"), {**scaled, "grid": grid})
 

@@ -6,21 +6,19 @@ SELECT
     e.seq_id,
     e.pos,
     i.feature AS key_feature,
-    max(i.activation::DOUBLE / CASE $scaling WHEN 'model' THEN s.ln_scale ELSE 1 END) AS largest,
-    min(i.activation::DOUBLE / CASE $scaling WHEN 'model' THEN s.ln_scale ELSE 1 END) AS smallest
+    max(i.activation) AS largest,
+    min(i.activation) AS smallest
 FROM examples AS e
-INNER JOIN input_activations AS i
-    ON e.layer = i.layer AND e.seq_id = i.seq_id AND e.pos >= i.pos
-INNER JOIN token_scales AS s
-    ON e.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
-SEMI JOIN (
+INNER JOIN (
     SELECT DISTINCT
         r.feature,
         r.key_feature
     FROM rules AS r
     SEMI JOIN mined_features AS f ON r.feature = f.feature
     WHERE r.layer = $layer AND r.head = $head AND r.scaling = $scaling
-) AS k ON e.feature = k.feature AND i.feature = k.key_feature
+) AS k ON e.feature = k.feature
+INNER JOIN scaled_activations AS i
+    ON e.seq_id = i.seq_id AND k.key_feature = i.feature AND e.pos >= i.pos
 WHERE
     e.layer = $layer AND e.head = $head AND e.example_set = 'paper'
     AND (i.pos > 0 OR $bos_keys)
