@@ -105,5 +105,31 @@ def test_every_question_has_a_title_that_is_a_sentence(name: str) -> None:
     assert questions()[name].title.endswith(".")
 
 
+def test_progress_is_a_bar_on_a_terminal(planted_spec: Any, tmp_path: Path) -> None:
+    import os
+    import pty
+    import subprocess
+    import sys
+
+    words = ["ingest", str(tmp_path / "w.duckdb"), "--model", planted_spec.model]
+    words += ["--input-sae", planted_spec.input_sae, "--output-sae", planted_spec.output_sae]
+    words += ["--corpus", planted_spec.corpus.source, "--seq-len", "32", "--sequences", "100"]
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "attnrules", *words]
+    process = subprocess.Popen(command, stdout=follower, stderr=follower, cwd=ROOT)
+    os.close(follower)
+    shown = b""
+    # Reading a terminal whose other end has gone is an error, not an end of file.
+    while True:
+        try:
+            shown += os.read(leader, 4096)
+        except OSError:
+            break
+    os.close(leader)
+    assert process.wait() == 0, shown
+    assert b"100/100" in shown
+    assert b"captured 100 sequences" in shown
+
+
 def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
     assert attnrules("mnie").code == 2

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from attnrules.ingest import IngestProgress, IngestSpec
 
 
@@ -50,7 +52,7 @@ class _Reporter:
     def __init__(self) -> None:
         self._stage = ""
         self._next_line = 0.0
-        self._bar: object | None = None
+        self._bar: TaskID | None = None
 
     def __enter__(self) -> _Reporter:
         if sys.stderr.isatty():
@@ -67,7 +69,7 @@ class _Reporter:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.speed:.0f} sequences/s", style="dim"),
+                TextColumn("{task.fields[rate]}", style="dim"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
@@ -95,10 +97,14 @@ class _Reporter:
     def _draw(self, progress: IngestProgress) -> None:
         if self._bar is None:
             self._progress.start()
-            self._bar = self._progress.add_task(progress.stage, total=progress.total)
-        self._progress.update(self._bar, completed=progress.done)  # type: ignore[arg-type]
+            self._bar = self._progress.add_task(progress.stage, total=progress.total, rate="")
+        # rich knows no speed before the second update.
+        speed = self._progress.tasks[0].speed
+        rate = "" if speed is None else f"{speed:.0f} sequences/s"
+        self._progress.update(self._bar, completed=progress.done, rate=rate)
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
             self._progress.stop()
+            self._progress.remove_task(self._bar)
             self._bar = None
