@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _sql_files(kind: str) -> list[Traversable]:
