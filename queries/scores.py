@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,7 @@ class RankedRules:
 
     Arguments:
         query_feature, attn_score: None for rules without a query.
+        support: further columns of the table `rules`, of rules that were counted in the corpus.
     """
 
     feature: Ints
@@ -55,6 +56,7 @@ class RankedRules:
     attn_score: Floats | None
     value_score: Floats
     score: Floats
+    support: dict[str, Floats] = field(default_factory=dict)
 
 
 def head_scores(warehouse: Warehouse, layer: int, head: int, scaling: str) -> HeadScores:
@@ -66,14 +68,14 @@ def head_scores(warehouse: Warehouse, layer: int, head: int, scaling: str) -> He
     at = {"layer": layer, "head": head}
     projections = warehouse.sql(step("projections"), at).to_arrow_table()
     keys, queries, values = (
-        _matrix(projections.column(name)) for name in ("key_vector", "query_vector", "value_vector")
+        matrix(projections.column(name)) for name in ("key_vector", "query_vector", "value_vector")
     )
     if scaling == "model":
         biases = warehouse.sql(step("head_biases"), at).to_arrow_table()
-        keys = keys + _matrix(biases.column("b_K"))
-        queries = (queries + _matrix(biases.column("b_Q"))) / biases.column("attn_scale")[0].as_py()
+        keys = keys + matrix(biases.column("b_K"))
+        queries = (queries + matrix(biases.column("b_Q"))) / biases.column("attn_scale")[0].as_py()
     encoders = warehouse.sql(step("encoders"), at).to_arrow_table()
-    return HeadScores(keys, queries, values, _matrix(encoders.column("encoder")))
+    return HeadScores(keys, queries, values, matrix(encoders.column("encoder")))
 
 
 def magnitude_rules(
@@ -90,10 +92,10 @@ def magnitude_rules(
     Ranked in log space, because exp(S) leaves even a double for S > 709; the score itself is then infinite.
     Ties are broken by (key, query).
     """
-    keys, values = _top_values(scores, features, num_values, negative_values)
+    keys, values = top_values(scores, features, num_values, negative_values)
     distinct, places = np.unique(keys, return_inverse=True)
     places = places.reshape(keys.shape)
-    queries, attn = _top_queries(scores, distinct, num_queries)
+    queries, attn = top_queries(scores, distinct, num_queries)
     n_queries = queries.shape[1]
     parts = []
     for row, feature in enumerate(features):
@@ -116,7 +118,7 @@ def unigram_rules(
     scores: HeadScores, features: Ints, *, num_values: int, max_rules: int, negative_values: bool
 ) -> RankedRules:
     """Rank the features with the largest V(f,i), without a query (METHOD.md section 3.3)."""
-    keys, values = _top_values(scores, features, num_values, negative_values)
+    keys, values = top_values(scores, features, num_values, negative_values)
     keys, values = keys[:, :max_rules], values[:, :max_rules]
     rank = np.tile(np.arange(1, keys.shape[1] + 1), len(features))
     owner = np.repeat(features, keys.shape[1])
@@ -137,15 +139,16 @@ def top_k(scores: Floats, k: int) -> Ints:
     return np.take_along_axis(columns, order, axis=1)
 
 
-def _top_values(
+def top_values(
     scores: HeadScores, features: Ints, num_values: int, negative_values: bool
 ) -> tuple[Ints, Floats]:
+    """Return the keys with the largest V(f,i), or |V|, and these V: [len(features), num_values] each."""
     values = scores.value_scores(features)
     keys = top_k(np.abs(values) if negative_values else values, num_values)
     return keys, np.take_along_axis(values, keys, axis=1)
 
 
-def _top_queries(scores: HeadScores, keys: Ints, num_queries: int) -> tuple[Ints, Floats]:
+def top_queries(scores: HeadScores, keys: Ints, num_queries: int) -> tuple[Ints, Floats]:
     """Return the queries j with the largest S(i,j) and these S, [len(keys), num_queries] each."""
     queries, attn = [], []
     for start in range(0, len(keys), _KEYS_AT_ONCE):
@@ -156,7 +159,7 @@ def _top_queries(scores: HeadScores, keys: Ints, num_queries: int) -> tuple[Ints
     return np.concatenate(queries), np.concatenate(attn)
 
 
-def _matrix(column: object) -> Floats:
+def matrix(column: object) -> Floats:
     """Return an Arrow column of n vectors of width d as a matrix [n, d]."""
     import pyarrow as pa
 

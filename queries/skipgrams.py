@@ -10,8 +10,25 @@ import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries import step
+from attnrules.queries.evaluation import (
+    ADDITIVE,
+    AGGREGATIONS,
+    EXAMPLE_SETS,
+    Judge,
+    draw_examples,
+    evaluate,
+)
+from attnrules.queries.learned import (
+    Batch,
+    KeyMeans,
+    importance_rules,
+    key_means,
+    mined_rules,
+    weighted_groups,
+    weighted_pairs,
+    weighted_rules,
+)
 from attnrules.queries.scores import (
-    HeadScores,
     Ints,
     RankedRules,
     head_scores,
@@ -24,7 +41,12 @@ if TYPE_CHECKING:
 
     from attnrules.warehouse import Warehouse
 
-METHODS = ("magnitude", "unigram")
+METHODS = (
+    "magnitude", "importance", "unigram", "mined", "weighted", "weighted_signed", "weighted_groups",
+    "weighted_pairs",
+)  # fmt: skip
+# What `best` stands for: measured in docs/queries.md.
+BEST = ("weighted", "weighted_groups")
 SCALINGS = ("paper", "model")
 # Features judged in one set of statements; bounds the memory of the joins, not their result.
 _FEATURES_AT_ONCE = 256
@@ -47,7 +69,7 @@ class SkipgramSpec:
     """How to mine.
 
     Arguments:
-        method: `magnitude`, `unigram` or `all`.
+        method: one of METHODS, `best` or `all`.
         num_values, num_queries: candidates per feature and per key (METHOD.md section 3).
         max_rules: longest list kept and judged.
         scaling: `paper` or `model`.
@@ -58,10 +80,14 @@ class SkipgramSpec:
         min_count, max_count: bounds of n_active, the sequences a feature is active in; None for the
             tightest bounds that leave enough examples, 3m and N - 3m.
         examples_per_split: m; 3m positive and 3m negative examples per feature.
+        example_sets: what rules are judged on, of `evaluation.EXAMPLE_SETS`.
+        aggregation: how the scores of matches become a prediction, of `evaluation.AGGREGATIONS`.
+        held_out: sequences of each split that the set all_positions holds.
+        baselines: whether to judge baselines and ceilings too.
         seed: of every draw.
     """
 
-    method: str = "all"
+    method: str = "best"
     num_values: int = 100
     num_queries: int = 100
     max_rules: int = 4096
@@ -75,17 +101,35 @@ class SkipgramSpec:
     min_count: int | None = None
     max_count: int | None = None
     examples_per_split: int = 50
+    example_sets: tuple[str, ...] = ("paper", "all_positions")
+    aggregation: str = "max"
+    held_out: int = 100
+    baselines: bool = True
     seed: int = 0
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods asked for."""
-        return METHODS if self.method == "all" else (self.method,)
+        return {"all": METHODS, "best": BEST}.get(self.method, (self.method,))
 
     @property
     def n_per_label(self) -> int:
         """Examples of each label per feature."""
         return 3 * self.examples_per_split
+
+    def judge(self) -> Judge:
+        """Return how rules are judged."""
+        return Judge(
+            example_sets=self.example_sets,
+            aggregation=self.aggregation,
+            grid=tuple(self.grid),
+            n_per_label=self.n_per_label,
+            held_out=self.held_out,
+            seed=self.seed,
+            bos_keys=self.bos_keys,
+            mined_now=tuple((method, self.scaling) for method in self.methods),
+            baselines=self.baselines,
+        )
 
     @property
     def grid(self) -> list[int]:
@@ -143,8 +187,9 @@ def mine_skipgrams(
             n_rules = 0
             scores = head_scores(warehouse, layer, head, spec.scaling)
             for start in range(0, len(chosen), _FEATURES_AT_ONCE):
-                batch = chosen[start : start + _FEATURES_AT_ONCE]
-                n_rules += _mine_batch(warehouse, spec, layer, head, batch, scores, run_id)
+                features = chosen[start : start + _FEATURES_AT_ONCE]
+                batch = Batch(layer, head, features, scores, spec.bos_keys, spec.seed)
+                n_rules += _mine_batch(warehouse, spec, batch, run_id, result)
             result.heads.append(HeadResult(layer, head, n_features=len(chosen), n_rules=n_rules, **summary))
         if not any(head.n_features for head in result.heads):
             raise AttnRulesError(_nothing_eligible(spec, n_sequences, result))
@@ -152,11 +197,15 @@ def mine_skipgrams(
 
 
 def _validate(spec: SkipgramSpec) -> None:
-    if spec.method not in (*METHODS, "all"):
-        raise UsageError(f"--method {spec.method}: must be one of {', '.join(METHODS)}, all")
-    if spec.scaling not in SCALINGS:
-        raise UsageError(f"--scaling {spec.scaling}: must be one of {', '.join(SCALINGS)}")
-    for option in ("num_values", "num_queries", "examples_per_split"):
+    for option, value, known in (
+        ("--method", spec.method, (*METHODS, "best", "all")),
+        ("--scaling", spec.scaling, SCALINGS),
+        ("--aggregation", spec.aggregation, AGGREGATIONS),
+        *(("--example-sets", name, EXAMPLE_SETS) for name in spec.example_sets),
+    ):
+        if value not in known:
+            raise UsageError(f"{option} {value}: must be one of {', '.join(known)}")
+    for option in ("num_values", "num_queries", "examples_per_split", "held_out"):
         if getattr(spec, option) < 1:
             raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
     if spec.max_rules < 4:
@@ -236,71 +285,44 @@ def _choose_features(
 
 
 def _mine_batch(
-    warehouse: Warehouse,
-    spec: SkipgramSpec,
-    layer: int,
-    head: int,
-    features: Ints,
-    scores: HeadScores,
-    run_id: int,
+    warehouse: Warehouse, spec: SkipgramSpec, batch: Batch, run_id: int, result: SkipgramResult
 ) -> int:
-    at: dict[str, object] = {"layer": layer, "head": head}
-    warehouse.execute(step("make_mined_features"), {**at, "seed": spec.seed, "features": features.tolist()})
-    for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values"):
-        warehouse.execute(step(f"delete_{table}"), at)
-    seq_len = warehouse.value("SELECT seq_len FROM corpus")
-    warehouse.execute(step("make_new_examples"), {**at, "n_per_label": spec.n_per_label, "seq_len": seq_len})
-    warehouse.execute(step("insert_examples"))
+    at = batch.at
+    features = batch.features.tolist()
+    warehouse.execute(step("make_mined_features"), {**at, "seed": spec.seed, "features": features})
+    judge = spec.judge()
+    draw_examples(warehouse, at, judge)
+    warehouse.execute(step("make_train_active"), {**at, "seed": spec.seed})
+    means = key_means(warehouse, batch) if {*ADDITIVE, "mined"} & {*spec.methods} else None
     n_rules = 0
     for method in spec.methods:
         warehouse.execute(step("delete_rules"), {**at, "method": method, "scaling": spec.scaling})
-        ranked = _ranked_rules(scores, features, method, spec)
+        ranked = _ranked_rules(warehouse, batch, method, spec, means)
         n_rules += warehouse.append("rules", _rule_table(ranked, at, method, spec, run_id))
-    evaluate(warehouse, layer, head, grid=spec.grid, bos_keys=spec.bos_keys, run_id=run_id)
+    evaluate(warehouse, batch.layer, batch.head, judge, run_id=run_id)
     return n_rules
 
 
-def evaluate(
-    warehouse: Warehouse, layer: int, head: int, *, grid: list[int], bos_keys: bool, run_id: int
-) -> None:
-    """Judge every stored list of rules of the features in `mined_features` on their examples."""
-    predict(warehouse, layer, head, grid=grid, bos_keys=bos_keys, run_id=run_id)
-    warehouse.execute(step("insert_metrics"), {"layer": layer, "head": head})
-
-
-def predict(
-    warehouse: Warehouse, layer: int, head: int, *, grid: list[int], bos_keys: bool, run_id: int
-) -> None:
-    """Store what `rule_predictions` is spread over, for every n in `grid` at once."""
-    at: dict[str, object] = {"layer": layer, "head": head}
-    warehouse.execute(step("insert_evaluations"), {**at, "grid": grid, "run_id": run_id})
-    for scaling in SCALINGS:
-        scaled = {**at, "scaling": scaling}
-        if not warehouse.rows(step("any_rules"), scaled):
-            continue
-        warehouse.execute(step("make_scaled_activations"), scaled)
-        warehouse.execute(step("make_query_side"), at)
-        warehouse.execute(step("make_key_side"), {**scaled, "bos_keys": bos_keys})
-        warehouse.execute(step("insert_rule_scores"), {**scaled, "grid": grid})
-
-
-def _ranked_rules(scores: HeadScores, features: Ints, method: str, spec: SkipgramSpec) -> RankedRules:
+def _ranked_rules(
+    warehouse: Warehouse, batch: Batch, method: str, spec: SkipgramSpec, means: KeyMeans | None
+) -> RankedRules:
+    longest = spec.max_rules
+    by_weight = {"num_values": spec.num_values, "negative_values": spec.negative_values}
     if method == "unigram":
-        return unigram_rules(
-            scores,
-            features,
-            num_values=spec.num_values,
-            max_rules=spec.max_rules,
-            negative_values=spec.negative_values,
-        )
-    return magnitude_rules(
-        scores,
-        features,
-        num_values=spec.num_values,
-        num_queries=spec.num_queries,
-        max_rules=spec.max_rules,
-        negative_values=spec.negative_values,
-    )
+        return unigram_rules(batch.scores, batch.features, max_rules=longest, **by_weight)
+    pairs = {"num_queries": spec.num_queries, "max_rules": longest, **by_weight}
+    if method == "magnitude":
+        return magnitude_rules(batch.scores, batch.features, **pairs)
+    if method == "importance":
+        return importance_rules(warehouse, batch, scaling=spec.scaling, **pairs)
+    if means is None:
+        raise ValueError(f"{method} needs the means of its keys")
+    if method in ("mined", "weighted_pairs"):
+        find = mined_rules if method == "mined" else weighted_pairs
+        return find(warehouse, batch, means, num_values=spec.num_values, max_rules=longest)
+    if method == "weighted_groups":
+        return weighted_groups(batch, means, max_rules=longest)
+    return weighted_rules(batch, means, max_rules=longest, signed=method == "weighted_signed")
 
 
 def _rule_table(
@@ -324,7 +346,7 @@ def _rule_table(
     if ranked.query_feature is not None:
         columns["query_feature"] = ranked.query_feature
         columns["attn_score"] = ranked.attn_score
-    return pa.table(columns)
+    return pa.table({**columns, **ranked.support})
 
 
 def _nothing_eligible(spec: SkipgramSpec, n_sequences: int, result: SkipgramResult) -> str:

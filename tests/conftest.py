@@ -56,8 +56,9 @@ def mined_once(ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) ->
     path = tmp_path_factory.mktemp("mined") / "planted.duckdb"
     shutil.copy(ingested_once, path)
     with Warehouse.open(path, writable=True) as warehouse:
-        for scaling in ("paper", "model"):
-            mine_skipgrams(warehouse, SkipgramSpec(n_features=None, examples_per_split=10, scaling=scaling))
+        for method, scaling in (("all", "paper"), ("magnitude", "model")):
+            spec = SkipgramSpec(method=method, n_features=None, examples_per_split=10, scaling=scaling)
+            mine_skipgrams(warehouse, spec)
     return path
 
 

@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 
 def mine(path: Path, **options: Any) -> None:
     with Warehouse.open(path, writable=True) as warehouse:
-        mine_skipgrams(warehouse, SkipgramSpec(**{"examples_per_split": 10, "n_features": None, **options}))
+        mine_skipgrams(warehouse, SkipgramSpec(**{"method": "all", "examples_per_split": 10, "n_features": None, **options}))
 
 
 # --- the planted truth -----------------------------------------------------------------------------
@@ -118,8 +118,14 @@ def test_another_seed_draws_other_negatives(mined_once: Path, ingested: Path) ->
 def test_mining_again_replaces(mined: Path) -> None:
     def counts() -> list[Any]:
         with Warehouse.open(mined) as warehouse:
-            tables = ("examples", "rules", "rule_evaluations", "rule_scores", "rule_metric_values")
-            return [warehouse.value(f"SELECT count(*) FROM {table}") for table in tables]
+            judged = ("rule_evaluations", "rule_scores", "rule_metric_values")
+            return [
+                *(warehouse.value(f"SELECT count(*) FROM {table}") for table in ("examples", "rules")),
+                *(
+                    warehouse.value(f"SELECT count(*) FROM {table} WHERE method = 'unigram'")
+                    for table in judged
+                ),
+            ]
 
     before = counts()
     mine(mined, method="unigram")

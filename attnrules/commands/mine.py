@@ -19,10 +19,17 @@ def command() -> None:
 @warehouse_argument
 @click.option(
     "--method",
-    type=click.Choice(["magnitude", "unigram", "all"]),
-    default="all",
+    type=click.Choice(
+        [
+            *("best", "magnitude", "importance", "unigram", "mined"),
+            *("weighted", "weighted_signed", "weighted_groups", "weighted_pairs", "all"),
+        ]
+    ),
+    default="best",
     show_default=True,
-    help="How rules are found and ranked.",
+    metavar="METHOD",
+    help="How rules are found and ranked: best (weighted and weighted_groups), magnitude, importance, unigram,"
+    " mined, weighted, weighted_signed, weighted_groups, weighted_pairs or all.",
 )
 @click.option(
     "--num-values", type=click.IntRange(1), default=100, show_default=True, help="Keys per feature."
@@ -58,8 +65,34 @@ def command() -> None:
     show_default=True,
     help="m: 3m active and 3m inactive examples per feature.",
 )
+@click.option(
+    "--example-sets",
+    default="paper,all_positions",
+    show_default=True,
+    help="What rules are judged on: paper, uniform, bins, all_positions.",
+)
+@click.option(
+    "--held-out",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Sequences of train and of test in the set all_positions.",
+)
+@click.option(
+    "--aggregation",
+    type=click.Choice(["max", "sum", "max_of_sums", "sum_of_maxima"]),
+    default="max",
+    show_default=True,
+    help="How the scores of matches become a prediction.",
+)
+@click.option(
+    "--baselines/--no-baselines",
+    default=True,
+    show_default=True,
+    help="Judge baselines and ceilings beside the rules.",
+)
 @seed_option
-def skipgrams(warehouse: Path, features: str, **options: Any) -> None:
+def skipgrams(warehouse: Path, features: str, example_sets: str, **options: Any) -> None:
     """Find skip-gram rules and measure how well they predict.
 
     Mining again replaces the rules of the same features, method and scaling.
@@ -72,7 +105,7 @@ def skipgrams(warehouse: Path, features: str, **options: Any) -> None:
     from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
     from attnrules.warehouse import Warehouse
 
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"example_sets": tuple(part.strip() for part in example_sets.split(","))}
     if features == "all":
         chosen["n_features"] = None
     elif features.isdigit():

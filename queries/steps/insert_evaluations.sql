@@ -1,28 +1,63 @@
--- Grain: the first n rules of a mined feature under a method: every list stored, judged anew.
+-- Grain: the first n rules of a feature under one method, with what was fitted on train: the threshold of largest F1 (the
+-- highest of several) and the line from prediction to activation.
 INSERT INTO rule_evaluations BY NAME
-WITH lists AS (
+WITH thresholds AS (
     SELECT
-        r.layer,
-        r.head,
-        r.feature,
-        r.method,
-        r.scaling,
-        count(*) AS n_found
-    FROM rules AS r
-    SEMI JOIN mined_features AS f ON r.feature = f.feature
-    WHERE r.layer = $layer AND r.head = $head
-    GROUP BY r.layer, r.head, r.feature, r.method, r.scaling
+        feature,
+        n_rules,
+        coalesce((prediction + next_lower) / 2, prediction - 1) AS threshold
+    FROM judgements
+    WHERE split = 'train' AND n_active_in_split > 0
+    QUALIFY
+        row_number() OVER (
+            PARTITION BY feature, n_rules
+            ORDER BY n_active_at_least / (n_at_least + n_active_in_split) DESC, prediction DESC
+        ) = 1
+),
+
+moments AS (
+    SELECT
+        feature,
+        n_rules,
+        sum(n) AS n,
+        sum(n * prediction) / sum(n) AS mean_prediction,
+        sum(activation) / sum(n) AS mean_activation
+    FROM judgements
+    WHERE split = 'train'
+    GROUP BY feature, n_rules
+),
+
+slopes AS (
+    SELECT
+        m.feature,
+        m.n_rules,
+        any_value(m.mean_prediction) AS mean_prediction,
+        any_value(m.mean_activation) AS mean_activation,
+        coalesce(
+            sum((j.prediction - m.mean_prediction) * (j.activation - j.n * m.mean_activation))
+            / nullif(sum(j.n * (j.prediction - m.mean_prediction) ** 2), 0),
+            0
+        ) AS slope
+    FROM judgements AS j
+    INNER JOIN moments AS m ON j.feature = m.feature AND j.n_rules = m.n_rules
+    WHERE j.split = 'train'
+    GROUP BY m.feature, m.n_rules
 )
 
 SELECT
-    l.layer,
-    l.head,
-    l.feature,
-    l.method,
-    l.scaling,
-    'paper' AS example_set,
-    g.n_rules,
-    least(g.n_rules, l.n_found) AS n_rules_used,
+    $layer AS layer,
+    $head AS head,
+    e.feature,
+    $method AS method,
+    $scaling AS scaling,
+    $example_set AS example_set,
+    e.n_rules,
+    e.n_rules_used,
+    $aggregation AS aggregation,
+    t.threshold,
+    s.slope,
+    s.mean_activation - s.slope * s.mean_prediction AS intercept,
     $run_id AS run_id
-FROM lists AS l
-CROSS JOIN (SELECT unnest($grid::UINTEGER[]) AS n_rules) AS g;
+FROM evaluated AS e
+LEFT JOIN thresholds AS t ON e.feature = t.feature AND e.n_rules = t.n_rules
+LEFT JOIN slopes AS s ON e.feature = s.feature AND e.n_rules = s.n_rules;

@@ -1,26 +1,25 @@
--- Grain: an example of the `paper` set (METHOD.md section 4): per feature the 3m sequences of largest maximal
--- activation, at the position of that maximum, and 3m sequences drawn among those where the feature is never active, at
--- a drawn position after BOS. Draws depend on (seed, layer, head, feature, sequence) alone.
+-- Grain: an example of a set (METHOD.md section 4). Positives are sequences at the position of their largest activation:
+-- the 3m strongest (`paper`), 3m drawn at random (`uniform`), or m drawn from each of ten equal-width bins of that
+-- activation (`bins`). Negatives are as many sequences, drawn among those where the feature is never active, at a drawn
+-- position after BOS. Draws depend on (seed, layer, head, feature, sequence) alone.
 CREATE OR REPLACE TEMP TABLE new_examples AS
-WITH active AS (
+WITH candidates AS (
     SELECT
-        a.feature,
-        a.seq_id,
-        max(a.activation) AS activation,
-        min(a.pos) FILTER (WHERE a.activation = m.largest) AS pos
-    FROM output_activations AS a
-    INNER JOIN (
-        SELECT
-            feature,
-            seq_id,
-            max(activation) AS largest
-        FROM output_activations
-        WHERE layer = $layer AND head = $head
-        GROUP BY feature, seq_id
-    ) AS m ON a.feature = m.feature AND a.seq_id = m.seq_id
-    SEMI JOIN mined_features AS f ON a.feature = f.feature
-    WHERE a.layer = $layer AND a.head = $head
-    GROUP BY a.feature, a.seq_id
+        s.feature,
+        s.seq_id,
+        s.pos,
+        s.activation,
+        CASE
+            WHEN $example_set = 'bins'
+                THEN least(9, floor(10 * s.activation / max(s.activation) OVER (PARTITION BY s.feature)))
+            ELSE 0
+        END AS bin,
+        CASE
+            WHEN $example_set = 'paper' THEN -s.activation
+            ELSE mix32(f.feature_seed + 1779033703 + s.seq_id)
+        END AS place
+    FROM feature_sequences AS s
+    INNER JOIN mined_features AS f ON s.feature = f.feature
 ),
 
 positives AS (
@@ -30,8 +29,18 @@ positives AS (
         seq_id,
         pos,
         activation
-    FROM active
-    QUALIFY row_number() OVER (PARTITION BY feature ORDER BY activation DESC, seq_id ASC) <= $n_per_label
+    FROM candidates
+    QUALIFY
+        row_number() OVER (PARTITION BY feature, bin ORDER BY place ASC, seq_id ASC)
+        <= CASE WHEN $example_set = 'bins' THEN $n_per_label // 3 ELSE $n_per_label END
+),
+
+n_positives AS (
+    SELECT
+        feature,
+        count(*) AS n
+    FROM positives
+    GROUP BY feature
 ),
 
 sequences AS (
@@ -39,14 +48,18 @@ sequences AS (
     WHERE pos = 0
 ),
 
--- The draw and the sequence in one number, so that the smallest draws are found without sorting all of them.
+-- The draw and the sequence in one number, so that the smallest draws are found without sorting all of them. Ten bins of
+-- m are the most positives there can be.
 drawn AS (
     SELECT
         f.feature,
-        min((mix32(f.feature_seed + s.seq_id) << 32) | s.seq_id, $n_per_label) AS draws
+        min(
+            (mix32(f.feature_seed + s.seq_id) << 32) | s.seq_id,
+            CASE WHEN $example_set = 'bins' THEN 10 * ($n_per_label // 3) ELSE $n_per_label END
+        ) AS draws
     FROM mined_features AS f
     CROSS JOIN sequences AS s
-    ANTI JOIN active AS a ON f.feature = a.feature AND s.seq_id = a.seq_id
+    ANTI JOIN feature_sequences AS a ON f.feature = a.feature AND s.seq_id = a.seq_id
     GROUP BY f.feature
 ),
 
@@ -59,9 +72,10 @@ negatives AS (
         0 AS activation
     FROM (
         SELECT
-            feature,
-            unnest(draws) AS draw
+            drawn.feature,
+            unnest(drawn.draws[1 : n_positives.n]) AS draw
         FROM drawn
+        INNER JOIN n_positives ON drawn.feature = n_positives.feature
     ) AS d
 ),
 
@@ -75,7 +89,7 @@ SELECT
     $layer::UTINYINT AS layer,
     $head::UTINYINT AS head,
     e.feature,
-    'paper' AS example_set,
+    $example_set AS example_set,
     CASE
     row_number() OVER (
         PARTITION BY e.feature, e.label

@@ -1,12 +1,11 @@
--- Grain: an input feature active at the query position of an example.
+-- Grain: an input feature active at a judged position, limited to queries of the lists.
 CREATE OR REPLACE TEMP TABLE query_side AS
 SELECT
-    e.feature,
-    e.seq_id,
-    e.pos,
+    j.scope,
+    j.seq_id,
+    j.pos,
     i.feature AS query_feature,
     i.activation
-FROM examples AS e
-SEMI JOIN mined_features AS f ON e.feature = f.feature
-INNER JOIN scaled_activations AS i ON e.seq_id = i.seq_id AND e.pos = i.pos
-WHERE e.layer = $layer AND e.head = $head AND e.example_set = 'paper';
+FROM judged AS j
+INNER JOIN scaled_activations AS i ON j.seq_id = i.seq_id AND j.pos = i.pos
+SEMI JOIN lists AS r ON j.scope = r.scope AND i.feature = r.query_feature;

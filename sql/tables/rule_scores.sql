@@ -1,4 +1,4 @@
--- Grain: an example and a bucket of ranks with at least one match.
+-- Grain: an example and a number of rules, where at least one of the first n_rules rules matches.
 CREATE TABLE rule_scores (
     layer UTINYINT NOT NULL,
     head UTINYINT NOT NULL,
@@ -9,16 +9,16 @@ CREATE TABLE rule_scores (
     seq_id UINTEGER NOT NULL,
     pos USMALLINT NOT NULL,
     n_rules UINTEGER NOT NULL,
-    score DOUBLE NOT NULL
+    prediction DOUBLE NOT NULL
 );
-COMMENT ON TABLE rule_scores IS 'Largest predicted score among the rules of one bucket: ranks above the next smaller n_rules, up to n_rules';
+COMMENT ON TABLE rule_scores IS 'Stored values behind the view rule_predictions; no row where nothing matches';
 COMMENT ON COLUMN rule_scores.layer IS 'Layer, 0-based';
 COMMENT ON COLUMN rule_scores.head IS 'Attention head within the layer, 0-based';
 COMMENT ON COLUMN rule_scores.feature IS 'Feature of the output SAE of this head';
-COMMENT ON COLUMN rule_scores.method IS 'How the rules were found and ranked: magnitude or unigram';
+COMMENT ON COLUMN rule_scores.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
 COMMENT ON COLUMN rule_scores.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
-COMMENT ON COLUMN rule_scores.example_set IS 'Which set of examples: paper is the strongest 3m sequences against 3m inactive ones';
+COMMENT ON COLUMN rule_scores.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';
 COMMENT ON COLUMN rule_scores.seq_id IS 'Sequence (row of the corpus), 0-based';
 COMMENT ON COLUMN rule_scores.pos IS 'Token position in the sequence, 0-based; position 0 is BOS';
-COMMENT ON COLUMN rule_scores.n_rules IS 'Upper end of the bucket of ranks';
-COMMENT ON COLUMN rule_scores.score IS 'Largest predicted score of the matches in the bucket';
+COMMENT ON COLUMN rule_scores.n_rules IS 'Length of the list asked for';
+COMMENT ON COLUMN rule_scores.prediction IS 'What the first n_rules rules predict';

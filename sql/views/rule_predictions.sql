@@ -1,5 +1,4 @@
--- Grain: an example of an output feature and a number of rules. The prediction is the largest score among the
--- matches of the first n_rules rules (METHOD.md section 5): a running maximum over the rank buckets, 0 without a match.
+-- Grain: an example of an output feature and a number of rules; 0 where no rule matches (METHOD.md section 5).
 CREATE VIEW rule_predictions AS
 SELECT
     e.layer,
@@ -15,13 +14,10 @@ SELECT
     e.activation,
     v.n_rules,
     v.n_rules_used,
-    coalesce(
-        max(s.score) OVER (
-            PARTITION BY e.layer, e.head, e.feature, v.method, v.scaling, e.example_set, e.seq_id, e.pos
-            ORDER BY v.n_rules
-        ),
-        0
-    ) AS prediction
+    v.aggregation,
+    coalesce(s.prediction, 0) AS prediction,
+    v.threshold,
+    v.intercept + v.slope * coalesce(s.prediction, 0) AS predicted_activation
 FROM examples AS e
 INNER JOIN rule_evaluations AS v
     ON

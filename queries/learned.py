@@ -1,0 +1,357 @@
+"""Rules ranked by what the corpus says: `importance`, `weighted` and `mined` (METHOD.md section 3).
+
+SQL gathers the sparse activations of a batch of features in one statement each; what remains per feature
+is linear algebra on small dense blocks, in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from attnrules.queries import step
+from attnrules.queries.scores import Floats, HeadScores, Ints, RankedRules, top_k, top_queries, top_values
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+# Train positions per feature that pairs are learnt from, and train positions that their base is estimated on.
+_PAIR_POSITIONS = 1_000
+_BASE_POSITIONS = 8_192
+# Longest list of key rules: beyond, a list holds most of what attention carries and is no description any more.
+MAX_KEY_RULES = 256
+# Keys do the same thing when what the head moves of them points the same way; so many are still read at a glance.
+_SAME_DIRECTION = 0.5
+_KEYS_IN_GROUP = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Features of one head that are mined together.
+
+    Arguments:
+        features: [n], ascending; the temporary table `mined_features` holds them too.
+        scores: weights of the head, under the scaling of the rules.
+    """
+
+    layer: int
+    head: int
+    features: Ints
+    scores: HeadScores
+    bos_keys: bool
+    seed: int
+
+    @property
+    def at(self) -> dict[str, object]:
+        """The parameters that place a statement."""
+        return {"layer": self.layer, "head": self.head}
+
+
+def importance_rules(
+    warehouse: Warehouse,
+    batch: Batch,
+    *,
+    num_values: int,
+    num_queries: int,
+    max_rules: int,
+    negative_values: bool,
+    scaling: str,
+) -> RankedRules:
+    """Rank pairs by the size of their importance, largest first (METHOD.md section 3.2), ties by (key, query).
+
+    The gradient of the linearised head with respect to a mask over all (candidate key, candidate query)
+    pairs, summed over the train examples of the set `paper`, in its closed form. Pairs of zero importance
+    are no rules.
+    """
+    keys, values = top_values(batch.scores, batch.features, num_values, negative_values)
+    queries = _distinct_queries(batch.scores, keys, num_queries)
+    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    _fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
+    warehouse.execute(
+        step("make_judged"), {**batch.at, "example_set": "paper"}
+    )
+    warehouse.execute(step("make_scaled_activations"), {"layer": batch.layer, "scaling": scaling})
+    examples = _columns(warehouse, "train_examples", batch.at)
+    key_rows = _columns(warehouse, "train_example_keys", {**batch.at, "bos_keys": batch.bos_keys})
+    query_rows = _columns(warehouse, "train_example_queries", batch.at)
+    parts = []
+    for row, feature in enumerate(batch.features):
+        first, last = np.searchsorted(examples["feature"], [feature, feature + 1])
+        k, q = np.sort(keys[row]), np.sort(queries[row])
+        v = values[row][np.argsort(keys[row])]
+        here = _slice(key_rows, first, last)
+        at_keys = np.zeros((last - first, int(examples["pos"][first:last].max(initial=0)) + 1, len(k)))
+        at_keys[here["example"] - first, here["pos"], np.searchsorted(k, here["feature"])] = here["activation"]
+        here = _slice(query_rows, first, last)
+        at_query = np.zeros((last - first, len(q)))
+        at_query[here["example"] - first, np.searchsorted(q, here["feature"])] = here["activation"]
+        s = batch.scores.keys[k] @ batch.scores.queries[q].T
+        importance = closed_form_importance(at_keys, at_query, examples["pos"][first:last], s, v)
+        flat = importance.reshape(-1)
+        found = np.flatnonzero(flat)
+        best = found[np.argsort(-np.abs(flat[found]), kind="stable")][:max_rules]
+        i, j = np.divmod(best, len(q))
+        parts.append(_ranked(feature, k[i], q[j], s[i, j], v[i], flat[best]))
+    return _joined(parts)
+
+
+def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floats, v: Floats) -> Floats:
+    """Return importance [n_keys, n_queries] (METHOD.md section 3.2).
+
+    Arguments:
+        at_keys: a[n,i], [n_examples, n_positions, n_keys]. at_query: a[q,j], [n_examples, n_queries].
+        pos: q of each example; the softmax runs over positions 0 to q.
+        s: S(i,j), [n_keys, n_queries]. v: V(f,i), [n_keys].
+    """
+    pull = at_query @ s.T
+    logits = np.einsum("enk,ek->en", at_keys, pull)
+    logits[np.arange(logits.shape[1]) > pos[:, None]] = -np.inf
+    logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
+    p = np.exp(logits)
+    p /= p.sum(axis=1, keepdims=True)
+    u = at_keys @ v
+    slope = p * (u - (p * u).sum(axis=1, keepdims=True))
+    reached = np.einsum("en,enk->ek", slope, at_keys)
+    return np.asarray(s * (reached.T @ at_query))
+
+
+@dataclass(frozen=True)
+class KeyMeans:
+    """What attention carries to a batch of features (METHOD.md section 3.5).
+
+    Arguments:
+        when_active: mean of G[q,i] over the train positions where the feature is active,
+            [n_features, n_input_features]. everywhere: over all train positions, [n_input_features].
+        n_active: train positions where each feature is active; without any, a feature gets no rules.
+    """
+
+    when_active: Floats
+    everywhere: Floats
+    n_active: Ints
+
+
+def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
+    """Aggregate G over the train positions of a batch; needs the temporary table `train_active`."""
+    drawn = {"seed": batch.seed}
+    attended = {**batch.at, "bos_keys": batch.bos_keys}
+    sizes = _columns(warehouse, "train_sizes", drawn)
+    n_keys = len(batch.scores.keys)
+    when_active = np.zeros((len(batch.features), n_keys))
+    rows = _columns(warehouse, "received_when_active", attended)
+    when_active[np.searchsorted(batch.features, rows["feature"]), rows["key_feature"]] = rows["total"]
+    when_active /= np.maximum(sizes["n_active"], 1)[:, None]
+    everywhere = np.zeros(n_keys)
+    rows = _columns(warehouse, "received_everywhere", {**attended, **drawn})
+    everywhere[rows["key_feature"]] = rows["total"] / max(1, int(sizes["n_positions"].max(initial=0)))
+    return KeyMeans(when_active, everywhere, sizes["n_active"])
+
+
+def weighted_rules(batch: Batch, means: KeyMeans, *, max_rules: int, signed: bool) -> RankedRules:
+    """Rank keys by V(f,i) times how much more attention carries i when f is active (METHOD.md section 3.5).
+
+    `signed` ranks by the size, which keeps the suppressors; `score` keeps the sign.
+    """
+    parts = []
+    for row, v in enumerate(batch.scores.value_scores(batch.features)):
+        score = v * (means.when_active[row] - means.everywhere)
+        order = top_k((np.abs(score) if signed else score)[None], min(max_rules, MAX_KEY_RULES))[0]
+        kept = order[score[order] != 0] if signed else order[score[order] > 0]
+        if not means.n_active[row]:
+            kept = kept[:0]
+        parts.append(_ranked(batch.features[row], kept, None, None, v[kept], score[kept]))
+    return _joined(parts)
+
+
+def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
+    """Merge the keys of the key ranking that do the same thing: one rule per group of keys.
+
+    From the top down, a key takes up to seven more whose value vectors have a cosine above 1/2 with its own.
+    Groups are ranked by the sum of their scores; every key is a row, the rows of a group share its rank.
+    """
+    keys = weighted_rules(batch, means, max_rules=MAX_KEY_RULES, signed=False)
+    unit = batch.scores.values / np.maximum(np.linalg.norm(batch.scores.values, axis=1, keepdims=True), 1e-30)
+    parts = []
+    for feature in batch.features:
+        rows = np.flatnonzero(keys.feature == feature)
+        similar = unit[keys.key_feature[rows]] @ unit[keys.key_feature[rows]].T > _SAME_DIRECTION
+        group = np.full(len(rows), -1)
+        for leader in range(len(rows)):
+            if group[leader] < 0:
+                group[np.flatnonzero(similar[leader] & (group < 0))[:_KEYS_IN_GROUP]] = leader
+        total = np.bincount(group, keys.score[rows], len(rows)) if len(rows) else np.zeros(0)
+        leaders = np.unique(group)
+        leaders = leaders[np.argsort(-total[leaders], kind="stable")][:max_rules]
+        for rank, leader in enumerate(leaders, 1):
+            chosen = rows[group == leader]
+            n = len(chosen)
+            parts.append(
+                RankedRules(
+                    np.full(n, feature),
+                    np.full(n, rank),
+                    keys.key_feature[chosen],
+                    None,
+                    None,
+                    keys.value_score[chosen],
+                    keys.score[chosen],
+                )
+            )
+    return _joined(parts or [_ranked(0, np.zeros(0, np.int64), None, None, np.zeros(0), np.zeros(0))])
+
+
+def weighted_pairs(
+    warehouse: Warehouse, batch: Batch, means: KeyMeans, *, num_values: int, max_rules: int
+) -> RankedRules:
+    """Rank strict (key, query) pairs by V(f,i) times how much more G[q,i] 1[a_j > 0] is when f is active.
+
+    Keys are the first `num_values` of the key ranking; sums are taken over at most 1,000 train positions of
+    each feature, the base over at most 8,192 train positions (METHOD.md section 3.5).
+    """
+    keys, values = _leading_keys(batch, means, num_values)
+    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    where = {**batch.at, "bos_keys": batch.bos_keys}
+    warehouse.execute(
+        step("make_candidate_pairs"),
+        {**where, "n_most": _PAIR_POSITIONS, "n_pairs": 2 * max_rules, "by": "features"},
+    )
+    rows = _columns(warehouse, "pairs_everywhere", {**where, "seed": batch.seed, "n_most": _BASE_POSITIONS})
+    n_active = np.minimum(means.n_active, _PAIR_POSITIONS)
+    owner = np.searchsorted(batch.features, rows["feature"])
+    score = rows["value_score"] * (
+        rows["amount"] / np.maximum(n_active[owner], 1) - rows["mean_everywhere"]
+    )
+    order = np.lexsort((rows["query_feature"], rows["key_feature"], -score, rows["feature"]))
+    order = order[score[order] > 0]
+    parts = []
+    for feature in batch.features:
+        first, last = np.searchsorted(rows["feature"][order], [feature, feature + 1])
+        best = order[first:last][:max_rules]
+        i, j = rows["key_feature"][best], rows["query_feature"][best]
+        s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
+        parts.append(_ranked(feature, i, j, s, rows["value_score"][best], score[best]))
+    return _joined(parts)
+
+
+def mined_rules(
+    warehouse: Warehouse, batch: Batch, means: KeyMeans, *, num_values: int, max_rules: int
+) -> RankedRules:
+    """Rank (key, query) pairs by how surely the feature is active where they match (METHOD.md section 3.4).
+
+    `score` is the lower end of the 95% Wilson interval of the precision on train positions, and what a match
+    predicts; the support columns count the whole corpus. Candidates are pairs of the first `num_values` keys
+    of the key ranking with a query active where the feature is, at most twice `max_rules`, those to which
+    the model's attention contributes most over at most 1,000 train positions.
+    """
+    keys, values = _leading_keys(batch, means, num_values)
+    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    where = {**batch.at, "bos_keys": batch.bos_keys}
+    warehouse.execute(
+        step("make_candidate_pairs"),
+        {**where, "n_most": _PAIR_POSITIONS, "n_pairs": 2 * max_rules, "by": "model"},
+    )
+    rows = _columns(warehouse, "mined_support", {**where, "seed": batch.seed})
+    score, _ = wilson(rows["n_train_hits"], rows["n_train_matches"])
+    base = rows["n_active"] / rows["n_positions"]
+    low, high = wilson(rows["n_hits"], rows["n_matches"])
+    support = {
+        "support_positions": rows["support_positions"],
+        "support_sequences": rows["support_sequences"],
+        "contribution": rows["contribution"],
+        "precision": rows["n_hits"] / rows["n_matches"],
+        "recall": rows["n_hits"] / rows["n_active"],
+        "lift": rows["n_hits"] / rows["n_matches"] / base,
+        "lift_low": low / base,
+        "lift_high": high / base,
+    }
+    order = np.lexsort((rows["query_feature"], rows["key_feature"], -score, rows["feature"]))
+    order = order[score[order] > 0]
+    parts = []
+    for feature in batch.features:
+        first, last = np.searchsorted(rows["feature"][order], [feature, feature + 1])
+        best = order[first:last][:max_rules]
+        i, j = rows["key_feature"][best], rows["query_feature"][best]
+        s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
+        ranked = _ranked(feature, i, j, s, rows["value_score"][best], score[best])
+        parts.append(replace(ranked, support={name: column[best] for name, column in support.items()}))
+    return _joined(parts)
+
+
+def wilson(hits: Ints, trials: Ints) -> tuple[Floats, Floats]:
+    """Return the ends of the 95% Wilson score interval of a proportion; 0 and 1 without a trial."""
+    z = 1.959963984540054
+    n = np.maximum(trials, 1)
+    p = hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return np.where(trials > 0, np.maximum(middle - half, 0), 0), np.where(trials > 0, middle + half, 1)
+
+
+def _leading_keys(batch: Batch, means: KeyMeans, num_values: int) -> tuple[Ints, Floats]:
+    v = batch.scores.value_scores(batch.features)
+    keys = top_k(v * (means.when_active - means.everywhere), num_values)
+    return keys, np.take_along_axis(v, keys, axis=1)
+
+
+def _distinct_queries(scores: HeadScores, keys: Ints, num_queries: int) -> list[Ints]:
+    distinct, places = np.unique(keys, return_inverse=True)
+    best, _ = top_queries(scores, distinct, num_queries)
+    return [np.unique(best[row]) for row in places.reshape(keys.shape)]
+
+
+def _fill(warehouse: Warehouse, table: str, features: Ints, **columns: Any) -> None:
+    """Make the temporary `table` anew, with one row per feature and entry of its row of each column."""
+    warehouse.execute(step(f"make_{table}"))
+    lengths = [len(row) for row in next(iter(columns.values()))]
+    warehouse.append(
+        table,
+        pa.table(
+            {
+                "feature": np.repeat(features, lengths),
+                **{name: np.concatenate(list(rows)) for name, rows in columns.items()},
+            }
+        ),
+    )
+
+
+def _columns(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a step's result as numpy arrays, integers as int64."""
+    table = warehouse.sql(step(name), parameters).to_arrow_table()
+    columns = {column: table.column(column).to_numpy() for column in table.column_names}
+    return {
+        name: values.astype(np.int64 if np.issubdtype(values.dtype, np.integer) else np.float64)
+        for name, values in columns.items()
+    }
+
+
+def _slice(rows: dict[str, Any], first: int, last: int) -> dict[str, Any]:
+    """Return the rows of the examples `first` up to `last`; rows are in order of example."""
+    start, stop = np.searchsorted(rows["example"], [first, last])
+    return {name: column[start:stop] for name, column in rows.items()}
+
+
+def _ranked(
+    feature: int, keys: Ints, queries: Ints | None, s: Floats | None, v: Floats, score: Floats
+) -> RankedRules:
+    n = len(keys)
+    return RankedRules(np.full(n, feature), np.arange(1, n + 1), keys, queries, s, v, score)
+
+
+def _joined(parts: list[RankedRules]) -> RankedRules:
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    has_query = parts[0].query_feature is not None
+    return RankedRules(
+        feature=column("feature"),
+        rank=column("rank"),
+        key_feature=column("key_feature"),
+        query_feature=column("query_feature") if has_query else None,
+        attn_score=column("attn_score") if has_query else None,
+        value_score=column("value_score"),
+        score=column("score"),
+        support={
+            name: np.concatenate([part.support[name] for part in parts]) for name in parts[0].support
+        },
+    )

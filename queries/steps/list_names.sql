@@ -1,0 +1,6 @@
+-- Grain: a method and scaling with rules to judge.
+SELECT DISTINCT
+    method,
+    scaling
+FROM lists
+ORDER BY method, scaling;

@@ -1,0 +1,44 @@
+-- Grain: a judged position and a bucket of ranks with a match, largest score of its matches. Scores as in METHOD.md
+-- section 5: with a query (a_q a_k S)(a_k V), `importance` (a_q a_k S) V, without a query a_k V; `mined` rules predict
+-- the share of their matches that is active.
+CREATE OR REPLACE TEMP TABLE bucket_scores AS
+WITH of_method AS (
+    FROM lists
+    WHERE method = $method AND scaling = $scaling
+)
+
+SELECT
+    r.feature,
+    q.seq_id,
+    q.pos,
+    NULL::USMALLINT AS key_pos,
+    r.n_rules,
+    max(CASE $method
+        WHEN 'mined' THEN r.score
+        WHEN 'importance'
+            THEN greatest(
+                (q.activation * k.largest * r.attn_score) * r.value_score,
+                (q.activation * k.smallest * r.attn_score) * r.value_score
+            )
+        ELSE greatest(
+            (q.activation * k.largest * r.attn_score) * (k.largest * r.value_score),
+            (q.activation * k.smallest * r.attn_score) * (k.smallest * r.value_score)
+        )
+    END) AS score
+FROM of_method AS r
+INNER JOIN query_side AS q ON r.scope = q.scope AND r.query_feature = q.query_feature
+INNER JOIN key_side AS k
+    ON r.scope = k.scope AND r.key_feature = k.key_feature AND q.seq_id = k.seq_id AND q.pos = k.pos
+GROUP BY r.feature, q.seq_id, q.pos, r.n_rules
+UNION ALL
+SELECT
+    r.feature,
+    k.seq_id,
+    k.pos,
+    NULL AS key_pos,
+    r.n_rules,
+    max(greatest(k.largest * r.value_score, k.smallest * r.value_score)) AS score
+FROM of_method AS r
+INNER JOIN key_side AS k ON r.scope = k.scope AND r.key_feature = k.key_feature
+WHERE r.query_feature IS NULL
+GROUP BY r.feature, k.seq_id, k.pos, r.n_rules;

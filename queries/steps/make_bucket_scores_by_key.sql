@@ -1,0 +1,49 @@
+-- Grain: a judged position, a key position and a bucket of ranks with a match. For the aggregations that tell key
+-- positions apart: within one, the scores of matches are summed or the largest is taken.
+CREATE OR REPLACE TEMP TABLE bucket_scores AS
+WITH of_method AS (
+    FROM lists
+    WHERE method = $method AND scaling = $scaling
+),
+
+matches AS (
+    SELECT
+        r.feature,
+        q.seq_id,
+        q.pos,
+        k.pos AS key_pos,
+        r.n_rules,
+        CASE $method
+            WHEN 'mined' THEN r.score
+            WHEN 'importance' THEN (q.activation * k.activation * r.attn_score) * r.value_score
+            ELSE (q.activation * k.activation * r.attn_score) * (k.activation * r.value_score)
+        END AS score
+    FROM of_method AS r
+    INNER JOIN query_side AS q ON r.scope = q.scope AND r.query_feature = q.query_feature
+    INNER JOIN scaled_activations AS k
+        ON r.key_feature = k.feature AND q.seq_id = k.seq_id AND q.pos >= k.pos
+    WHERE k.pos > 0 OR $bos_keys
+    UNION ALL
+    SELECT
+        r.feature,
+        j.seq_id,
+        j.pos,
+        k.pos AS key_pos,
+        r.n_rules,
+        k.activation * r.value_score AS score
+    FROM of_method AS r
+    INNER JOIN judged AS j ON r.scope = j.scope
+    INNER JOIN scaled_activations AS k
+        ON r.key_feature = k.feature AND j.seq_id = k.seq_id AND j.pos >= k.pos
+    WHERE r.query_feature IS NULL AND (k.pos > 0 OR $bos_keys)
+)
+
+SELECT
+    feature,
+    seq_id,
+    pos,
+    key_pos,
+    n_rules,
+    CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN sum(score) ELSE max(score) END AS score
+FROM matches
+GROUP BY feature, seq_id, pos, key_pos, n_rules;

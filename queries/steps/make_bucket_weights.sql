@@ -1,0 +1,32 @@
+-- Grain: a judged position and a bucket of ranks: the sum of V(f,i) G[q,i] over the bucket's rules, of those with a query
+-- only where it is active (METHOD.md section 3.5).
+CREATE OR REPLACE TEMP TABLE bucket_scores AS
+WITH of_method AS (
+    FROM lists
+    WHERE method = $method AND scaling = $scaling
+)
+
+SELECT
+    r.feature,
+    g.seq_id,
+    g.pos,
+    NULL::USMALLINT AS key_pos,
+    r.n_rules,
+    sum(r.value_score * g.amount) AS score
+FROM of_method AS r
+INNER JOIN received AS g ON r.scope = g.scope AND r.key_feature = g.key_feature
+WHERE r.query_feature IS NULL
+GROUP BY r.feature, g.seq_id, g.pos, r.n_rules
+UNION ALL
+SELECT
+    r.feature,
+    g.seq_id,
+    g.pos,
+    NULL AS key_pos,
+    r.n_rules,
+    sum(r.value_score * g.amount) AS score
+FROM of_method AS r
+INNER JOIN query_side AS q ON r.scope = q.scope AND r.query_feature = q.query_feature
+INNER JOIN received AS g
+    ON r.scope = g.scope AND r.key_feature = g.key_feature AND q.seq_id = g.seq_id AND q.pos = g.pos
+GROUP BY r.feature, g.seq_id, g.pos, r.n_rules;

@@ -1,0 +1,11 @@
+-- Grain: a judged position and a mined feature: the baseline `always_active`.
+CREATE OR REPLACE TEMP TABLE predictions AS
+SELECT
+    f.feature,
+    0::UINTEGER AS n_rules,
+    j.seq_id,
+    j.pos,
+    1::DOUBLE AS prediction
+FROM judged AS j
+INNER JOIN mined_features AS f
+    ON j.scope = CASE WHEN $example_set = 'all_positions' THEN 0 ELSE f.feature END;

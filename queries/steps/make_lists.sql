@@ -1,0 +1,92 @@
+-- Grain: a rule of a mined feature in a list to be judged, with the bucket of ranks it falls in: `n_rules` is the
+-- shortest list of the grid that holds it. Besides the stored rules there are two baselines made from the magnitude
+-- rules: `key_anywhere` drops the query, `random` swaps both features for others that fire about as often.
+CREATE OR REPLACE TEMP TABLE lists AS
+WITH stored AS (
+    SELECT
+        r.feature,
+        r.method,
+        r.scaling,
+        r.rank,
+        r.key_feature,
+        r.query_feature,
+        r.attn_score,
+        r.value_score,
+        r.score
+    FROM rules AS r
+    SEMI JOIN mined_features AS f ON r.feature = f.feature
+    WHERE r.layer = $layer AND r.head = $head
+),
+
+by_frequency AS (
+    SELECT
+        feature,
+        row_number() OVER (ORDER BY n_tokens, mix32($seed + feature)) - 1 AS place
+    FROM input_features
+    WHERE layer = $layer
+),
+
+-- Another feature among the eight that are next to each other in frequency.
+partners AS (
+    SELECT
+        b.feature,
+        p.feature AS partner
+    FROM by_frequency AS b
+    INNER JOIN by_frequency AS p
+        ON p.place = 8 * (b.place // 8) + (b.place + 1 + mix32(mix32($seed) + b.feature) % 7) % 8
+),
+
+everything AS (
+    FROM stored
+    UNION ALL
+    SELECT
+        feature,
+        'key_anywhere' AS method,
+        scaling,
+        min(rank) AS rank,
+        key_feature,
+        NULL AS query_feature,
+        NULL AS attn_score,
+        any_value(value_score) AS value_score,
+        max(score) AS score
+    FROM stored
+    WHERE method = 'magnitude'
+    GROUP BY feature, scaling, key_feature
+    UNION ALL
+    SELECT
+        s.feature,
+        'random' AS method,
+        s.scaling,
+        s.rank,
+        coalesce(k.partner, s.key_feature) AS key_feature,
+        coalesce(q.partner, s.query_feature) AS query_feature,
+        s.attn_score,
+        s.value_score,
+        s.score
+    FROM stored AS s
+    LEFT JOIN partners AS k ON s.key_feature = k.feature
+    LEFT JOIN partners AS q ON s.query_feature = q.feature
+    WHERE s.method = 'magnitude'
+),
+
+buckets AS (
+    SELECT
+        n_rules,
+        coalesce(lag(n_rules) OVER (ORDER BY n_rules), 0) AS above
+    FROM (SELECT unnest($grid::UINTEGER[]) AS n_rules)
+)
+
+SELECT
+    CASE WHEN $example_set = 'all_positions' THEN 0 ELSE e.feature END AS scope,
+    e.feature,
+    e.method,
+    e.scaling,
+    b.n_rules,
+    e.rank,
+    e.key_feature,
+    e.query_feature,
+    e.attn_score,
+    e.value_score,
+    e.score
+FROM everything AS e
+INNER JOIN buckets AS b ON e.rank > b.above AND e.rank <= b.n_rules;

@@ -1,0 +1,20 @@
+-- Grain: a candidate query active at a train example; `example` numbers the rows of `train_examples` from 0.
+WITH numbered AS (
+    SELECT
+        e.feature,
+        e.seq_id,
+        e.pos,
+        row_number() OVER (ORDER BY e.feature, e.seq_id, e.pos) - 1 AS example
+    FROM examples AS e
+    SEMI JOIN mined_features AS f ON e.feature = f.feature
+    WHERE e.layer = $layer AND e.head = $head AND e.example_set = 'paper' AND e.split = 'train'
+)
+
+SELECT
+    n.example,
+    i.feature,
+    i.activation
+FROM numbered AS n
+INNER JOIN scaled_activations AS i ON n.seq_id = i.seq_id AND n.pos = i.pos
+SEMI JOIN candidate_queries AS c ON n.feature = c.feature AND i.feature = c.query_feature
+ORDER BY n.example;

@@ -1,0 +1,14 @@
+-- Grain: a mined feature, with the number of train positions after BOS and of those where it is active.
+SELECT
+    f.feature,
+    (SELECT count(*) FROM tokens AS t WHERE t.pos > 0 AND sequence_split($seed, t.seq_id) = 'train') AS n_positions,
+    coalesce(a.n_active, 0) AS n_active
+FROM mined_features AS f
+LEFT JOIN (
+    SELECT
+        feature,
+        count(*) AS n_active
+    FROM train_active
+    GROUP BY feature
+) AS a ON f.feature = a.feature
+ORDER BY f.feature;

@@ -1,0 +1,6 @@
+-- Grain: one head.
+SELECT
+    b_V,
+    decoder_bias_value
+FROM heads
+WHERE layer = $layer AND head = $head;
