@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
+from attnrules.queries.redundancy import minimal_rules
 from attnrules.queries.skipgrams import FeatureId
 
 if TYPE_CHECKING:
@@ -22,13 +23,16 @@ class FeatureCard:
         feature: the row of `output_features`, without the encoder.
         examples: the sequences of largest activation, with the text around the position.
         rules: the first rules of each method, with descriptions.
-        metrics: one row per method and number of rules, on the test split.
+        metrics: one row per method, example set and number of rules, on the test split; baselines and
+            ceilings too.
+        minimal: per list of rules, the few that predict as well as all of it (`redundancy.MinimalRules`).
     """
 
     feature: dict[str, Any]
     examples: list[dict[str, Any]]
     rules: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
+    minimal: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -56,7 +60,19 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         examples=_dicts(warehouse, "examples", at),
         rules=_dicts(warehouse, "rules", {**at, "n_rules": n_rules}),
         metrics=_dicts(warehouse, "metrics", at),
+        minimal=_minimal(warehouse, feature, at),
     )
+
+
+def _minimal(warehouse: Warehouse, feature: FeatureId, at: dict[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for of_list in _dicts(warehouse, "lists", at):
+        method, scaling = of_list["method"], of_list["scaling"]
+        kept = minimal_rules(warehouse, feature, method, scaling, bos_keys=of_list["bos_keys"])
+        if kept is not None:
+            named = {**at, "method": method, "scaling": scaling, "ranks": list(kept.ranks)}
+            found.append({**asdict(kept), "rules": _dicts(warehouse, "rules_by_rank", named)})
+    return found
 
 
 def _dicts(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

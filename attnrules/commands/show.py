@@ -19,7 +19,7 @@ _SHOWN_LISTS = (4, 16, 64, 256, 1024, 4096)
 @click.command("show")
 @warehouse_argument
 @click.argument("feature", metavar="L0H3.17")
-@click.option("--rules", "n_rules", type=click.IntRange(1), default=8, show_default=True, help="Per method.")
+@click.option("--rules", "n_rules", type=click.IntRange(1), default=4, show_default=True, help="Per method.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
     """Show what fires an output feature, its rules and how well they predict it."""
@@ -74,18 +74,82 @@ def _method_lines(card: FeatureCard, name: str, method: str, scaling: str) -> li
             lines.append(
                 f"  {rule['rank']:3}  {rule_words(rule)} → {name}   ({attn}V {rule['value_score']:.2f})"
             )
-    lines.append("  rules used  precision  recall     F1  Spearman  (test examples)")
-    seen: set[int] = set()
-    for row in card.metrics:
-        same = (row["method"], row["scaling"]) == (method, scaling)
-        if same and row["n_rules"] in _SHOWN_LISTS and row["n_rules_used"] not in seen:
-            seen.add(row["n_rules_used"])
-            spearman = "       —" if row["spearman"] is None else f"{row['spearman']:8.3f}"
-            lines.append(
-                f"  {row['n_rules_used']:10}  {row['precision']:9.3f}  {row['recall']:6.3f}"
-                f"  {row['f1']:5.3f}  {spearman}"
-            )
+    for kept in card.minimal:
+        if (kept["method"], kept["scaling"]) == (method, scaling):
+            lines += _minimal_lines(kept, name)
+    return [*lines, *_metric_lines(card.metrics, method, scaling)]
+
+
+def _minimal_lines(kept: dict[str, Any], name: str) -> list[str]:
+    n_kept = len(kept["ranks"])
+    lines = [
+        f"  {n_kept} of the first {kept['n_rules']} rules say as much (test F1 {kept['f1']:.2f},"
+        f" of all {kept['f1_of_list']:.2f}):"
+    ]
+    return [*lines, *(f"    {words} → {name}" for words in grouped_words(kept["rules"]))]
+
+
+def grouped_words(rules: list[dict[str, Any]]) -> list[str]:
+    """Return rules as few statements: `[a], [b] … [j]` for keys of one query, `[a] … [j], [k]` for queries of one key.
+
+    Of what is left, the key or query with most rules is stated next; keys without a query come together.
+    """
+    lines = []
+    by_rank: dict[int, list[dict[str, Any]]] = {}
+    for rule in rules:
+        if rule["query_feature"] is None:
+            by_rank.setdefault(rule["rank"], []).append(rule)
+    lines += [f"{_listed(group, 'key')} …" for group in by_rank.values()]
+    left = [rule for rule in rules if rule["query_feature"] is not None]
+    while left:
+        groups = [
+            (side, [rule for rule in left if rule[f"{side}_feature"] == feature])
+            for side in ("key", "query")
+            for feature in dict.fromkeys(rule[f"{side}_feature"] for rule in left)
+        ]
+        _, group = max(groups, key=lambda found: len(found[1]))
+        lines.append(f"{_listed(group, 'key')} … {_listed(group, 'query')}")
+        left = [rule for rule in left if rule not in group]
     return lines
+
+
+def _listed(rules: list[dict[str, Any]], side: str) -> str:
+    descriptions = {rule[f"{side}_feature"]: rule[f"{side}_description"] or "never fires" for rule in rules}
+    return ", ".join(f"[{text}]" for text in descriptions.values())
+
+
+def _metric_lines(metrics: list[dict[str, Any]], method: str, scaling: str) -> list[str]:
+    lines = ["  rules  precision  recall     F1  F1 at threshold      Spearman  average precision (of ceiling)"]
+    example_set = None
+    seen: set[int] = set()
+    for row in metrics:
+        if (row["method"], row["scaling"]) != (method, scaling) or row["n_rules"] not in _SHOWN_LISTS:
+            continue
+        if row["example_set"] != example_set:
+            example_set = row["example_set"]
+            seen = set()
+            lines.append(f"  test positions of {example_set}, {row['base_rate']:.1%} active:")
+        if row["n_rules_used"] in seen:
+            continue
+        seen.add(row["n_rules_used"])
+        lines.append(
+            f"  {row['n_rules_used']:5}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:5.3f}"
+            f"  {_interval(row, 'f1_at_threshold')}  {_number(row['spearman'])}"
+            f"  {_interval(row, 'average_precision')} ({_number(row['ceiling_average_precision']).strip()})"
+        )
+    return lines
+
+
+def _interval(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return f"{'—':>19}"
+    if row[f"{name}_low"] is None:
+        return f"{row[name]:5.3f}{'':14}"
+    return f"{row[name]:5.3f} [{row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return "       —" if value is None else f"{value:8.3f}"
 
 
 def _visible(text: str) -> str:

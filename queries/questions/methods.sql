@@ -1,5 +1,7 @@
--- Which method predicts best: mean metrics over features, by number of rules, on the test split.
+-- Which method predicts best: means over features, by number of rules, beside baselines and ceilings, on the test split.
+-- $example_set = "paper": paper, uniform, bins or all_positions
 SELECT
+    kind,
     method,
     scaling,
     n_rules,
@@ -8,10 +10,12 @@ SELECT
     round(avg(recall), 3) AS recall,
     round(avg(f1), 3) AS f1,
     round(median(f1), 3) AS median_f1,
+    round(avg(f1_at_threshold), 3) AS f1_at_threshold,
     round(avg(spearman), 3) AS spearman,
     round(avg(average_precision), 3) AS average_precision,
+    round(avg(r2), 3) AS r2,
     round(sum(n_active) / sum(n_examples), 3) AS base_rate
 FROM rule_metrics
-WHERE split = 'test'
-GROUP BY method, scaling, n_rules
-ORDER BY method, scaling, n_rules;
+WHERE split = 'test' AND example_set = $example_set
+GROUP BY kind, method, scaling, n_rules
+ORDER BY kind DESC, method, scaling, n_rules;

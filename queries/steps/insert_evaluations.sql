@@ -33,11 +33,14 @@ slopes AS (
         m.n_rules,
         any_value(m.mean_prediction) AS mean_prediction,
         any_value(m.mean_activation) AS mean_activation,
-        coalesce(
-            sum((j.prediction - m.mean_prediction) * (j.activation - j.n * m.mean_activation))
-            / nullif(sum(j.n * (j.prediction - m.mean_prediction) ** 2), 0),
-            0
-        ) AS slope
+        -- Predictions that differ by rounding alone are constant: no line can be fitted to them.
+        CASE
+            WHEN sum(j.n * (j.prediction - m.mean_prediction) ** 2) > 1e-18 * sum(j.n * j.prediction ** 2)
+                THEN
+                    sum((j.prediction - m.mean_prediction) * (j.activation - j.n * m.mean_activation))
+                    / sum(j.n * (j.prediction - m.mean_prediction) ** 2)
+            ELSE 0
+        END AS slope
     FROM judgements AS j
     INNER JOIN moments AS m ON j.feature = m.feature AND j.n_rules = m.n_rules
     WHERE j.split = 'train'

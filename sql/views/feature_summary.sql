@@ -13,6 +13,7 @@ SELECT
     b.scaling AS best_scaling,
     b.n_rules AS best_n_rules,
     b.f1 AS test_f1,
+    b.f1_at_threshold AS test_f1_at_threshold,
     b.precision AS test_precision,
     b.recall AS test_recall,
     b.spearman AS test_spearman
@@ -23,11 +24,13 @@ LEFT JOIN (
     FROM rule_metric_values AS v
     INNER JOIN rule_metric_values AS t
         USING (layer, head, feature, method, scaling, example_set, n_rules)
-    WHERE v.split = 'val' AND t.split = 'test' AND v.example_set = 'paper'
+    WHERE
+        v.split = 'val' AND t.split = 'test' AND v.example_set = 'paper'
+        AND v.method IN (SELECT m.method FROM methods AS m WHERE m.kind = 'rules')
     QUALIFY
         row_number() OVER (
             PARTITION BY v.layer, v.head, v.feature
-            ORDER BY v.f1 DESC, v.n_rules ASC, v.method ASC, v.scaling DESC
+            ORDER BY v.f1_at_threshold DESC NULLS LAST, v.n_rules ASC, v.method ASC, v.scaling DESC
         ) = 1
 ) AS b
     ON f.layer = b.layer AND f.head = b.head AND f.feature = b.feature;

@@ -1,0 +1,68 @@
+-- Grain: a rule of one list and an example of the `paper` set that it matches, with the score it predicts there alone:
+-- the largest of its matches, or what attention carries for rules that are summed (METHOD.md sections 3.5 and 5).
+WITH of_list AS (
+    FROM rules
+    WHERE
+        layer = $layer AND head = $head AND feature = $feature
+        AND method = $method AND scaling = $scaling AND rank <= $n_rules
+),
+
+judged AS (
+    SELECT
+        seq_id,
+        pos
+    FROM examples
+    WHERE layer = $layer AND head = $head AND feature = $feature AND example_set = 'paper'
+),
+
+scaled AS (
+    SELECT
+        i.seq_id,
+        i.pos,
+        i.feature,
+        i.activation::DOUBLE / CASE $scaling WHEN 'model' THEN s.ln_scale ELSE 1 END AS activation,
+        i.activation / s.ln_scale_from_features AS activation_from_features
+    FROM input_activations AS i
+    INNER JOIN token_scales AS s ON i.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
+    WHERE i.layer = $layer AND i.seq_id IN (SELECT j.seq_id FROM judged AS j)
+),
+
+sources AS (
+    SELECT
+        a.seq_id,
+        a.query_pos,
+        a.key_pos,
+        a.weight_from_features AS weight
+    FROM attention_sources AS a
+    INNER JOIN judged AS j ON a.seq_id = j.seq_id AND a.query_pos = j.pos
+    WHERE a.layer = $layer AND a.head = $head AND starts_with($method, 'weighted')
+),
+
+matches AS (
+    SELECT
+        r.rank,
+        j.seq_id,
+        j.pos,
+        CASE
+            WHEN starts_with($method, 'weighted')
+                THEN r.value_score * coalesce(w.weight, 0) * k.activation_from_features
+            WHEN $method = 'mined' THEN r.score
+            WHEN r.query_feature IS NULL THEN k.activation * r.value_score
+            WHEN $method = 'importance' THEN (q.activation * k.activation * r.attn_score) * r.value_score
+            ELSE (q.activation * k.activation * r.attn_score) * (k.activation * r.value_score)
+        END AS score
+    FROM judged AS j
+    INNER JOIN scaled AS k ON j.seq_id = k.seq_id AND j.pos >= k.pos
+    INNER JOIN of_list AS r ON k.feature = r.key_feature
+    LEFT JOIN scaled AS q ON j.seq_id = q.seq_id AND j.pos = q.pos AND r.query_feature = q.feature
+    LEFT JOIN sources AS w ON j.seq_id = w.seq_id AND j.pos = w.query_pos AND k.pos = w.key_pos
+    WHERE (k.pos > 0 OR $bos_keys) AND (r.query_feature IS NULL OR q.feature IS NOT NULL)
+)
+
+SELECT
+    m.rank,
+    m.seq_id,
+    m.pos,
+    CASE WHEN starts_with($method, 'weighted') THEN sum(m.score) ELSE max(m.score) END AS score
+FROM matches AS m
+GROUP BY m.rank, m.seq_id, m.pos;

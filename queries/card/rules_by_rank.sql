@@ -1,0 +1,16 @@
+-- Grain: a rule of one list, among those of the ranks asked for.
+SELECT
+    rank,
+    key_feature,
+    key_description,
+    query_feature,
+    query_description,
+    attn_score,
+    value_score,
+    score
+FROM rule_texts
+WHERE
+    layer = $layer AND head = $head AND feature = $feature
+    AND method = $method AND scaling = $scaling
+    AND rank IN (SELECT unnest($ranks::UINTEGER[]))
+ORDER BY list_position($ranks::UINTEGER[], rank), key_feature;
