@@ -26,6 +26,7 @@ _COMMANDS = {
     "query": "attnrules.commands.query",
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",
+    "describe": "attnrules.commands.describe",
 }
 
 

@@ -62,6 +62,12 @@ class Model:
         self.bos_token_id = _bos_token_id(name, bridge.tokenizer)
 
     @property
+    def resolved_commit(self) -> str | None:
+        """The hub commit that the weights came from, None for a local folder."""
+        commit = getattr(self.bridge.original_model.config, "_commit_hash", None)
+        return str(commit) if commit else None
+
+    @property
     def device(self) -> Any:
         """The torch device that the model runs on."""
         return next(self.bridge.parameters()).device
@@ -96,6 +102,7 @@ class Model:
             "bos_token_id": self.bos_token_id,
             "processing": PROCESSING,
             "sha256": self.sha256,
+            "resolved_commit": self.resolved_commit,
         }
 
     def head_weights(self, layer: int, head: int) -> HeadWeights:
@@ -133,11 +140,12 @@ class Model:
         return [_token_text(tokenizer, i, piece) for i, piece in enumerate(pieces)]
 
 
-def load_model(name: str, *, revision: str | None, device: str) -> Model:
+def load_model(name: str, *, revision: str | None, device: str, commit: str | None = None) -> Model:
     """Load a local Hugging Face folder, a name TransformerLens knows, or a hub id.
 
-    The weights are processed as METHOD.md section 1 says. Raises `AttnRulesError` when there is no
-    such model, its files are malformed, or its attention lacks the hooks that ingest reads.
+    `commit`, where it is known, is what the `revision` stands for. The weights are processed as METHOD.md
+    section 1 says. Raises `AttnRulesError` when there is no such model, its files are malformed, or its
+    attention lacks the hooks that ingest reads.
     """
     local = Path(name)
     if local.exists():
@@ -151,7 +159,7 @@ def load_model(name: str, *, revision: str | None, device: str) -> Model:
     target = str(local.resolve()) if local.is_dir() else name
     try:
         bridge = TransformerBridge.boot_transformers(
-            target, device=device, revision=revision, dtype=torch.float32
+            target, device=device, revision=commit or revision, dtype=torch.float32
         )
         sha256 = tensors_sha256(dict(bridge.original_model.state_dict()))
         bridge.enable_compatibility_mode(disable_warnings=True)

@@ -21,6 +21,7 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.capture import Capture, Part, Targets
 from attnrules.ingest.corpus import CorpusSpec, documents, locate, token_rows
 from attnrules.ingest.model import Model, is_out_of_memory, load_model
+from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 from attnrules.warehouse import Warehouse
 
@@ -104,16 +105,34 @@ def ingest(
     """
     _validate(spec)
     locate(spec.corpus)
-    inputs = find_saes("input", spec.input_sae, sae_id=spec.input_sae_id, layers=spec.layers, heads=None)
+    commits = stored_commits(path)
+    inputs = find_saes(
+        "input",
+        spec.input_sae,
+        sae_id=spec.input_sae_id,
+        layers=spec.layers,
+        heads=None,
+        commit=commits.saes.get(("input", spec.input_sae)),
+    )
     outputs = find_saes(
-        "output", spec.output_sae, sae_id=spec.output_sae_id, layers=spec.layers, heads=spec.heads
+        "output",
+        spec.output_sae,
+        sae_id=spec.output_sae_id,
+        layers=spec.layers,
+        heads=spec.heads,
+        commit=commits.saes.get(("output", spec.output_sae)),
     )
     stored = Warehouse.open(path, writable=True) if path.exists() else None
     try:
         if stored is not None:
             _refuse_other_corpus(stored, spec)
         report(IngestProgress("loading the model"))
-        model = load_model(spec.model, revision=spec.revision, device=_device(spec.device))
+        model = load_model(
+            spec.model,
+            revision=spec.revision,
+            device=_device(spec.device),
+            commit=commits.model.get(spec.revision),
+        )
         if stored is not None:
             _refuse_other_model(stored, model)
         if spec.corpus.seq_len > model.n_ctx:
@@ -141,7 +160,7 @@ def ingest(
         warehouse = stored or Warehouse.create(path, d_head=model.d_head)
         stored = warehouse
         result = IngestResult(warnings=_name_warnings(model, inputs, outputs))
-        with warehouse.run("ingest", asdict(spec)) as run_id:
+        with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
             _store_weights(warehouse, spec, model, saes)
             all_rows = _prepend(first_row, rows)
             _capture_all(warehouse, spec, capture, targets, all_rows, run_id, report, result)

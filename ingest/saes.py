@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnrules.errors import AttnRulesError
+from attnrules.ingest.hub import cached_commit
 from attnrules.ingest.model import Model, is_hub_failure, one_line, tensors_sha256
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Sae:
         module: the SAELens module; `encode` maps [n, d_in] to [n, d_sae].
         architecture: SAELens's name of its architecture.
         sha256: digest of its weights.
+        resolved_commit: hub commit it was loaded from, None for a local folder.
         W_enc: [d_in, d_sae], W_dec: [d_sae, d_in], b_enc: [d_sae], b_dec: [d_in]; float32, CPU.
         centres_input: whether b_dec is subtracted from the input before encoding.
     """
@@ -73,6 +75,7 @@ class Sae:
     b_enc: Tensor
     b_dec: Tensor
     centres_input: bool
+    resolved_commit: str | None = None
 
     @property
     def d_sae(self) -> int:
@@ -91,6 +94,7 @@ class Sae:
             "d_sae": self.d_sae,
             "architecture": self.architecture,
             "sha256": self.sha256,
+            "resolved_commit": self.resolved_commit,
         }
 
 
@@ -104,6 +108,7 @@ class SaeSource:
         available: for a source that can be listed, where it has SAEs; None for a SAELens release.
         load: loads the SAELens module at a location onto a device.
         model_names: model names found in the configurations.
+        commit: returns the hub commit that `load` has read from, None for a local folder.
     """
 
     role: Role
@@ -111,6 +116,7 @@ class SaeSource:
     available: frozenset[Location] | None
     load: Callable[[Location, str], Any]
     model_names: frozenset[str] = field(default_factory=frozenset)
+    commit: Callable[[], str | None] = lambda: None
 
 
 def find_saes(
@@ -120,10 +126,12 @@ def find_saes(
     sae_id: str | None,
     layers: tuple[int, ...] | None,
     heads: tuple[int, ...] | None,
+    commit: str | None = None,
 ) -> SaeSource:
     """Find what `source` is: a local folder, a SAELens release, or a hub repository.
 
-    `layers` and `heads` limit what is fetched from a hub repository, None for all. Raises
+    `layers` and `heads` limit what is fetched from a hub repository, None for all; `commit`, where it is
+    known, is what the repository's revision stands for. Raises
     `AttnRulesError` when it is none of these or holds no SAE of the role.
     """
     folder = Path(source)
@@ -136,7 +144,8 @@ def find_saes(
     if sae_id is not None or _is_release(source):
         return _release_source(role, source, sae_id or DEFAULT_SAE_ID[role])
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", source):
-        return _folder_source(role, source, _download(role, source, layers, heads))
+        folder = _download(role, source, layers, heads, commit)
+        return replace(_folder_source(role, source, folder), commit=lambda: folder.name)
     raise AttnRulesError(
         f"{role} SAE {source}: no such folder, SAELens release or hub repository (owner/name)"
     )
@@ -176,6 +185,7 @@ def load_sae(source: SaeSource, location: Location, model: Model) -> Sae:
         b_enc=weights["b_enc"],
         b_dec=weights["b_dec"],
         centres_input=bool(module.cfg.apply_b_dec_to_input),
+        resolved_commit=source.commit(),
     )
 
 
@@ -364,10 +374,22 @@ def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
             )
         return module
 
-    return SaeSource(role, release, None, load)
+    def commit() -> str | None:
+        from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+        known = get_pretrained_saes_directory().get(release)
+        return cached_commit(known.repo_id if known else release, None)
+
+    return SaeSource(role, release, None, load, commit=commit)
 
 
-def _download(role: Role, source: str, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None) -> Path:
+def _download(
+    role: Role,
+    source: str,
+    layers: tuple[int, ...] | None,
+    heads: tuple[int, ...] | None,
+    commit: str | None,
+) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = source.partition("@")
@@ -377,7 +399,9 @@ def _download(role: Role, source: str, layers: tuple[int, ...] | None, heads: tu
         patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
         patterns += [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+        return Path(
+            snapshot_download(repository, revision=commit or revision or None, allow_patterns=patterns)
+        )
     except Exception as error:
         if is_hub_failure(error):
             raise AttnRulesError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-_LIBRARIES = ("attnrules", "duckdb", "torch", "transformer_lens", "sae-lens", "datasets")
+_LIBRARIES = (
+    *("attnrules", "duckdb", "numpy", "polars", "pyarrow", "torch", "transformers", "transformer_lens"),
+    *("tokenizers", "sae-lens", "safetensors", "datasets", "huggingface_hub"),
+)
 
 
 class Warehouse:
@@ -167,10 +171,13 @@ class Warehouse:
             raise _write_error(self.path, error) from error
 
     @contextmanager
-    def run(self, command: str, arguments: Mapping[str, object]) -> Iterator[int]:
+    def run(
+        self, command: str, arguments: Mapping[str, object], environment: Mapping[str, object] | None = None
+    ) -> Iterator[int]:
         """Record a run in `runs` around the block and yield its run_id.
 
-        The row says `running` until the block ends, so a killed run can be told from a finished one.
+        `environment` adds to what is recorded of where it computes, such as the device. The row says
+        `running` until the block ends, so a killed run can be told from a finished one.
         """
         run_id = int(self.value("SELECT coalesce(max(run_id), 0) + 1 FROM runs"))
         self.execute(
@@ -180,6 +187,7 @@ class Warehouse:
                 "command": command,
                 "arguments": json.dumps(arguments, sort_keys=True, default=str),
                 "versions": json.dumps({name: _version_of(name) for name in _LIBRARIES}),
+                "environment": json.dumps({**_environment(), **(environment or {})}),
             },
         )
         status = "failed"
@@ -275,6 +283,14 @@ def _write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
 
 def _first_line(error: duckdb.Error) -> str:
     return str(error).strip().splitlines()[0]
+
+
+def _environment() -> dict[str, object]:
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
 
 
 def _version_of(library: str) -> str | None:
