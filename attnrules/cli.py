@@ -27,6 +27,7 @@ _COMMANDS = {
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",
     "describe": "attnrules.commands.describe",
+    "export": "attnrules.commands.export",
 }
 
 

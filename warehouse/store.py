@@ -107,7 +107,7 @@ class Warehouse:
         try:
             self.connection.execute(statement, dict(parameters) if parameters else None)
         except duckdb.Error as error:
-            raise _write_error(self.path, error) from error
+            raise write_error(self.path, error) from error
 
     def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
         """Return the rows of a query as tuples."""
@@ -141,7 +141,7 @@ class Warehouse:
             ]
             incoming.select(*columns).insert_into(table)
         except duckdb.Error as error:
-            raise _write_error(self.path, error) from error
+            raise write_error(self.path, error) from error
         return int(rows.num_rows)
 
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
@@ -168,7 +168,7 @@ class Warehouse:
                 raise
             self.connection.execute("COMMIT")
         except duckdb.Error as error:
-            raise _write_error(self.path, error) from error
+            raise write_error(self.path, error) from error
 
     @contextmanager
     def run(
@@ -269,7 +269,8 @@ def _open_error(path: Path, message: str, *, read_only: bool) -> WarehouseUnavai
     return WarehouseUnavailableError(f"{path}: cannot be {access}: {message.splitlines()[0]}")
 
 
-def _write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
+def write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
+    """Return what to tell a user about a failure of DuckDB to write `path`."""
     message = _first_line(error)
     if "No space left" in message or "could not write" in message.lower():
         return AttnRulesError(

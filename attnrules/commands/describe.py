@@ -108,9 +108,9 @@ def _corpus(corpus: dict[str, Any], model: dict[str, Any]) -> str:
         f"The corpus is {corpus['source']}{_at(corpus)} (split {corpus['split']}, column"
         f" {corpus['text_column']}), read in its stored order: each document was tokenised with {bos} (id"
         f" {model['bos_token_id']}) in front, {beyond} the context of {model['n_ctx']:,} tokens, cut to a"
-        f" multiple of {corpus['seq_len']} tokens and split into sequences of {corpus['seq_len']}; shorter documents"
-        " were skipped, and the first token of every sequence was then overwritten with BOS. This gave"
-        f" {corpus['n_sequences']:,} sequences, {corpus['n_tokens']:,} tokens."
+        f" multiple of {corpus['seq_len']} tokens and split into sequences of {corpus['seq_len']}; shorter"
+        " documents were skipped, and the first token of every sequence was then overwritten with BOS. This"
+        f" gave {corpus['n_sequences']:,} sequences, {corpus['n_tokens']:,} tokens."
     )
 
 
