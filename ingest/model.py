@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import AttnRulesError
+from attnrules.ingest.hub import hub_failure, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,12 +44,16 @@ class Model:
         name: the name or folder asked for.
         bridge: the TransformerBridge, in compatibility mode.
         sha256: digest of the weights before processing.
+        revision: hub revision asked for. commit: what it stood for, None for a local folder.
     """
 
-    def __init__(self, name: str, revision: str | None, bridge: Any, sha256: str) -> None:
+    def __init__(
+        self, name: str, revision: str | None, bridge: Any, sha256: str, *, commit: str | None = None
+    ) -> None:
         self.bridge = bridge
         self.sha256 = sha256
         self.revision = revision
+        self.resolved_commit = commit
         local = Path(name)
         self.name = local.resolve().name if local.is_dir() else name
         config = bridge.cfg
@@ -60,12 +65,6 @@ class Model:
         self.n_ctx = int(config.n_ctx)
         self.vocab_size = int(bridge.W_E.shape[0])
         self.bos_token_id = _bos_token_id(name, bridge.tokenizer)
-
-    @property
-    def resolved_commit(self) -> str | None:
-        """The hub commit that the weights came from, None for a local folder."""
-        commit = getattr(self.bridge.original_model.config, "_commit_hash", None)
-        return str(commit) if commit else None
 
     @property
     def device(self) -> Any:
@@ -156,10 +155,12 @@ def load_model(name: str, *, revision: str | None, device: str, commit: str | No
     from transformer_lens.model_bridge import TransformerBridge
 
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
-    target = str(local.resolve()) if local.is_dir() else name
+    target = str(local.resolve()) if local.is_dir() else official_name(name)
     try:
+        if not local.exists():
+            commit = commit or resolve(target, revision)
         bridge = TransformerBridge.boot_transformers(
-            target, device=device, revision=commit or revision, dtype=torch.float32
+            target, device=device, revision=commit, dtype=torch.float32
         )
         sha256 = tensors_sha256(dict(bridge.original_model.state_dict()))
         bridge.enable_compatibility_mode(disable_warnings=True)
@@ -168,7 +169,14 @@ def load_model(name: str, *, revision: str | None, device: str, commit: str | No
     bridge.eval()
     if bridge.tokenizer is None:
         raise AttnRulesError(f"model {name}: has no tokenizer; put its tokenizer files beside the weights")
-    return Model(name, revision, bridge, sha256)
+    return Model(name, revision, bridge, sha256, commit=commit)
+
+
+def official_name(name: str) -> str:
+    """Return the hub id of a model, which TransformerLens may know under a shorter name."""
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
 
 
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
@@ -207,30 +215,9 @@ def _token_text(tokenizer: Any, token_id: int, piece: str | None) -> str:
 def _load_failure(name: str, error: Exception) -> str:
     if Path(name).is_dir():
         return f"model {name}: cannot be loaded: {one_line(error)}"
-    if is_hub_failure(error):
-        return (
-            f"model {name}: the hub cannot be reached and it is not in the local cache;"
-            " check the network, or name a local folder"
-        )
+    if said := hub_failure(error):
+        return f"model {name}: {said}"
     return f"model {name}: no such local folder, TransformerLens name or hub id ({one_line(error)})"
-
-
-def is_hub_failure(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that caused it, is a failure to reach the hub."""
-    names = {
-        "ConnectionError",
-        "ConnectError",
-        "ConnectTimeout",
-        "LocalEntryNotFoundError",
-        "OfflineModeIsEnabled",
-        "ReadTimeout",
-        "Timeout",
-    }
-    while error is not None:
-        if type(error).__name__ in names:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

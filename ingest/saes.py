@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.hub import cached_commit
-from attnrules.ingest.model import Model, is_hub_failure, one_line, tensors_sha256
+from attnrules.ingest.hub import hub_failure, resolve
+from attnrules.ingest.model import Model, one_line, tensors_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -350,19 +350,25 @@ def _is_release(name: str) -> bool:
     return name in get_pretrained_saes_directory()
 
 
+def _repository(release: str) -> str:
+    """Return the hub repository of a SAELens release; a release it does not know is a repository itself."""
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    known = get_pretrained_saes_directory().get(release)
+    return str(known.repo_id) if known else release
+
+
 def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
     def load(location: Location, device: str) -> Any:
         from sae_lens import SAE
 
         this_id = sae_id.format(layer=location.layer, head=location.head)
         try:
+            resolve(_repository(release), None)
             module = SAE.from_pretrained(release, this_id, device=device, dtype="float32")
         except Exception as error:
-            if is_hub_failure(error):
-                raise AttnRulesError(
-                    f"{role} SAE {release}: the hub cannot be reached and {this_id} is not in the local"
-                    " cache; check the network, or name a local folder"
-                ) from error
+            if said := hub_failure(error):
+                raise AttnRulesError(f"{role} SAE {release}, {this_id}: {said}") from error
             raise AttnRulesError(
                 f"{role} SAE {release}: {this_id} cannot be loaded: {one_line(error)}"
             ) from error
@@ -374,11 +380,8 @@ def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
             )
         return module
 
-    def commit() -> str | None:
-        from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
-
-        known = get_pretrained_saes_directory().get(release)
-        return cached_commit(known.repo_id if known else release, None)
+    def commit() -> str:
+        return resolve(_repository(release), None)
 
     return SaeSource(role, release, None, load, commit=commit)
 
@@ -399,18 +402,11 @@ def _download(
         patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
         patterns += [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     try:
-        return Path(
-            snapshot_download(repository, revision=commit or revision or None, allow_patterns=patterns)
-        )
+        commit = commit or resolve(repository, revision or None)
+        return Path(snapshot_download(repository, revision=commit, allow_patterns=patterns))
     except Exception as error:
-        if is_hub_failure(error):
-            raise AttnRulesError(
-                f"{role} SAE {source}: the hub cannot be reached and it is not in the local cache;"
-                " check the network, or name a local folder"
-            ) from error
-        raise AttnRulesError(
-            f"{role} SAE {source}: no such folder, SAELens release or hub repository ({one_line(error)})"
-        ) from error
+        said = hub_failure(error) or one_line(error)
+        raise AttnRulesError(f"{role} SAE {source}: {said}") from error
 
 
 def _weights(where: str, module: Any) -> dict[str, Tensor]:
