@@ -53,7 +53,7 @@ def cli() -> None:
 
     \b
     attnrules demo                          the whole path on an embedded model
-    attnrules ingest gpt2.duckdb --model gpt2 ...
+    attnrules ingest gpt2.duckdb --preset gpt2-small
     attnrules mine skipgrams gpt2.duckdb
     attnrules show gpt2.duckdb L0H3.17
     """

@@ -169,7 +169,7 @@ def load_model(name: str, *, revision: str | None, device: str, commit: str | No
     bridge.eval()
     if bridge.tokenizer is None:
         raise AttnRulesError(f"model {name}: has no tokenizer; put its tokenizer files beside the weights")
-    return Model(name, revision, bridge, sha256, commit=commit)
+    return Model(name, None if local.exists() else revision, bridge, sha256, commit=commit)
 
 
 def official_name(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,14 +117,22 @@ def site(planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Ite
             "models/planted/output": planted.output_sae_dir,
             "datasets/planted/corpus": home / "corpus",
             "datasets/planted/scripted": home / "script",
+            "models/gpt2": planted.model_dir,
+            "models/jbloom/GPT2-Small-SAEs-Reformatted": planted.input_sae_dir,
+            "models/danf0/attention-head-saes": planted.output_sae_dir,
+            "datasets/Skylion007/openwebtext": home / "script",
         }.items():
             site.commits[name] = hub.serve(name, folder)
         parquet = hub.serve("datasets/planted/scripted", home / "parquet", "refs/convert/parquet")
         site.commits["parquet"] = parquet
+        hub.serve("datasets/Skylion007/openwebtext", home / "parquet", "refs/convert/parquet")
         for kind, answer in ANSWERS.items():
             for key in (f"models/{kind}/it", f"datasets/{kind}/it"):
                 hub.failures[key] = answer
         yield site
+
+
+PRESET_OVERRIDES = ["--sequences", "20", "--seq-len", "32", "--min-attention", "0", "--device", "cpu"]
 
 
 def values(path: Path, query: str) -> list[Any]:
@@ -185,11 +194,13 @@ def test_a_revision_that_is_not_there_is_told_from_a_bad_name(
 
 @pytest.fixture(scope="module")
 def fetched(site: Site) -> Path:
-    """A warehouse ingested from the hub, its sources in the cache; beside it one of the scripted dataset."""
+    """A warehouse ingested from the hub; beside it one of the scripted dataset and one of the preset."""
     outcomes = site.run(
-        site.ingest("fetched.duckdb"), site.ingest("parquet.duckdb", corpus="planted/scripted")
+        site.ingest("fetched.duckdb"),
+        site.ingest("parquet.duckdb", corpus="planted/scripted"),
+        ["ingest", str(site.home / "preset.duckdb"), "--preset", "gpt2-small", *PRESET_OVERRIDES],
     )
-    assert [code for code, _, _ in outcomes] == [0, 0], outcomes
+    assert [code for code, _, _ in outcomes] == [0, 0, 0], outcomes
     return site.home / "fetched.duckdb"
 
 
@@ -240,3 +251,50 @@ def test_a_dataset_without_data_files_is_read_from_its_parquet_conversion(site: 
     assert values(path, "SELECT resolved_commit FROM corpus") == [(site.commits["parquet"],)]
     tokens = "SELECT token_id FROM tokens ORDER BY seq_id, pos"
     assert values(path, tokens) == values(fetched, tokens)
+
+
+def test_the_preset_ingests_the_published_sources(site: Site, fetched: Path) -> None:
+    path = fetched.with_name("preset.duckdb")
+    assert values(path, "SELECT name, revision FROM model") == [("gpt2", "main")]
+    assert values(path, "SELECT DISTINCT role, source, resolved_commit FROM saes ORDER BY role") == [
+        (
+            "input",
+            "gpt2-small-res-jb",
+            site.hub.revisions["models/jbloom/GPT2-Small-SAEs-Reformatted"]["main"],
+        ),
+        (
+            "output",
+            "danf0/attention-head-saes@main",
+            site.hub.revisions["models/danf0/attention-head-saes"]["main"],
+        ),
+    ]
+    openwebtext = site.hub.revisions["datasets/Skylion007/openwebtext"]
+    assert values(path, "SELECT source, resolved_commit FROM corpus") == [
+        ("Skylion007/openwebtext", openwebtext["refs/convert/parquet"])
+    ]
+    counts = "SELECT count(*), sum(activation) FROM output_activations"
+    assert values(path, counts) == values(fetched, counts)
+
+
+def test_options_override_the_preset_and_the_preset_the_defaults(fetched: Path) -> None:
+    ((arguments,),) = values(fetched.with_name("preset.duckdb"), "SELECT arguments FROM runs")
+    given = json.loads(arguments)
+    assert (given["n_sequences"], given["corpus"]["seq_len"]) == (20, 32)
+    assert (given["output_sae"], given["revision"]) == ("danf0/attention-head-saes@main", "main")
+
+
+def test_presets_are_listed_and_an_unknown_one_is_named(attnrules: Any, tmp_path: Path) -> None:
+    listed = attnrules("ingest", "--list-presets")
+    assert listed.code == 0
+    assert "gpt2-small" in listed.out
+    assert "--input-sae gpt2-small-res-jb" in listed.out
+    unknown = attnrules("ingest", tmp_path / "w.duckdb", "--preset", "gpt3")
+    assert unknown.code == 2
+    assert "gpt2-small" in unknown.err
+
+
+def test_presets_name_no_commit_that_nobody_has_seen() -> None:
+    from attnrules.ingest.presets import presets
+
+    for known in presets().values():
+        assert not re.search(r"[0-9a-f]{40}", json.dumps(known.options))
