@@ -396,17 +396,82 @@ def _download(
     from huggingface_hub import snapshot_download
 
     repository, _, revision = source.partition("@")
-    patterns = [f"*hook_resid_pre*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
-    if role == "output":
-        pairs = [(layer, head) for layer in layers or ("*",) for head in heads or ("*",)]
-        patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
-        patterns += [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     try:
         commit = commit or resolve(repository, revision or None)
+        patterns = _file_patterns(role, layers, heads)
         return Path(snapshot_download(repository, revision=commit, allow_patterns=patterns))
     except Exception as error:
         said = hub_failure(error) or one_line(error)
         raise AttnRulesError(f"{role} SAE {source}: {said}") from error
+
+
+def _file_patterns(role: Role, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None) -> list[str]:
+    if role == "input":
+        return [f"*hook_resid_pre*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
+    pairs = [(layer, head) for layer in layers or ("*",) for head in heads or ("*",)]
+    patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
+    return patterns + [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
+
+
+@dataclass(frozen=True)
+class HubListing:
+    """What a source on the hub holds, without its weights.
+
+    Arguments:
+        commit: what it is at. missing_bytes: to download. largest_bytes: size of its largest weights file.
+        available: where it has SAEs, as far as the names of files tell; None for a release.
+    """
+
+    commit: str
+    missing_bytes: int
+    largest_bytes: int
+    available: frozenset[Location] | None
+
+
+def list_hub(
+    role: Role,
+    source: str,
+    *,
+    sae_id: str | None,
+    layers: tuple[int, ...] | None,
+    heads: tuple[int, ...] | None,
+    commit: str | None,
+) -> HubListing:
+    """List a release or hub repository without downloading; raises `AttnRulesError` when the hub fails."""
+    from huggingface_hub import snapshot_download
+
+    is_release = sae_id is not None or _is_release(source)
+    repository, _, revision = (_repository(source), "", "") if is_release else source.partition("@")
+    patterns = _file_patterns(role, layers, heads)
+    if is_release:
+        template = sae_id or DEFAULT_SAE_ID[role]
+        patterns = [
+            f"{template.format(layer=layer, head=head)}/*"
+            for layer in layers or ("*",)
+            for head in heads or ("*",)
+        ]
+    try:
+        commit = commit or resolve(repository, revision or None)
+        files = snapshot_download(repository, revision=commit, allow_patterns=patterns, dry_run=True)
+    except Exception as error:
+        raise AttnRulesError(f"{role} SAE {source}: {hub_failure(error) or one_line(error)}") from error
+    weights = [file for file in files if file.filename.endswith((".pt", "sae_weights.safetensors"))]
+    places = {place for file in weights if (place := _place_in_name(file.filename, role))}
+    return HubListing(
+        commit=commit,
+        missing_bytes=sum(file.file_size for file in files if file.will_download),
+        largest_bytes=max((file.file_size for file in weights), default=0),
+        available=None if is_release else frozenset(places),
+    )
+
+
+def _place_in_name(name: str, role: Role) -> Location | None:
+    if role == "input":
+        match = re.search(r"blocks\.(\d+)\.hook_resid_pre", name)
+        return Location(int(match[1])) if match else None
+    match = _CHECKPOINT_HEAD.search(Path(name).stem)
+    match = match or re.search(r"blocks\.(\d+)\.attn\.hook_z\D*(\d+)", name)
+    return Location(int(match[1]), int(match[2])) if match else None
 
 
 def _weights(where: str, module: Any) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ class Hub:
         revisions: `models/owner/name` or `datasets/owner/name` -> revision -> commit.
         folders: commit -> the folder it holds.
         failures: a key of `revisions`, or `` for every request -> one of the answers above.
-        requests: paths asked for, in order.
+        requests: methods and paths asked for, in order.
     """
 
     url: str = ""
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length).decode()
         path = urlsplit(self.path).path
-        self.hub.requests.append(path)
+        self.hub.requests.append(f"{self.command} {path}")
         key, rest = split(path)
         failure = self.hub.failures.get(key, self.hub.failures.get(""))
         if failure is None and key not in self.hub.revisions:

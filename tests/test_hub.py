@@ -298,3 +298,19 @@ def test_presets_name_no_commit_that_nobody_has_seen() -> None:
 
     for known in presets().values():
         assert not re.search(r"[0-9a-f]{40}", json.dumps(known.options))
+
+
+def test_a_dry_run_downloads_no_weights_and_says_what_it_would(site: Site) -> None:
+    before = len(site.hub.requests)
+    ((code, out, err),) = site.run(
+        ["ingest", str(site.home / "dry.duckdb"), "--preset", "gpt2-small", "--dry-run", "--device", "cpu"],
+        HF_HOME=str(site.home / "empty-cache"),
+    )
+    assert code == 0, err
+    weights = (".safetensors", ".pt", ".parquet")
+    assert not [r for r in site.hub.requests[before:] if r.startswith("GET") and r.endswith(weights)]
+    assert not (site.home / "dry.duckdb").exists()
+    for said in ("MB to download", "heads       8, 8 of them new", "sequences   50,000 in the end"):
+        assert said in out, out
+    for source in ("gpt2", "gpt2-small-res-jb", "danf0/attention-head-saes@main", "Skylion007/openwebtext"):
+        assert re.search(rf"{re.escape(source)}: hub, commit [0-9a-f]{{40}}", out), out

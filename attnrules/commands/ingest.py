@@ -82,6 +82,7 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     help="Sequences per commit.",
 )
 @seed_option
+@click.option("--dry-run", is_flag=True, help="Check the sources and print the plan; write nothing.")
 def command(
     warehouse: Path,
     model: str,
@@ -103,6 +104,7 @@ def command(
     batch_size: str,
     chunk_size: int,
     seed: int,
+    dry_run: bool,
 ) -> None:
     """Run a model over a corpus and store its features and attention.
 
@@ -137,4 +139,10 @@ def command(
         chunk_size=chunk_size,
         seed=seed,
     )
+    if dry_run:
+        from attnrules.commands.plan import plan_lines
+        from attnrules.ingest.plan import plan
+
+        click.echo("\n".join(plan_lines(warehouse, plan(warehouse, spec))))
+        return
     run_ingest(warehouse, spec)
