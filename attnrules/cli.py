@@ -28,6 +28,7 @@ _COMMANDS = {
     "check": "attnrules.commands.check",
     "describe": "attnrules.commands.describe",
     "export": "attnrules.commands.export",
+    "import-descriptions": "attnrules.commands.import_descriptions",
 }
 
 

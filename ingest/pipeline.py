@@ -20,6 +20,7 @@ import pyarrow as pa
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.capture import Capture, Part, Targets
 from attnrules.ingest.corpus import CorpusSpec, documents, locate, shortage, token_rows
+from attnrules.ingest.embeddings import embedding_descriptions
 from attnrules.ingest.model import Model, is_out_of_memory, load_model
 from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
@@ -342,6 +343,8 @@ def _store_weights(
             warehouse.append("saes", pa.Table.from_pylist([sae.facts()]))
             if sae.role == "input":
                 warehouse.append("input_features", _input_features(sae))
+                if sae.location.layer == 0:
+                    warehouse.append("feature_descriptions", embedding_descriptions(model, sae))
             else:
                 _store_head(warehouse, model, inputs[sae.location.layer], sae)
 

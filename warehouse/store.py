@@ -148,6 +148,17 @@ class Warehouse:
         """Add row counts and heads to the ledger row of a stored chunk."""
         self.execute(sql.ledger_statement("extend_chunk"), additions)
 
+    def replace_descriptions(self, layer: int, rows: pa.Table) -> None:
+        """Store imported descriptions of a layer, in place of the same sources' earlier ones.
+
+        `rows` are rows of `feature_descriptions`. `input_features.description` follows. One transaction.
+        """
+        sources = sorted(set(rows.column("source").to_pylist()))
+        with self.transaction():
+            self.execute(sql.ledger_statement("forget_descriptions"), {"layer": layer, "sources": sources})
+            self.append("feature_descriptions", rows)
+            self.execute(sql.best_descriptions_statement())
+
     def refresh_derived(self) -> None:
         """Recompute counts, descriptions and kept attention mass from the facts, in one transaction."""
         with self.transaction():
