@@ -74,6 +74,13 @@ class Model:
     def attn_scale(self, layer: int) -> float:
         """Return the divisor of the attention logits of a layer."""
         config = self.bridge.cfg
+        # What the attention module itself multiplies by, where it says so: Gemma's is not 1 / sqrt(d_head).
+        original = getattr(self.bridge.blocks[layer].attn, "original_component", None)
+        factor = getattr(original, "scaling", None)
+        if isinstance(factor, float) and factor > 0:
+            return 1 / factor
+        if getattr(config, "architecture", None) == "GPTNeoForCausalLM":
+            return 1.0  # the one family that does not scale its logits
         scale = float(getattr(config, "attn_scale", -1.0))
         if scale <= 0:
             scale = self.d_head**0.5 if getattr(config, "use_attn_scale", True) else 1.0
@@ -169,7 +176,36 @@ def load_model(name: str, *, revision: str | None, device: str, commit: str | No
     bridge.eval()
     if bridge.tokenizer is None:
         raise AttnRulesError(f"model {name}: has no tokenizer; put its tokenizer files beside the weights")
-    return Model(name, None if local.exists() else revision, bridge, sha256, commit=commit)
+    model = Model(name, None if local.exists() else revision, bridge, sha256, commit=commit)
+    _require_attention(model)
+    return model
+
+
+def _require_attention(model: Model) -> None:
+    """Refuse by name a model without the hooks or projections of attention heads in any of its layers."""
+    hooks = ("hook_resid_pre", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z")
+    available = model.bridge.hook_dict
+    config = model.bridge.cfg
+    architecture = str(getattr(config, "architecture", None) or "its architecture")
+    for layer in range(model.n_layers):
+        lacking = [hook for hook in hooks if f"blocks.{layer}.{hook}" not in available]
+        if not lacking:
+            break
+    else:
+        raise AttnRulesError(
+            f"model {model.name}: {architecture} does not expose {', '.join(lacking)} in any layer, which"
+            " ingest reads; this model is not supported"
+        )
+    try:
+        weights = model.head_weights(layer, 0)
+        shapes = {tuple(matrix.shape) for matrix in (weights.W_K, weights.W_Q, weights.W_V)}
+    except (AttributeError, IndexError, RuntimeError, TypeError):
+        shapes = set()
+    if shapes != {(model.d_model, model.d_head)}:
+        raise AttnRulesError(
+            f"model {model.name}: {architecture} has no projections W_K, W_Q, W_V of its heads of"
+            f" {model.d_model} x {model.d_head}, which rules are made of; this model is not supported"
+        )
 
 
 def official_name(name: str) -> str:
