@@ -26,6 +26,9 @@ _COMMANDS = {
     "query": "attnrules.commands.query",
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",
+    "describe": "attnrules.commands.describe",
+    "export": "attnrules.commands.export",
+    "import-descriptions": "attnrules.commands.import_descriptions",
 }
 
 
@@ -51,7 +54,7 @@ def cli() -> None:
 
     \b
     attnrules demo                          the whole path on an embedded model
-    attnrules ingest gpt2.duckdb --model gpt2 ...
+    attnrules ingest gpt2.duckdb --preset gpt2-small
     attnrules mine skipgrams gpt2.duckdb
     attnrules show gpt2.duckdb L0H3.17
     """

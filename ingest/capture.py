@@ -120,8 +120,13 @@ class Capture:
         with torch.no_grad():
             tensor = torch.as_tensor(tokens, device=self.model.device)
             with _attention_arguments(self.model, layers) as arguments:
-                self._forward(tensor, [*hooks, (_z(max(layers)), _stop)])
+                self._forward(tensor, [*hooks, *_stop_after(max(layers))])
             for layer in layers:
+                if float(seen[layer, "pattern"].triu(1).abs().max()) > 0:
+                    raise AttnRulesError(
+                        f"model {self.model.name}: layer {layer} attends to later positions; only decoders,"
+                        " whose attention looks back, are supported"
+                    )
                 again, _ = self._attention_from_features(layer, seen[layer, "x"], arguments[layer])
                 difference = float((again - seen[layer, "pattern"]).abs().max())
                 if not difference < 1e-3:
@@ -189,7 +194,7 @@ class _Batch:
             hooks.append((_scale(layer), partial(self._on_scale, layer=layer)))
             hooks.append((_pattern(layer), partial(self._on_pattern, layer=layer)))
             hooks.append((_z(layer), partial(self._on_z, layer=layer)))
-        hooks.append((_z(layers[-1]), _stop))
+        hooks += _stop_after(layers[-1])
         return hooks
 
     def finish_layer(self, layer: int, from_features: Tensor, scales: Tensor) -> None:
@@ -330,8 +335,16 @@ def _encode_in_blocks(sae: Sae, x: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield start, sae.module.encode(x[start : start + step])
 
 
-def _stop(tensor: Any, hook: Any) -> None:  # noqa: ARG001
-    raise _StopPassError
+def _stop_after(layer: int) -> list[tuple[str, Any]]:
+    """Return hooks that end the pass once the pattern and z of a layer are seen, in whichever order."""
+    unseen = {_pattern(layer), _z(layer)}
+
+    def stop(tensor: Tensor, hook: Any, *, name: str) -> None:  # noqa: ARG001
+        unseen.discard(name)
+        if not unseen:
+            raise _StopPassError
+
+    return [(name, partial(stop, name=name)) for name in sorted(unseen)]
 
 
 def _numpy(tensor: Tensor) -> npt.NDArray[Any]:

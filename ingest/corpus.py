@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.model import is_hub_failure, one_line
+from attnrules.ingest.hub import hub_failure, is_offline
+from attnrules.ingest.hub_corpus import HubDataset
+from attnrules.ingest.model import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,44 +51,71 @@ class CorpusSpec:
     keep_long_documents: bool = False
 
 
-def locate(spec: CorpusSpec) -> None:
-    """Make sure that a local corpus exists and has a known format, without reading it."""
-    _load_arguments(spec)
+def locate(spec: CorpusSpec, commit: str | None = None) -> str | None:
+    """Make sure that a corpus exists, without reading it; return its commit, None for local files.
+
+    `commit`, where it is known, is what the revision of a hub dataset stands for. Raises `AttnRulesError`
+    when there is no such file or dataset, or its format is not known.
+    """
+    if (files := _local_files(spec)) is not None:
+        _builder(files[0])
+        return None
+    try:
+        return commit or HubDataset.parse(spec.source).resolve()
+    except Exception as error:
+        raise _unreadable(spec, error) from error
 
 
-def documents(spec: CorpusSpec) -> Iterator[str]:
+def documents(spec: CorpusSpec, commit: str | None = None) -> Iterator[str]:
     """Stream the texts of the corpus in their stored order; an empty or missing text is an empty string.
 
-    Raises `AttnRulesError` when there is no such file or dataset, or it lacks the text column.
+    `commit` is what `locate` has returned. Raises `AttnRulesError` when the corpus cannot be read or lacks
+    the text column.
     """
-    from datasets import load_dataset
-
     # It logs whole tracebacks for a malformed file; the error below says it in one line.
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
     try:
-        stream = load_dataset(**_load_arguments(spec), split=spec.split, streaming=True)
-        for document in stream:
+        for document in _records(spec, commit):
             if spec.text_column not in document:
                 raise AttnRulesError(
-                    f"corpus {spec.source}: has no column {spec.text_column!r}, only"
+                    f"has no column {spec.text_column!r}, only"
                     f" {', '.join(sorted(document))}; name one with --text-column"
                 )
             text = document[spec.text_column]
             if text is not None and not isinstance(text, str):
                 raise AttnRulesError(
-                    f"corpus {spec.source}: column {spec.text_column!r} holds"
-                    f" {type(text).__name__}, not text; name another with --text-column"
+                    f"column {spec.text_column!r} holds {type(text).__name__}, not text; name another"
+                    " with --text-column"
                 )
             yield text or ""
-    except AttnRulesError:
-        raise
     except Exception as error:
-        if is_hub_failure(error):
-            raise AttnRulesError(
-                f"corpus {spec.source}: the hub cannot be reached; check the network, or name a local"
-                " json, jsonl, parquet or text file"
-            ) from error
-        raise AttnRulesError(f"corpus {spec.source}: cannot be read: {one_line(error)}") from error
+        raise _unreadable(spec, error) from error
+
+
+def shortage(spec: CorpusSpec, n_found: int, n_asked: int) -> str:
+    """Say that the corpus has ended before it gave the sequences asked for."""
+    said = f"corpus {spec.source}: yields {n_found} sequences, fewer than the {n_asked} asked for"
+    if _local_files(spec) is None and is_offline():
+        return f"{said}: HF_HUB_OFFLINE=1 is set, so only what is in the local cache was read"
+    return said
+
+
+def _records(spec: CorpusSpec, commit: str | None) -> Iterator[dict[str, Any]]:
+    from datasets import load_dataset
+
+    if (files := _local_files(spec)) is not None:
+        data_files = {spec.split: [str(file) for file in files]}
+        return iter(load_dataset(_builder(files[0]), data_files=data_files, split=spec.split, streaming=True))
+    dataset = HubDataset.parse(spec.source)
+    return dataset.records(commit or dataset.resolve(), spec.split, _BUILDERS)
+
+
+def _unreadable(spec: CorpusSpec, error: Exception) -> AttnRulesError:
+    if isinstance(error, AttnRulesError):
+        return AttnRulesError(f"corpus {spec.source}: {error}")
+    if not Path(spec.source).exists() and (said := hub_failure(error)):
+        return AttnRulesError(f"corpus {spec.source}: {said}")
+    return AttnRulesError(f"corpus {spec.source}: cannot be read: {one_line(error)}")
 
 
 def token_rows(
@@ -117,16 +146,14 @@ def token_rows(
             yield from rows
 
 
-def _load_arguments(spec: CorpusSpec) -> dict[str, Any]:
+def _local_files(spec: CorpusSpec) -> list[Path] | None:
+    """Return the files of a local corpus, None for a hub dataset."""
     path = Path(spec.source)
     if path.exists():
-        files = _data_files(path)
-        return {"path": _builder(files[0]), "data_files": {spec.split: [str(f) for f in files]}}
+        return _data_files(path)
     if path.suffix in _BUILDERS or spec.source.startswith((".", "/", "~")):
         raise AttnRulesError(f"corpus {spec.source}: no such file")
-    name, _, revision = spec.source.partition("@")
-    name, _, config = name.partition(":")
-    return {"path": name, "name": config or None, "revision": revision or None}
+    return None
 
 
 def _data_files(path: Path) -> list[Path]:

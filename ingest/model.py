@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import AttnRulesError
+from attnrules.ingest.hub import hub_failure, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,12 +44,16 @@ class Model:
         name: the name or folder asked for.
         bridge: the TransformerBridge, in compatibility mode.
         sha256: digest of the weights before processing.
+        revision: hub revision asked for. commit: what it stood for, None for a local folder.
     """
 
-    def __init__(self, name: str, revision: str | None, bridge: Any, sha256: str) -> None:
+    def __init__(
+        self, name: str, revision: str | None, bridge: Any, sha256: str, *, commit: str | None = None
+    ) -> None:
         self.bridge = bridge
         self.sha256 = sha256
         self.revision = revision
+        self.resolved_commit = commit
         local = Path(name)
         self.name = local.resolve().name if local.is_dir() else name
         config = bridge.cfg
@@ -69,6 +74,13 @@ class Model:
     def attn_scale(self, layer: int) -> float:
         """Return the divisor of the attention logits of a layer."""
         config = self.bridge.cfg
+        # What the attention module itself multiplies by, where it says so: Gemma's is not 1 / sqrt(d_head).
+        original = getattr(self.bridge.blocks[layer].attn, "original_component", None)
+        factor = getattr(original, "scaling", None)
+        if isinstance(factor, float) and factor > 0:
+            return 1 / factor
+        if getattr(config, "architecture", None) == "GPTNeoForCausalLM":
+            return 1.0  # the one family that does not scale its logits
         scale = float(getattr(config, "attn_scale", -1.0))
         if scale <= 0:
             scale = self.d_head**0.5 if getattr(config, "use_attn_scale", True) else 1.0
@@ -96,6 +108,7 @@ class Model:
             "bos_token_id": self.bos_token_id,
             "processing": PROCESSING,
             "sha256": self.sha256,
+            "resolved_commit": self.resolved_commit,
         }
 
     def head_weights(self, layer: int, head: int) -> HeadWeights:
@@ -133,11 +146,12 @@ class Model:
         return [_token_text(tokenizer, i, piece) for i, piece in enumerate(pieces)]
 
 
-def load_model(name: str, *, revision: str | None, device: str) -> Model:
+def load_model(name: str, *, revision: str | None, device: str, commit: str | None = None) -> Model:
     """Load a local Hugging Face folder, a name TransformerLens knows, or a hub id.
 
-    The weights are processed as METHOD.md section 1 says. Raises `AttnRulesError` when there is no
-    such model, its files are malformed, or its attention lacks the hooks that ingest reads.
+    `commit`, where it is known, is what the `revision` stands for. The weights are processed as METHOD.md
+    section 1 says. Raises `AttnRulesError` when there is no such model, its files are malformed, or its
+    attention lacks the hooks that ingest reads.
     """
     local = Path(name)
     if local.exists():
@@ -148,10 +162,12 @@ def load_model(name: str, *, revision: str | None, device: str) -> Model:
     from transformer_lens.model_bridge import TransformerBridge
 
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
-    target = str(local.resolve()) if local.is_dir() else name
+    target = str(local.resolve()) if local.is_dir() else official_name(name)
     try:
+        if not local.exists():
+            commit = commit or resolve(target, revision)
         bridge = TransformerBridge.boot_transformers(
-            target, device=device, revision=revision, dtype=torch.float32
+            target, device=device, revision=commit, dtype=torch.float32
         )
         sha256 = tensors_sha256(dict(bridge.original_model.state_dict()))
         bridge.enable_compatibility_mode(disable_warnings=True)
@@ -160,7 +176,43 @@ def load_model(name: str, *, revision: str | None, device: str) -> Model:
     bridge.eval()
     if bridge.tokenizer is None:
         raise AttnRulesError(f"model {name}: has no tokenizer; put its tokenizer files beside the weights")
-    return Model(name, revision, bridge, sha256)
+    model = Model(name, None if local.exists() else revision, bridge, sha256, commit=commit)
+    _require_attention(model)
+    return model
+
+
+def _require_attention(model: Model) -> None:
+    """Refuse by name a model without the hooks or projections of attention heads in any of its layers."""
+    hooks = ("hook_resid_pre", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z")
+    available = model.bridge.hook_dict
+    config = model.bridge.cfg
+    architecture = str(getattr(config, "architecture", None) or "its architecture")
+    for layer in range(model.n_layers):
+        lacking = [hook for hook in hooks if f"blocks.{layer}.{hook}" not in available]
+        if not lacking:
+            break
+    else:
+        raise AttnRulesError(
+            f"model {model.name}: {architecture} does not expose {', '.join(lacking)} in any layer, which"
+            " ingest reads; this model is not supported"
+        )
+    try:
+        weights = model.head_weights(layer, 0)
+        shapes = {tuple(matrix.shape) for matrix in (weights.W_K, weights.W_Q, weights.W_V)}
+    except (AttributeError, IndexError, RuntimeError, TypeError):
+        shapes = set()
+    if shapes != {(model.d_model, model.d_head)}:
+        raise AttnRulesError(
+            f"model {model.name}: {architecture} has no projections W_K, W_Q, W_V of its heads of"
+            f" {model.d_model} x {model.d_head}, which rules are made of; this model is not supported"
+        )
+
+
+def official_name(name: str) -> str:
+    """Return the hub id of a model, which TransformerLens may know under a shorter name."""
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
 
 
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
@@ -199,30 +251,9 @@ def _token_text(tokenizer: Any, token_id: int, piece: str | None) -> str:
 def _load_failure(name: str, error: Exception) -> str:
     if Path(name).is_dir():
         return f"model {name}: cannot be loaded: {one_line(error)}"
-    if is_hub_failure(error):
-        return (
-            f"model {name}: the hub cannot be reached and it is not in the local cache;"
-            " check the network, or name a local folder"
-        )
+    if said := hub_failure(error):
+        return f"model {name}: {said}"
     return f"model {name}: no such local folder, TransformerLens name or hub id ({one_line(error)})"
-
-
-def is_hub_failure(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that caused it, is a failure to reach the hub."""
-    names = {
-        "ConnectionError",
-        "ConnectError",
-        "ConnectTimeout",
-        "LocalEntryNotFoundError",
-        "OfflineModeIsEnabled",
-        "ReadTimeout",
-        "Timeout",
-    }
-    while error is not None:
-        if type(error).__name__ in names:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -19,8 +19,10 @@ import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.capture import Capture, Part, Targets
-from attnrules.ingest.corpus import CorpusSpec, documents, locate, token_rows
+from attnrules.ingest.corpus import CorpusSpec, documents, locate, shortage, token_rows
+from attnrules.ingest.embeddings import embedding_descriptions
 from attnrules.ingest.model import Model, is_out_of_memory, load_model
+from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 from attnrules.warehouse import Warehouse
 
@@ -103,17 +105,35 @@ def ingest(
     when the warehouse holds another model, SAE or cutting of the corpus; stored chunks stay as they are.
     """
     _validate(spec)
-    locate(spec.corpus)
-    inputs = find_saes("input", spec.input_sae, sae_id=spec.input_sae_id, layers=spec.layers, heads=None)
+    commits = stored_commits(path)
+    corpus_commit = locate(spec.corpus, commits.corpus.get(spec.corpus.source))
+    inputs = find_saes(
+        "input",
+        spec.input_sae,
+        sae_id=spec.input_sae_id,
+        layers=spec.layers,
+        heads=None,
+        commit=commits.saes.get(("input", spec.input_sae)),
+    )
     outputs = find_saes(
-        "output", spec.output_sae, sae_id=spec.output_sae_id, layers=spec.layers, heads=spec.heads
+        "output",
+        spec.output_sae,
+        sae_id=spec.output_sae_id,
+        layers=spec.layers,
+        heads=spec.heads,
+        commit=commits.saes.get(("output", spec.output_sae)),
     )
     stored = Warehouse.open(path, writable=True) if path.exists() else None
     try:
         if stored is not None:
             _refuse_other_corpus(stored, spec)
         report(IngestProgress("loading the model"))
-        model = load_model(spec.model, revision=spec.revision, device=_device(spec.device))
+        model = load_model(
+            spec.model,
+            revision=spec.revision,
+            device=_device(spec.device),
+            commit=commits.model.get(spec.revision),
+        )
         if stored is not None:
             _refuse_other_model(stored, model)
         if spec.corpus.seq_len > model.n_ctx:
@@ -129,7 +149,7 @@ def ingest(
         saes = _load_saes(targets, inputs, outputs, model)
         if stored is not None:
             _refuse_other_saes(stored, saes)
-        rows = _rows(spec, model)
+        rows = _rows(spec, model, corpus_commit)
         first_row = next(rows, None)
         if first_row is None:
             raise AttnRulesError(
@@ -141,8 +161,8 @@ def ingest(
         warehouse = stored or Warehouse.create(path, d_head=model.d_head)
         stored = warehouse
         result = IngestResult(warnings=_name_warnings(model, inputs, outputs))
-        with warehouse.run("ingest", asdict(spec)) as run_id:
-            _store_weights(warehouse, spec, model, saes)
+        with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
+            _store_weights(warehouse, spec, model, saes, corpus_commit)
             all_rows = _prepend(first_row, rows)
             _capture_all(warehouse, spec, capture, targets, all_rows, run_id, report, result)
         return result
@@ -289,9 +309,9 @@ def _name_warnings(model: Model, *sources: SaeSource) -> list[str]:
     ]
 
 
-def _rows(spec: IngestSpec, model: Model) -> Iterator[Tokens]:
+def _rows(spec: IngestSpec, model: Model, corpus_commit: str | None) -> Iterator[Tokens]:
     return token_rows(
-        documents(spec.corpus),
+        documents(spec.corpus, corpus_commit),
         model.bridge.tokenizer,
         bos_token_id=model.bos_token_id,
         n_ctx=model.n_ctx,
@@ -304,7 +324,9 @@ def _prepend(first: Tokens, rest: Iterator[Tokens]) -> Iterator[Tokens]:
     yield from rest
 
 
-def _store_weights(warehouse: Warehouse, spec: IngestSpec, model: Model, saes: list[Sae]) -> None:
+def _store_weights(
+    warehouse: Warehouse, spec: IngestSpec, model: Model, saes: list[Sae], corpus_commit: str | None
+) -> None:
     """Store the model, SAEs and everything that is known from the weights alone, where not yet there."""
     held = set(warehouse.rows("SELECT role, layer, head FROM saes"))
     missing = [s for s in saes if (s.role, s.location.layer, s.location.head) not in held]
@@ -312,7 +334,7 @@ def _store_weights(warehouse: Warehouse, spec: IngestSpec, model: Model, saes: l
     with warehouse.transaction():
         if not warehouse.rows("FROM model"):
             warehouse.append("model", pa.Table.from_pylist([model.facts()]))
-            warehouse.append("corpus", pa.Table.from_pylist([_corpus_facts(spec)]))
+            warehouse.append("corpus", pa.Table.from_pylist([_corpus_facts(spec, corpus_commit)]))
             vocabulary = model.vocabulary()
             warehouse.append(
                 "vocabulary", pa.table({"token_id": range(len(vocabulary)), "token": vocabulary})
@@ -321,16 +343,19 @@ def _store_weights(warehouse: Warehouse, spec: IngestSpec, model: Model, saes: l
             warehouse.append("saes", pa.Table.from_pylist([sae.facts()]))
             if sae.role == "input":
                 warehouse.append("input_features", _input_features(sae))
+                if sae.location.layer == 0:
+                    warehouse.append("feature_descriptions", embedding_descriptions(model, sae))
             else:
                 _store_head(warehouse, model, inputs[sae.location.layer], sae)
 
 
-def _corpus_facts(spec: IngestSpec) -> dict[str, object]:
+def _corpus_facts(spec: IngestSpec, commit: str | None) -> dict[str, object]:
     local = Path(spec.corpus.source)
     return {
         **asdict(spec.corpus),
         "source": local.name if local.exists() else spec.corpus.source,
         "min_attention": spec.min_attention,
+        "resolved_commit": commit,
     }
 
 
@@ -426,10 +451,7 @@ def _capture_all(
         result.n_captured += len(work.tokens)
     result.n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
     if result.n_sequences < spec.n_sequences:
-        result.warnings.append(
-            f"corpus {spec.corpus.source}: yields {result.n_sequences} sequences, fewer than the"
-            f" {spec.n_sequences} asked for"
-        )
+        result.warnings.append(shortage(spec.corpus, result.n_sequences, spec.n_sequences))
     unfinished = "SELECT 1 FROM heads WHERE kept_attention_mass IS NULL"
     if result.n_captured or warehouse.rows(unfinished):
         report(IngestProgress("counting and describing features"))

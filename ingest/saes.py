@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.model import Model, is_hub_failure, one_line, tensors_sha256
+from attnrules.ingest.hub import hub_failure, resolve
+from attnrules.ingest.model import Model, one_line, tensors_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,7 @@ class Sae:
         module: the SAELens module; `encode` maps [n, d_in] to [n, d_sae].
         architecture: SAELens's name of its architecture.
         sha256: digest of its weights.
+        resolved_commit: hub commit it was loaded from, None for a local folder.
         W_enc: [d_in, d_sae], W_dec: [d_sae, d_in], b_enc: [d_sae], b_dec: [d_in]; float32, CPU.
         centres_input: whether b_dec is subtracted from the input before encoding.
     """
@@ -73,6 +75,7 @@ class Sae:
     b_enc: Tensor
     b_dec: Tensor
     centres_input: bool
+    resolved_commit: str | None = None
 
     @property
     def d_sae(self) -> int:
@@ -91,6 +94,7 @@ class Sae:
             "d_sae": self.d_sae,
             "architecture": self.architecture,
             "sha256": self.sha256,
+            "resolved_commit": self.resolved_commit,
         }
 
 
@@ -104,6 +108,7 @@ class SaeSource:
         available: for a source that can be listed, where it has SAEs; None for a SAELens release.
         load: loads the SAELens module at a location onto a device.
         model_names: model names found in the configurations.
+        commit: returns the hub commit that `load` has read from, None for a local folder.
     """
 
     role: Role
@@ -111,6 +116,7 @@ class SaeSource:
     available: frozenset[Location] | None
     load: Callable[[Location, str], Any]
     model_names: frozenset[str] = field(default_factory=frozenset)
+    commit: Callable[[], str | None] = lambda: None
 
 
 def find_saes(
@@ -120,10 +126,12 @@ def find_saes(
     sae_id: str | None,
     layers: tuple[int, ...] | None,
     heads: tuple[int, ...] | None,
+    commit: str | None = None,
 ) -> SaeSource:
     """Find what `source` is: a local folder, a SAELens release, or a hub repository.
 
-    `layers` and `heads` limit what is fetched from a hub repository, None for all. Raises
+    `layers` and `heads` limit what is fetched from a hub repository, None for all; `commit`, where it is
+    known, is what the repository's revision stands for. Raises
     `AttnRulesError` when it is none of these or holds no SAE of the role.
     """
     folder = Path(source)
@@ -136,7 +144,8 @@ def find_saes(
     if sae_id is not None or _is_release(source):
         return _release_source(role, source, sae_id or DEFAULT_SAE_ID[role])
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", source):
-        return _folder_source(role, source, _download(role, source, layers, heads))
+        folder = _download(role, source, layers, heads, commit)
+        return replace(_folder_source(role, source, folder), commit=lambda: folder.name)
     raise AttnRulesError(
         f"{role} SAE {source}: no such folder, SAELens release or hub repository (owner/name)"
     )
@@ -176,6 +185,7 @@ def load_sae(source: SaeSource, location: Location, model: Model) -> Sae:
         b_enc=weights["b_enc"],
         b_dec=weights["b_dec"],
         centres_input=bool(module.cfg.apply_b_dec_to_input),
+        resolved_commit=source.commit(),
     )
 
 
@@ -340,19 +350,25 @@ def _is_release(name: str) -> bool:
     return name in get_pretrained_saes_directory()
 
 
+def _repository(release: str) -> str:
+    """Return the hub repository of a SAELens release; a release it does not know is a repository itself."""
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    known = get_pretrained_saes_directory().get(release)
+    return str(known.repo_id) if known else release
+
+
 def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
     def load(location: Location, device: str) -> Any:
         from sae_lens import SAE
 
         this_id = sae_id.format(layer=location.layer, head=location.head)
         try:
+            resolve(_repository(release), None)
             module = SAE.from_pretrained(release, this_id, device=device, dtype="float32")
         except Exception as error:
-            if is_hub_failure(error):
-                raise AttnRulesError(
-                    f"{role} SAE {release}: the hub cannot be reached and {this_id} is not in the local"
-                    " cache; check the network, or name a local folder"
-                ) from error
+            if said := hub_failure(error):
+                raise AttnRulesError(f"{role} SAE {release}, {this_id}: {said}") from error
             raise AttnRulesError(
                 f"{role} SAE {release}: {this_id} cannot be loaded: {one_line(error)}"
             ) from error
@@ -364,29 +380,98 @@ def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
             )
         return module
 
-    return SaeSource(role, release, None, load)
+    def commit() -> str:
+        return resolve(_repository(release), None)
+
+    return SaeSource(role, release, None, load, commit=commit)
 
 
-def _download(role: Role, source: str, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None) -> Path:
+def _download(
+    role: Role,
+    source: str,
+    layers: tuple[int, ...] | None,
+    heads: tuple[int, ...] | None,
+    commit: str | None,
+) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = source.partition("@")
-    patterns = [f"*hook_resid_pre*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
-    if role == "output":
-        pairs = [(layer, head) for layer in layers or ("*",) for head in heads or ("*",)]
-        patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
-        patterns += [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+        commit = commit or resolve(repository, revision or None)
+        patterns = _file_patterns(role, layers, heads)
+        return Path(snapshot_download(repository, revision=commit, allow_patterns=patterns))
     except Exception as error:
-        if is_hub_failure(error):
-            raise AttnRulesError(
-                f"{role} SAE {source}: the hub cannot be reached and it is not in the local cache;"
-                " check the network, or name a local folder"
-            ) from error
-        raise AttnRulesError(
-            f"{role} SAE {source}: no such folder, SAELens release or hub repository ({one_line(error)})"
-        ) from error
+        said = hub_failure(error) or one_line(error)
+        raise AttnRulesError(f"{role} SAE {source}: {said}") from error
+
+
+def _file_patterns(role: Role, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None) -> list[str]:
+    if role == "input":
+        return [f"*hook_resid_pre*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
+    pairs = [(layer, head) for layer in layers or ("*",) for head in heads or ("*",)]
+    patterns = [f"*L{layer}{gap}H{head}_*" for layer, head in pairs for gap in ("", "_")]
+    return patterns + [f"*hook_z*{name}" for name in ("cfg.json", "sae_weights.safetensors")]
+
+
+@dataclass(frozen=True)
+class HubListing:
+    """What a source on the hub holds, without its weights.
+
+    Arguments:
+        commit: what it is at. missing_bytes: to download. largest_bytes: size of its largest weights file.
+        available: where it has SAEs, as far as the names of files tell; None for a release.
+    """
+
+    commit: str
+    missing_bytes: int
+    largest_bytes: int
+    available: frozenset[Location] | None
+
+
+def list_hub(
+    role: Role,
+    source: str,
+    *,
+    sae_id: str | None,
+    layers: tuple[int, ...] | None,
+    heads: tuple[int, ...] | None,
+    commit: str | None,
+) -> HubListing:
+    """List a release or hub repository without downloading; raises `AttnRulesError` when the hub fails."""
+    from huggingface_hub import snapshot_download
+
+    is_release = sae_id is not None or _is_release(source)
+    repository, _, revision = (_repository(source), "", "") if is_release else source.partition("@")
+    patterns = _file_patterns(role, layers, heads)
+    if is_release:
+        template = sae_id or DEFAULT_SAE_ID[role]
+        patterns = [
+            f"{template.format(layer=layer, head=head)}/*"
+            for layer in layers or ("*",)
+            for head in heads or ("*",)
+        ]
+    try:
+        commit = commit or resolve(repository, revision or None)
+        files = snapshot_download(repository, revision=commit, allow_patterns=patterns, dry_run=True)
+    except Exception as error:
+        raise AttnRulesError(f"{role} SAE {source}: {hub_failure(error) or one_line(error)}") from error
+    weights = [file for file in files if file.filename.endswith((".pt", "sae_weights.safetensors"))]
+    places = {place for file in weights if (place := _place_in_name(file.filename, role))}
+    return HubListing(
+        commit=commit,
+        missing_bytes=sum(file.file_size for file in files if file.will_download),
+        largest_bytes=max((file.file_size for file in weights), default=0),
+        available=None if is_release else frozenset(places),
+    )
+
+
+def _place_in_name(name: str, role: Role) -> Location | None:
+    if role == "input":
+        match = re.search(r"blocks\.(\d+)\.hook_resid_pre", name)
+        return Location(int(match[1])) if match else None
+    match = _CHECKPOINT_HEAD.search(Path(name).stem)
+    match = match or re.search(r"blocks\.(\d+)\.attn\.hook_z\D*(\d+)", name)
+    return Location(int(match[1]), int(match[2])) if match else None
 
 
 def _weights(where: str, module: Any) -> dict[str, Tensor]:

@@ -39,6 +39,11 @@ def derived_statements() -> list[str]:
     return [f.read_text("utf-8") for f in _sql_files("derived")]
 
 
+def best_descriptions_statement() -> str:
+    """Return the statement that gives every input feature the best description there is."""
+    return (files(__name__) / "derived" / "stored_descriptions_3_pick.sql").read_text("utf-8")
+
+
 def ledger_statement(name: str) -> str:
     """Return a statement that keeps the ledgers `runs` and `chunks`."""
     return (files(__name__) / "ledger" / f"{name}.sql").read_text("utf-8")

@@ -70,6 +70,8 @@ def loaded_after(code: str) -> set[str]:
         ["query", "{w}", "FROM model"],
         ["info", "{w}"],
         ["check", "{w}"],
+        ["describe", "{w}"],
+        ["export", "{w}", "{w}.export"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )

@@ -1,10 +1,14 @@
 """The DuckDB file: create it, open it, fill it, look inside it, verify it.
 
 Knows nothing of models, rules or how a number is computed. `store` holds the connection and the
-loading, `inspect` what `attnrules info` and `attnrules check` report.
+loading, `inspect` what `attnrules info` and `attnrules check` report, `describe` where every number
+comes from, `export` writes the tables as Parquet, `descriptions` reads those of others.
 """
 
+from attnrules.warehouse.describe import describe
+from attnrules.warehouse.descriptions import import_descriptions
+from attnrules.warehouse.export import export
 from attnrules.warehouse.inspect import WarehouseInfo, check, info
 from attnrules.warehouse.store import Warehouse
 
-__all__ = ["Warehouse", "WarehouseInfo", "check", "info"]
+__all__ = ["Warehouse", "WarehouseInfo", "check", "describe", "export", "import_descriptions", "info"]

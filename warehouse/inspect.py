@@ -50,13 +50,13 @@ class CheckResult:
 
 def info(warehouse: Warehouse) -> WarehouseInfo:
     """Return what is inside `warehouse`."""
-    model = _dicts(warehouse, "FROM model")
-    corpus = _dicts(warehouse, "FROM corpus")
+    model = dictionaries(warehouse, "FROM model")
+    corpus = dictionaries(warehouse, "FROM corpus")
     return WarehouseInfo(
         model=model[0] if model else None,
         corpus=corpus[0] if corpus else None,
-        saes=_dicts(warehouse, "FROM saes ORDER BY role, layer, head"),
-        heads=_dicts(
+        saes=dictionaries(warehouse, "FROM saes ORDER BY role, layer, head"),
+        heads=dictionaries(
             warehouse,
             "SELECT layer, head, kept_attention_mass, kept_attention_mass_from_features FROM heads"
             " ORDER BY layer, head",
@@ -66,12 +66,12 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
             name: int(warehouse.connection.table(name).count("*").fetchall()[0][0])
             for name in sql.table_names()
         },
-        rules=_dicts(
+        rules=dictionaries(
             warehouse,
             "SELECT method, scaling, count(DISTINCT (layer, head, feature)) AS n_features,"
             " count(*) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
         ),
-        runs=_dicts(warehouse, "SELECT run_id, command, status, started_at FROM runs ORDER BY run_id"),
+        runs=dictionaries(warehouse, "SELECT run_id, command, status, started_at FROM runs ORDER BY run_id"),
         file_bytes=warehouse.path.stat().st_size,
     )
 
@@ -86,6 +86,7 @@ def check(warehouse: Warehouse) -> list[CheckResult]:
     return results
 
 
-def _dicts(warehouse: Warehouse, query: str) -> list[dict[str, Any]]:
+def dictionaries(warehouse: Warehouse, query: str) -> list[dict[str, Any]]:
+    """Return the rows of a query, each as column to value."""
     relation = warehouse.sql(query)
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

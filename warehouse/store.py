@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-_LIBRARIES = ("attnrules", "duckdb", "torch", "transformer_lens", "sae-lens", "datasets")
+_LIBRARIES = (
+    *("attnrules", "duckdb", "numpy", "polars", "pyarrow", "torch", "transformers", "transformer_lens"),
+    *("tokenizers", "sae-lens", "safetensors", "datasets", "huggingface_hub"),
+)
 
 
 class Warehouse:
@@ -103,7 +107,7 @@ class Warehouse:
         try:
             self.connection.execute(statement, dict(parameters) if parameters else None)
         except duckdb.Error as error:
-            raise _write_error(self.path, error) from error
+            raise write_error(self.path, error) from error
 
     def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
         """Return the rows of a query as tuples."""
@@ -137,12 +141,23 @@ class Warehouse:
             ]
             incoming.select(*columns).insert_into(table)
         except duckdb.Error as error:
-            raise _write_error(self.path, error) from error
+            raise write_error(self.path, error) from error
         return int(rows.num_rows)
 
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
         """Add row counts and heads to the ledger row of a stored chunk."""
         self.execute(sql.ledger_statement("extend_chunk"), additions)
+
+    def replace_descriptions(self, layer: int, rows: pa.Table) -> None:
+        """Store imported descriptions of a layer, in place of the same sources' earlier ones.
+
+        `rows` are rows of `feature_descriptions`. `input_features.description` follows. One transaction.
+        """
+        sources = sorted(set(rows.column("source").to_pylist()))
+        with self.transaction():
+            self.execute(sql.ledger_statement("forget_descriptions"), {"layer": layer, "sources": sources})
+            self.append("feature_descriptions", rows)
+            self.execute(sql.best_descriptions_statement())
 
     def refresh_derived(self) -> None:
         """Recompute counts, descriptions and kept attention mass from the facts, in one transaction."""
@@ -164,13 +179,16 @@ class Warehouse:
                 raise
             self.connection.execute("COMMIT")
         except duckdb.Error as error:
-            raise _write_error(self.path, error) from error
+            raise write_error(self.path, error) from error
 
     @contextmanager
-    def run(self, command: str, arguments: Mapping[str, object]) -> Iterator[int]:
+    def run(
+        self, command: str, arguments: Mapping[str, object], environment: Mapping[str, object] | None = None
+    ) -> Iterator[int]:
         """Record a run in `runs` around the block and yield its run_id.
 
-        The row says `running` until the block ends, so a killed run can be told from a finished one.
+        `environment` adds to what is recorded of where it computes, such as the device. The row says
+        `running` until the block ends, so a killed run can be told from a finished one.
         """
         run_id = int(self.value("SELECT coalesce(max(run_id), 0) + 1 FROM runs"))
         self.execute(
@@ -180,6 +198,7 @@ class Warehouse:
                 "command": command,
                 "arguments": json.dumps(arguments, sort_keys=True, default=str),
                 "versions": json.dumps({name: _version_of(name) for name in _LIBRARIES}),
+                "environment": json.dumps({**_environment(), **(environment or {})}),
             },
         )
         status = "failed"
@@ -261,7 +280,8 @@ def _open_error(path: Path, message: str, *, read_only: bool) -> WarehouseUnavai
     return WarehouseUnavailableError(f"{path}: cannot be {access}: {message.splitlines()[0]}")
 
 
-def _write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
+def write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
+    """Return what to tell a user about a failure of DuckDB to write `path`."""
     message = _first_line(error)
     if "No space left" in message or "could not write" in message.lower():
         return AttnRulesError(
@@ -275,6 +295,14 @@ def _write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
 
 def _first_line(error: duckdb.Error) -> str:
     return str(error).strip().splitlines()[0]
+
+
+def _environment() -> dict[str, object]:
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
 
 
 def _version_of(library: str) -> str | None:

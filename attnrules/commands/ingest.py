@@ -10,8 +10,41 @@ from attnrules.commands.options import heads_option, layers_option, seed_option,
 from attnrules.commands.progress import quiet_libraries, run_ingest
 
 
+def _take_preset(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        from attnrules.ingest.presets import preset
+
+        context.default_map = {**(context.default_map or {}), **preset(name).options}
+
+
+def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from attnrules.ingest.presets import presets
+
+        for known in presets().values():
+            click.echo(f"{known.name:16} {known.title}")
+            for option, value in known.options.items():
+                click.echo(f"{'':16}   --{option.replace('_', '-')} {value}")
+        context.exit()
+
+
 @click.command("ingest")
 @warehouse_argument
+@click.option(
+    "--preset",
+    is_eager=True,
+    expose_value=False,
+    callback=_take_preset,
+    help="Named sources, such as gpt2-small; other options override them.",
+)
+@click.option(
+    "--list-presets",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_presets,
+    help="List the presets with their options.",
+)
 @click.option("--model", required=True, help="Local Hugging Face folder, TransformerLens name or hub id.")
 @click.option("--revision", help="Revision of the model on the hub.")
 @click.option("--input-sae", required=True, help="SAELens release, hub repository or local folder.")
@@ -49,6 +82,7 @@ from attnrules.commands.progress import quiet_libraries, run_ingest
     help="Sequences per commit.",
 )
 @seed_option
+@click.option("--dry-run", is_flag=True, help="Check the sources and print the plan; write nothing.")
 def command(
     warehouse: Path,
     model: str,
@@ -70,6 +104,7 @@ def command(
     batch_size: str,
     chunk_size: int,
     seed: int,
+    dry_run: bool,
 ) -> None:
     """Run a model over a corpus and store its features and attention.
 
@@ -77,6 +112,7 @@ def command(
     added to what is there.
 
     \b
+    attnrules ingest gpt2.duckdb --preset gpt2-small --layers 0
     attnrules ingest mine.duckdb --model ./model --input-sae ./saes/in --output-sae ./saes/out \\
         --corpus documents.jsonl --sequences 5000
     """
@@ -103,4 +139,10 @@ def command(
         chunk_size=chunk_size,
         seed=seed,
     )
+    if dry_run:
+        from attnrules.commands.plan import plan_lines
+        from attnrules.ingest.plan import plan
+
+        click.echo("\n".join(plan_lines(warehouse, plan(warehouse, spec))))
+        return
     run_ingest(warehouse, spec)

@@ -5,6 +5,7 @@ SELECT
     $command,
     $arguments,
     $versions,
+    $environment,
     now() AT TIME ZONE 'UTC',
     NULL,
     'running';

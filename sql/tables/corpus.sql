@@ -5,7 +5,8 @@ CREATE TABLE corpus (
     text_column VARCHAR NOT NULL,
     seq_len USMALLINT NOT NULL,
     keep_long_documents BOOLEAN NOT NULL,
-    min_attention DOUBLE NOT NULL
+    min_attention DOUBLE NOT NULL,
+    resolved_commit VARCHAR
 );
 COMMENT ON TABLE corpus IS 'Where the sequences came from, how they were cut and what was kept of them';
 COMMENT ON COLUMN corpus.source IS 'Dataset name or local path as given';
@@ -14,3 +15,4 @@ COMMENT ON COLUMN corpus.text_column IS 'Column that holds the text of a documen
 COMMENT ON COLUMN corpus.seq_len IS 'Tokens in a sequence, BOS included';
 COMMENT ON COLUMN corpus.keep_long_documents IS 'Whether the part of a document beyond the context length was kept';
 COMMENT ON COLUMN corpus.min_attention IS 'A pair of positions is stored in attention_sources where either weight exceeds this';
+COMMENT ON COLUMN corpus.resolved_commit IS 'Hub commit of the dataset at the first ingest, NULL for local files; later ingests read this one';

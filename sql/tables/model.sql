@@ -15,7 +15,8 @@ CREATE TABLE model (
     positional_embedding VARCHAR NOT NULL,
     bos_token_id UINTEGER NOT NULL,
     processing VARCHAR NOT NULL,
-    sha256 VARCHAR NOT NULL
+    sha256 VARCHAR NOT NULL,
+    resolved_commit VARCHAR
 );
 COMMENT ON TABLE model IS 'The model whose heads are described';
 COMMENT ON COLUMN model.name IS 'Name, hub id or local folder name it was loaded from';
@@ -34,3 +35,4 @@ COMMENT ON COLUMN model.positional_embedding IS 'Kind of position information, s
 COMMENT ON COLUMN model.bos_token_id IS 'Token put in front of every sequence';
 COMMENT ON COLUMN model.processing IS 'Weight processing in force when the activations were taken';
 COMMENT ON COLUMN model.sha256 IS 'Digest of the weights as loaded, before processing';
+COMMENT ON COLUMN model.resolved_commit IS 'Hub commit that the revision stood for at the first ingest, NULL for a local folder; later ingests load this one';

@@ -8,7 +8,8 @@ CREATE TABLE saes (
     d_in UINTEGER NOT NULL,
     d_sae UINTEGER NOT NULL,
     architecture VARCHAR NOT NULL,
-    sha256 VARCHAR NOT NULL
+    sha256 VARCHAR NOT NULL,
+    resolved_commit VARCHAR
 );
 COMMENT ON TABLE saes IS 'The sparse autoencoders that name the features';
 COMMENT ON COLUMN saes.role IS 'input: on the residual stream entering the layer; output: on the output of one head';
@@ -20,3 +21,4 @@ COMMENT ON COLUMN saes.d_in IS 'Width of what it reads';
 COMMENT ON COLUMN saes.d_sae IS 'Number of features';
 COMMENT ON COLUMN saes.architecture IS 'SAE architecture, such as standard, topk or jumprelu';
 COMMENT ON COLUMN saes.sha256 IS 'Digest of its weights';
+COMMENT ON COLUMN saes.resolved_commit IS 'Hub commit it was loaded from, NULL for a local folder';

@@ -1,0 +1,3 @@
+-- Grain of the deletion: a description that this corpus gave before.
+DELETE FROM feature_descriptions
+WHERE kind = 'tokens';

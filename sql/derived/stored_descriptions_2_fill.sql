@@ -1,0 +1,23 @@
+-- Grain: a feature that fires in this corpus. Runs after the descriptions by tokens are renewed.
+INSERT INTO feature_descriptions
+SELECT
+    'input' AS role,
+    layer,
+    NULL AS head,
+    feature,
+    'tokens' AS kind,
+    description,
+    'this corpus' AS source
+FROM input_features
+WHERE description IS NOT NULL
+UNION ALL
+SELECT
+    'output' AS role,
+    layer,
+    head,
+    feature,
+    'tokens' AS kind,
+    description,
+    'this corpus' AS source
+FROM output_features
+WHERE description IS NOT NULL;

@@ -1,0 +1,3 @@
+-- Grain of the deletion: an imported description that is imported anew.
+DELETE FROM feature_descriptions
+WHERE kind = 'imported' AND layer = $layer AND list_contains($sources, source);

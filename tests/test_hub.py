@@ -1,0 +1,316 @@
+"""Sources on the hub: pinned, cached, and told apart when they fail. The hub is one on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests import fake_hub
+from tests.fake_hub import Hub, running_hub
+from tests.planted import PlantedModel
+
+ROOT = Path(__file__).parent.parent
+# Runs commands one after another in one process, and prints what each left behind.
+RUN_ALL = """
+import contextlib, io, json, sys
+from attnrules.cli import run
+for words in json.loads(sys.stdin.read()):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(words)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+ANSWERS = {
+    "unknown": fake_hub.NOT_FOUND,
+    "private": fake_hub.UNAUTHORIZED,
+    "gated": fake_hub.GATED,
+    "busy": fake_hub.BUSY,
+    "down": fake_hub.DOWN,
+    "hangs": fake_hub.HANGS,
+    "drops": fake_hub.DROPS,
+}
+ADVICE = {
+    "unknown": "knows no such name; check it",
+    "private": "log in with `hf auth login` if it is private",
+    "gated": "access to it is restricted; ask for it on its page",
+    "busy": "limiting requests (429); wait some minutes",
+    "down": "out of order (503); run the same command again later, or set HF_HUB_OFFLINE=1",
+    "hangs": "does not answer; run the same command again",
+    "drops": "cannot be reached; check the network",
+}
+
+
+@dataclass
+class Site:
+    """The planted model on a hub, and a machine with an empty cache."""
+
+    hub: Hub
+    home: Path
+    commits: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *commands: list[str], **environment: str) -> list[tuple[int, str, str]]:
+        """Run commands in one new process; return their exit code, stdout and stderr."""
+        env = {
+            **os.environ,
+            "HF_ENDPOINT": self.hub.url,
+            "HF_HOME": str(self.home / "cache"),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_ETAG_TIMEOUT": "1",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+            **environment,
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_ALL],
+            input=json.dumps(commands),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=env,
+            check=True,
+        )
+        return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+    def ingest(self, name: str, **options: object) -> list[str]:
+        """Return the words that ingest the planted model from the hub."""
+        given: dict[str, object] = {
+            "model": "planted/model",
+            "input_sae": "planted/input",
+            "output_sae": "planted/output",
+            "corpus": "planted/corpus",
+            "seq_len": 32,
+            "sequences": 20,
+            "min_attention": 0.0,
+            "device": "cpu",
+            **options,
+        }
+        words = [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        return ["ingest", str(self.home / name), *words]
+
+
+@pytest.fixture(scope="module")
+def site(planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("site")
+    for folder in ("corpus", "script", "parquet/plain_text/train"):
+        (home / folder).mkdir(parents=True)
+    lines = planted.corpus_path.read_text().splitlines(keepends=True)
+    (home / "corpus" / "train.jsonl").write_text("".join(lines[:150]))
+    (home / "script" / "scripted.py").write_text("# a loading script, which datasets no longer runs")
+    with duckdb.connect() as connection:
+        texts = connection.read_json(str(home / "corpus" / "train.jsonl"))
+        texts.write_parquet(str(home / "parquet/plain_text/train/0000.parquet"))
+    with running_hub() as hub:
+        site = Site(hub, home)
+        for name, folder in {
+            "models/planted/model": planted.model_dir,
+            "models/planted/input": planted.input_sae_dir,
+            "models/planted/output": planted.output_sae_dir,
+            "datasets/planted/corpus": home / "corpus",
+            "datasets/planted/scripted": home / "script",
+            "models/gpt2": planted.model_dir,
+            "models/jbloom/GPT2-Small-SAEs-Reformatted": planted.input_sae_dir,
+            "models/danf0/attention-head-saes": planted.output_sae_dir,
+            "datasets/Skylion007/openwebtext": home / "script",
+        }.items():
+            site.commits[name] = hub.serve(name, folder)
+        parquet = hub.serve("datasets/planted/scripted", home / "parquet", "refs/convert/parquet")
+        site.commits["parquet"] = parquet
+        hub.serve("datasets/Skylion007/openwebtext", home / "parquet", "refs/convert/parquet")
+        for kind, answer in ANSWERS.items():
+            for key in (f"models/{kind}/it", f"datasets/{kind}/it"):
+                hub.failures[key] = answer
+        yield site
+
+
+PRESET_OVERRIDES = ["--sequences", "20", "--seq-len", "32", "--min-attention", "0", "--device", "cpu"]
+
+
+def values(path: Path, query: str) -> list[Any]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+# --- failures --------------------------------------------------------------------------------------
+
+OPTIONS = ("model", "input_sae", "output_sae", "corpus")
+
+
+@pytest.fixture(scope="module")
+def failed(site: Site) -> dict[tuple[str, str], tuple[int, str, str]]:
+    """What each source gives for each answer of the hub; all in one process, imports cost seconds."""
+    cases = [(option, kind) for kind in ANSWERS for option in OPTIONS]
+    local = {  # everything but the source that fails lies on this machine
+        "model": "planted/model",
+        "input_sae": "planted/input",
+        "output_sae": "planted/output",
+        "corpus": str(site.home / "corpus" / "train.jsonl"),
+    }
+    words = [site.ingest("none.duckdb", **{**local, option: f"{kind}/it"}) for option, kind in cases]
+    cases.append(("input_sae", "planted/input@v9"))
+    words.append(site.ingest("none.duckdb", input_sae="planted/input@v9"))
+    return dict(zip(cases, site.run(*words), strict=True))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_a_failing_hub_is_told_from_a_bad_name(
+    failed: dict[tuple[str, str], tuple[int, str, str]], option: str, kind: str
+) -> None:
+    code, out, err = failed[option, kind]
+    complaints = [line for line in err.splitlines() if line.startswith("attnrules: ")]
+    assert (code, out, len(complaints)) == (1, "", 1), err
+    assert f"{kind}/it: " in complaints[0]
+    assert ADVICE[kind] in complaints[0]
+    assert "Traceback" not in err
+
+
+def test_a_failing_hub_leaves_no_warehouse(
+    failed: dict[tuple[str, str], tuple[int, str, str]], site: Site
+) -> None:
+    assert failed
+    assert not list(site.home.glob("none.duckdb*"))
+
+
+def test_a_revision_that_is_not_there_is_told_from_a_bad_name(
+    failed: dict[tuple[str, str], tuple[int, str, str]],
+) -> None:
+    code, _, err = failed["input_sae", "planted/input@v9"]
+    assert code == 1
+    assert "input SAE planted/input@v9: the hub has it, but not in this revision" in err
+
+
+# --- what is pinned and cached ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fetched(site: Site) -> Path:
+    """A warehouse ingested from the hub; beside it one of the scripted dataset and one of the preset."""
+    outcomes = site.run(
+        site.ingest("fetched.duckdb"),
+        site.ingest("parquet.duckdb", corpus="planted/scripted"),
+        ["ingest", str(site.home / "preset.duckdb"), "--preset", "gpt2-small", *PRESET_OVERRIDES],
+    )
+    assert [code for code, _, _ in outcomes] == [0, 0, 0], outcomes
+    return site.home / "fetched.duckdb"
+
+
+def test_the_commits_of_every_source_are_stored(fetched: Path, site: Site) -> None:
+    assert values(fetched, "SELECT resolved_commit FROM model") == [(site.commits["models/planted/model"],)]
+    assert values(fetched, "SELECT resolved_commit FROM corpus") == [
+        (site.commits["datasets/planted/corpus"],)
+    ]
+    assert values(fetched, "SELECT DISTINCT role, resolved_commit FROM saes ORDER BY role") == [
+        ("input", site.commits["models/planted/input"]),
+        ("output", site.commits["models/planted/output"]),
+    ]
+
+
+def test_later_ingests_are_held_to_the_stored_commits(fetched: Path, site: Site, tmp_path: Path) -> None:
+    moved = {}
+    try:
+        for key in [key for key in site.commits if "planted/" in key]:
+            moved[key] = dict(site.hub.revisions[key])
+            site.hub.serve(key, tmp_path)  # main has moved on to an empty commit
+        more = Path(shutil.copy(fetched, site.home / "more.duckdb"))
+        ((code, _, err),) = site.run(site.ingest("more.duckdb", sequences=40))
+    finally:
+        site.hub.revisions.update(moved)
+    assert code == 0, err
+    assert values(more, "SELECT sum(n_seqs) FROM chunks") == [(40,)]
+
+
+def test_offline_uses_the_cache_and_names_what_it_lacks(fetched: Path, site: Site) -> None:
+    assert fetched.exists()
+    before = len(site.hub.requests)
+    again, lacking, too_much = site.run(
+        site.ingest("offline.duckdb"),
+        site.ingest("lacking.duckdb", input_sae="never/seen"),
+        site.ingest("offline.duckdb", sequences=100_000),
+        HF_HUB_OFFLINE="1",
+    )
+    assert again[0] == 0, again[2]
+    assert lacking[0] == 1
+    assert "input SAE never/seen: it is not in the local cache, and HF_HUB_OFFLINE=1" in lacking[2]
+    assert too_much[0] == 0
+    assert "only what is in the local cache was read" in too_much[2]
+    assert len(site.hub.requests) == before
+
+
+def test_a_dataset_without_data_files_is_read_from_its_parquet_conversion(site: Site, fetched: Path) -> None:
+    path = fetched.with_name("parquet.duckdb")
+    assert values(path, "SELECT resolved_commit FROM corpus") == [(site.commits["parquet"],)]
+    tokens = "SELECT token_id FROM tokens ORDER BY seq_id, pos"
+    assert values(path, tokens) == values(fetched, tokens)
+
+
+def test_the_preset_ingests_the_published_sources(site: Site, fetched: Path) -> None:
+    path = fetched.with_name("preset.duckdb")
+    assert values(path, "SELECT name, revision FROM model") == [("gpt2", "main")]
+    assert values(path, "SELECT DISTINCT role, source, resolved_commit FROM saes ORDER BY role") == [
+        (
+            "input",
+            "gpt2-small-res-jb",
+            site.hub.revisions["models/jbloom/GPT2-Small-SAEs-Reformatted"]["main"],
+        ),
+        (
+            "output",
+            "danf0/attention-head-saes@main",
+            site.hub.revisions["models/danf0/attention-head-saes"]["main"],
+        ),
+    ]
+    openwebtext = site.hub.revisions["datasets/Skylion007/openwebtext"]
+    assert values(path, "SELECT source, resolved_commit FROM corpus") == [
+        ("Skylion007/openwebtext", openwebtext["refs/convert/parquet"])
+    ]
+    counts = "SELECT count(*), sum(activation) FROM output_activations"
+    assert values(path, counts) == values(fetched, counts)
+
+
+def test_options_override_the_preset_and_the_preset_the_defaults(fetched: Path) -> None:
+    ((arguments,),) = values(fetched.with_name("preset.duckdb"), "SELECT arguments FROM runs")
+    given = json.loads(arguments)
+    assert (given["n_sequences"], given["corpus"]["seq_len"]) == (20, 32)
+    assert (given["output_sae"], given["revision"]) == ("danf0/attention-head-saes@main", "main")
+
+
+def test_presets_are_listed_and_an_unknown_one_is_named(attnrules: Any, tmp_path: Path) -> None:
+    listed = attnrules("ingest", "--list-presets")
+    assert listed.code == 0
+    assert "gpt2-small" in listed.out
+    assert "--input-sae gpt2-small-res-jb" in listed.out
+    unknown = attnrules("ingest", tmp_path / "w.duckdb", "--preset", "gpt3")
+    assert unknown.code == 2
+    assert "gpt2-small" in unknown.err
+
+
+def test_presets_name_no_commit_that_nobody_has_seen() -> None:
+    from attnrules.ingest.presets import presets
+
+    for known in presets().values():
+        assert not re.search(r"[0-9a-f]{40}", json.dumps(known.options))
+
+
+def test_a_dry_run_downloads_no_weights_and_says_what_it_would(site: Site) -> None:
+    before = len(site.hub.requests)
+    ((code, out, err),) = site.run(
+        ["ingest", str(site.home / "dry.duckdb"), "--preset", "gpt2-small", "--dry-run", "--device", "cpu"],
+        HF_HOME=str(site.home / "empty-cache"),
+    )
+    assert code == 0, err
+    weights = (".safetensors", ".pt", ".parquet")
+    assert not [r for r in site.hub.requests[before:] if r.startswith("GET") and r.endswith(weights)]
+    assert not (site.home / "dry.duckdb").exists()
+    for said in ("MB to download", "heads       8, 8 of them new", "sequences   50,000 in the end"):
+        assert said in out, out
+    for source in ("gpt2", "gpt2-small-res-jb", "danf0/attention-head-saes@main", "Skylion007/openwebtext"):
+        assert re.search(rf"{re.escape(source)}: hub, commit [0-9a-f]{{40}}", out), out

@@ -1,0 +1,114 @@
+"""A warehouse as a folder of Parquet files, for whatever does not read DuckDB."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from attnrules import sql
+from attnrules.errors import AttnRulesError, UsageError
+from attnrules.warehouse.store import Warehouse, write_error
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ExportedTable:
+    """One table of an export: its file in the folder, rows, bytes, digest, and columns name to type."""
+
+    name: str
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+    columns: dict[str, str]
+
+
+def export(warehouse: Warehouse, folder: Path, *, tables: Sequence[str] | None = None) -> list[ExportedTable]:
+    """Write tables to `folder` as `<table>.parquet` with a `manifest.json`, all of them or nothing.
+
+    `tables` may name views too; None takes every table. Rows keep their stored order. A vector becomes a
+    list column, JSON text. Raises `UsageError` for an unknown table, `AttnRulesError` when `folder` is not
+    empty or cannot be written; nothing is left behind then.
+    """
+    chosen = _chosen(warehouse, tables)
+    with _made_whole(folder) as unfinished:
+        exported = [_write(warehouse, name, unfinished) for name in chosen]
+        manifest = {
+            "schema_version": warehouse.value("SELECT version FROM schema_version"),
+            "warehouse": warehouse.path.name,
+            "tables": {
+                table.name: {
+                    "file": table.file,
+                    "rows": table.rows,
+                    "bytes": table.bytes,
+                    "sha256": table.sha256,
+                    "columns": table.columns,
+                }
+                for table in exported
+            },
+        }
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    return exported
+
+
+def _chosen(warehouse: Warehouse, tables: Sequence[str] | None) -> list[str]:
+    if tables is None:
+        return sql.table_names()
+    known = {row[0] for row in warehouse.rows("SELECT table_name FROM information_schema.tables")}
+    for name in tables:
+        if name not in known:
+            raise UsageError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
+    return list(dict.fromkeys(tables))
+
+
+def _write(warehouse: Warehouse, name: str, folder: Path) -> ExportedTable:
+    from pyarrow import parquet
+
+    path = folder / f"{name}.parquet"
+    relation = warehouse.connection.table(name)
+    columns = {c: str(t) for c, t in zip(relation.columns, relation.types, strict=True)}
+    # Parquet's JSON type reaches some readers as bytes; text reaches all of them.
+    readable = [
+        duckdb.ColumnExpression(c).cast("VARCHAR").alias(c) if t == "JSON" else duckdb.ColumnExpression(c)
+        for c, t in columns.items()
+    ]
+    relation.select(*readable).write_parquet(str(path), compression="zstd")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    rows = int(parquet.read_metadata(path).num_rows)
+    return ExportedTable(name, path.name, rows, path.stat().st_size, digest, columns)
+
+
+@contextmanager
+def _made_whole(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill that becomes `folder` when the block ends well, and vanishes otherwise."""
+    if folder.exists() and not folder.is_dir():
+        raise AttnRulesError(f"{folder}: is a file; name a folder that is empty or does not exist")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise AttnRulesError(f"{folder}: is not empty; name a folder that is empty or does not exist")
+    folder = folder.absolute()
+    if not folder.parent.is_dir():
+        raise AttnRulesError(f"{folder}: the folder {folder.parent} does not exist; make it first")
+    unfinished = folder.with_name(folder.name + ".exporting")
+    try:
+        # What a killed export has left is of no use.
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        yield unfinished
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    except duckdb.Error as error:
+        raise write_error(folder, error) from error
+    except OSError as error:
+        raise AttnRulesError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
