@@ -18,6 +18,7 @@ from attnrules.queries.scores import (
     magnitude_rules,
     unigram_rules,
 )
+from attnrules.queries.selection import choose_heads, finished_sequences
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,8 +134,8 @@ def mine_skipgrams(
     unfinished or no feature is eligible, `UsageError` for a head or feature that is not in the warehouse.
     """
     _validate(spec)
-    n_sequences = _finished_sequences(warehouse)
-    heads = _heads(warehouse, spec)
+    n_sequences = finished_sequences(warehouse)
+    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
     result = SkipgramResult()
     with warehouse.run("mine skipgrams", asdict(spec)) as run_id, warehouse.transaction():
         for layer, head in heads:
@@ -161,40 +162,6 @@ def _validate(spec: SkipgramSpec) -> None:
             raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
     if spec.max_rules < 4:
         raise UsageError("--max-rules: must be at least 4")
-
-
-def _finished_sequences(warehouse: Warehouse) -> int:
-    n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
-    if n_sequences == 0:
-        raise AttnRulesError(f"{warehouse.path}: holds no sequences; run `attnrules ingest` first")
-    if warehouse.value("SELECT count(*) FROM heads WHERE kept_attention_mass IS NULL"):
-        raise AttnRulesError(
-            f"{warehouse.path}: its ingest is not finished; run the same `attnrules ingest` again"
-        )
-    return n_sequences
-
-
-def _heads(warehouse: Warehouse, spec: SkipgramSpec) -> list[tuple[int, int]]:
-    stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
-    names = ", ".join(f"L{layer}H{head}" for layer, head in stored)
-    if spec.features:
-        wanted = sorted({(f.layer, f.head) for f in spec.features})
-        for layer, head in wanted:
-            if (layer, head) not in stored:
-                raise UsageError(f"L{layer}H{head}: not in this warehouse, which holds {names}")
-        return wanted
-    for option, values, present in (
-        ("--layers", spec.layers, {layer for layer, _ in stored}),
-        ("--heads", spec.heads, {head for _, head in stored}),
-    ):
-        for value in values or ():
-            if value not in present:
-                raise UsageError(f"{option} {value}: not in this warehouse, which holds {names}")
-    return [
-        (layer, head)
-        for layer, head in stored
-        if (spec.layers is None or layer in spec.layers) and (spec.heads is None or head in spec.heads)
-    ]
 
 
 def _choose_features(
