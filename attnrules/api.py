@@ -7,6 +7,7 @@ from typing import Any
 
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card, parse_feature
+from attnrules.queries.counting import CountingResult, CountingSpec, mine_counting
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
@@ -31,6 +32,10 @@ class RuleWarehouse(Warehouse):
     def mine_absence(self, **options: Any) -> AbsenceResult:
         """Find absence rules; the options are the fields of `AbsenceSpec`. Needs `writable=True`."""
         return mine_absence(self, AbsenceSpec(**_fields(options)))
+
+    def mine_counting(self, **options: Any) -> CountingResult:
+        """Find counting rules; the options are the fields of `CountingSpec`. Needs `writable=True`."""
+        return mine_counting(self, CountingSpec(**_fields(options)))
 
     def show(self, feature: str, *, n_rules: int = 10) -> FeatureCard:
         """Return the card of a feature written `"L0H3.17"`."""

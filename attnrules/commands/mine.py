@@ -18,7 +18,7 @@ from attnrules.commands.options import (
 
 @click.group("mine")
 def command() -> None:
-    """Find rules: `mine skipgrams`, `mine absence`."""
+    """Find rules: `mine skipgrams`, `mine absence`, `mine counting`."""
 
 
 @command.command("skipgrams")
@@ -145,5 +145,59 @@ def absence(warehouse: Path, features: str, **options: Any) -> None:
         click.echo(
             f"L{head.layer}H{head.head}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
             f" {head.n_features} features have a distractor key, {head.n_examples} examples",
+            err=True,
+        )
+
+
+@command.command("counting")
+@warehouse_argument
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="(Key, query) pairs per feature, as in `mine absence`.",
+)
+@click.option(
+    "--min-support",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Positions with key and query and the feature active; as many with two keys.",
+)
+@click.option(
+    "--scaling",
+    type=click.Choice(["paper", "model"]),
+    default="paper",
+    show_default=True,
+    help="Attention scores as in the paper, or as the model scales them.",
+)
+@click.option("--bos-keys", is_flag=True, help="Let BOS, and features that fire there only, take part.")
+@layers_option
+@heads_option
+@click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
+@seed_option
+def counting(warehouse: Path, features: str, **options: Any) -> None:
+    """Find counting rules: features that depend on how often a key stands before, not only whether.
+
+    A rule is kept where it tells more than presence does on held-out sequences. Mining again replaces what
+    was found for the same features and scaling, and its interventions.
+
+    \b
+    attnrules mine counting gpt2.duckdb --layers 0
+    """
+    from attnrules.queries.counting import CountingSpec, mine_counting
+    from attnrules.warehouse import Warehouse
+
+    with Warehouse.open(warehouse, writable=True) as opened:
+        result = mine_counting(
+            opened,
+            CountingSpec(**options, **feature_options(features)),
+            lambda head: click.echo(f"mining {head} ...", err=True),
+        )
+    for head in result.heads:
+        click.echo(
+            f"L{head.layer}H{head.head}: {head.n_counted} of {head.n_pairs} pairs of {head.n_features}"
+            f" features are worth counting, {head.n_rules} counting rules beat presence",
             err=True,
         )
