@@ -6,40 +6,35 @@ Needs a `Laboratory` to run the model; knows nothing of torch itself.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.absence import SCALINGS, statement
+from attnrules.queries.counting_grid import run_grid
 from attnrules.queries.resampling import SequenceBootstrap
 from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+from attnrules.queries.trials import (
+    Array,
+    Laboratory,
+    TokenStatistics,
+    Trials,
+    append_rows,
+    insert,
+    sequence_tokens,
+    token_of_feature,
+)
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from attnrules.queries.skipgrams import FeatureId
     from attnrules.warehouse import Warehouse
 
-Array = npt.NDArray[Any]
 
-# A token must occur this often before "never fires on it" is taken for neutral.
-_OCCURRENCES_OF_NEUTRAL = 5
-# Added to a token's occurrences when the mean activation on it is taken: a rare token needs more than luck.
-_SHRINKAGE = 5
-
-
-class Laboratory(Protocol):
-    """What runs the model: `attnrules.ingest.intervene.Laboratory`."""
-
-    def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
-        """Return the token whose embedding excites each input feature most, of layer 0."""
-
-    def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model on trials and read a head of it."""
+# A fall below this share of the activation is rounding or idle, however certain.
+_NEGLIGIBLE = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,13 +64,20 @@ class InterveneSpec:
 
 @dataclass(frozen=True)
 class InterveneHead:
-    """What was tested in one head: pairs with a distractor key, those tested, those confirmed."""
+    """What was tested in one head: pairs with a distractor key, and counting rules.
+
+    Arguments:
+        n_pairs, n_counting: there are. n_..._tested, n_..._confirmed: of them. n_passes: sequences run.
+    """
 
     layer: int
     head: int
     n_pairs: int
-    n_tested: int
-    n_confirmed: int
+    n_pairs_tested: int
+    n_pairs_confirmed: int
+    n_counting: int
+    n_counting_tested: int
+    n_counting_confirmed: int
     n_passes: int
 
 
@@ -117,84 +119,24 @@ class _Example:
     other_positions: frozenset[int]
 
 
-class Trials:
-    """Forward passes to be made, and the rows of `interventions` that they become."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, list[Any]] = defaultdict(list)
-        self._marks: dict[str, list[list[int]]] = {"keys": [], "changed": []}
-        self._rows: list[dict[str, Any]] = []
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(
-        self,
-        tokens: Array,
-        query_pos: int,
-        *,
-        keys: list[int],
-        changed: list[int],
-        probe: int,
-        row: dict[str, Any],
-    ) -> None:
-        """Add a pass on `tokens`, read at `query_pos`; `row` is what else `interventions` says of it."""
-        self._columns["tokens"].append(tokens)
-        self._columns["query_pos"].append(query_pos)
-        self._columns["feature"].append(row["feature"])
-        self._columns["probe"].append(probe)
-        self._marks["keys"].append(keys)
-        self._marks["changed"].append(changed)
-        self._rows.append(row)
-
-    def run(self, laboratory: Laboratory, layer: int, head: int) -> list[dict[str, Any]]:
-        """Make the passes and return the rows, readings included."""
-        if not self._rows:
-            return []
-        arrays: dict[str, Array] = {name: np.array(values) for name, values in self._columns.items()}
-        for name, positions in self._marks.items():
-            mask = np.zeros(arrays["tokens"].shape, dtype=bool)
-            trial = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
-            mask[trial, [p for of_trial in positions for p in of_trial]] = True
-            arrays[name] = mask
-        readings = laboratory.measure(layer, head, arrays)
-        names = {
-            "activation": "activation",
-            "attention_to_key": "attention_to_key",
-            "attention_to_changed": "attention_to_changed",
-            "probe_activation": "distractor_activation",
-        }
-        for name, column in names.items():
-            for row, value in zip(self._rows, readings[name].tolist(), strict=True):
-                row[column] = None if np.isnan(value) else value
-        return self._rows
-
-
-def insert(tokens: Array, inserted: list[int]) -> Array:
-    """Put tokens right after BOS and drop as many from the end: [seq_len]."""
-    return np.concatenate([tokens[:1], np.array(inserted, dtype=tokens.dtype), tokens[1:]])[: len(tokens)]
-
-
 def intervene(
     warehouse: Warehouse,
     spec: InterveneSpec,
     laboratory: Laboratory,
     report: Callable[[str], None] = lambda _: None,
 ) -> InterveneResult:
-    """Test absence rules on the model; each head is stored in a transaction of its own.
+    """Test absence and counting rules on the model; each head is stored in a transaction of its own.
 
-    Earlier outcomes of the same features and scaling are replaced. Raises `AttnRulesError` when no absence
-    rules were mined, `UsageError` for a head or feature that is not in the warehouse.
+    Earlier outcomes of the same features and scaling are replaced. Raises `AttnRulesError` when no rules
+    were mined, `UsageError` for a head or feature that is not in the warehouse.
     """
     _validate(spec)
     n_sequences = finished_sequences(warehouse)
     heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
-    if not warehouse.value(
-        "SELECT count(*) FROM distractors WHERE scaling = $scaling", {"scaling": spec.scaling}
-    ):
+    if not warehouse.value(statement("any_rules"), {"scaling": spec.scaling}):
         raise AttnRulesError(
-            f"{warehouse.path}: holds no distractors of {spec.scaling} scaling; run `attnrules mine absence`"
-            " first"
+            f"{warehouse.path}: holds no absence or counting rules of {spec.scaling} scaling; run"
+            " `attnrules mine absence` or `attnrules mine counting` first"
         )
     bootstrap = SequenceBootstrap(n_sequences, spec.seed)
     result = InterveneResult()
@@ -270,102 +212,30 @@ def _test_head(
     same = {"layer": layer, "head": head, "scaling": spec.scaling, "run_id": run_id}
     for table, new in (("interventions", rows), ("absence_tests", tests)):
         warehouse.execute(statement(f"delete_{table}"), chosen)
-        if new:
-            warehouse.append(table, _table(new, same))
+        append_rows(warehouse, table, new, same)
+    counting = run_grid(
+        warehouse,
+        laboratory,
+        chosen,
+        n_examples=spec.n_examples,
+        seed=spec.seed,
+        bootstrap=bootstrap,
+        run_id=run_id,
+    )
     return InterveneHead(
         layer,
         head,
         n_pairs=len(pairs),
-        n_tested=sum(test["status"] == "tested" for test in tests),
-        n_confirmed=sum(test["confirmed"] for test in tests),
-        n_passes=len(rows),
+        n_pairs_tested=sum(test["status"] == "tested" for test in tests),
+        n_pairs_confirmed=sum(test["confirmed"] for test in tests),
+        n_counting=counting[0],
+        n_counting_tested=counting[1],
+        n_counting_confirmed=counting[2],
+        n_passes=len(rows) + counting[3],
     )
 
 
-def _table(rows: list[dict[str, Any]], same: dict[str, object]) -> pa.Table:
-    import pyarrow as pa
-
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pa.Table.from_pylist([{**{name: row.get(name) for name in names}, **same} for row in rows])
-
-
-def sequence_tokens(warehouse: Warehouse, sequences: Iterable[int]) -> dict[int, Array]:
-    """Return the token ids [seq_len] of each sequence."""
-    columns = warehouse.connection.execute(
-        statement("sequence_tokens"), {"sequences": sorted(sequences)}
-    ).fetchnumpy()
-    tokens = columns["token_id"].astype(np.int64)
-    ids, starts = np.unique(columns["seq_id"], return_index=True)
-    return dict(zip(ids.tolist(), np.split(tokens, starts[1:]), strict=True))
-
-
 # --- which tokens ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TokenStatistics:
-    """How often tokens occur, and on which of them input features fire.
-
-    Arguments:
-        tokens, counts: token ids that occur after BOS, ascending, and how often.
-        activation: per input feature, the tokens it fires on with its summed activation.
-    """
-
-    tokens: Array
-    counts: Array
-    activation: dict[int, dict[int, float]]
-
-    @classmethod
-    def read(cls, warehouse: Warehouse, layer: int, features: Iterable[int]) -> TokenStatistics:
-        """Read the statistics of these input features of a layer."""
-        counts = warehouse.connection.execute(statement("token_counts")).fetchnumpy()
-        activation: dict[int, dict[int, float]] = defaultdict(dict)
-        for feature, token, amount in warehouse.rows(
-            statement("feature_tokens"), {"layer": layer, "features": sorted(set(features))}
-        ):
-            activation[feature][token] = amount
-        return cls(counts["token_id"].astype(np.int64), counts["n"].astype(np.int64), activation)
-
-    def count(self, token: int) -> int:
-        """Return how often a token occurs."""
-        place = np.searchsorted(self.tokens, token)
-        return int(self.counts[place]) if place < len(self.tokens) and self.tokens[place] == token else 0
-
-    def strongest(self, feature: int) -> int | None:
-        """Return the token on which a feature fires most: its mean activation over all occurrences.
-
-        A few occurrences without activation are added, so that a token seen once does not win by luck.
-        """
-        of_feature = self.activation.get(feature)
-        if not of_feature:
-            return None
-        return min(
-            of_feature, key=lambda token: (-of_feature[token] / (self.count(token) + _SHRINKAGE), token)
-        )
-
-    def neutral(self, token: int, features: Iterable[int], n: int) -> tuple[int, ...]:
-        """Return up to n tokens nearest in frequency to `token` on which none of `features` ever fires."""
-        excluded = {token, *(t for feature in features for t in self.activation.get(feature, ()))}
-        usable = ~np.isin(self.tokens, list(excluded)) & (self.counts >= _OCCURRENCES_OF_NEUTRAL)
-        distance = np.abs(np.log(self.counts[usable]) - np.log(max(1, self.count(token))))
-        nearest = np.lexsort((self.tokens[usable], distance))[:n]
-        return tuple(self.tokens[usable][nearest].tolist())
-
-
-def token_of_feature(
-    laboratory: Laboratory, statistics: TokenStatistics, layer: int, features: list[int]
-) -> dict[int, int | None]:
-    """Return the token that stands for each input feature.
-
-    In layer 0 the one whose embedding excites it most (METHOD.md section 6), None where a position does more.
-    Above, embeddings say nothing of what enters the layer: there the one on which it fires most in the
-    corpus.
-    """
-    if not features:
-        return {}
-    if layer == 0:
-        return dict(zip(features, laboratory.exciting_tokens(0, np.array(features)), strict=True))
-    return {feature: statistics.strongest(feature) for feature in features}
 
 
 def _pairs(
@@ -518,8 +388,7 @@ def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) 
         "confirmed": bool(
             low is not None
             and excess_low is not None
-            and low > 0
-            and excess_low > 0
+            and min(low, excess_low) > _NEGLIGIBLE * float(np.mean(list(unchanged.values())))
             and distractor < lowest_control
         ),
     }

@@ -64,7 +64,8 @@ from attnrules.commands.progress import quiet_libraries
 def command(warehouse: Path, features: str, device: str, batch_size: str, **options: Any) -> None:
     """Insert and replace tokens, run the model, and see whether rules hold.
 
-    Run `mine absence` first. Testing again replaces the outcomes of the same features and scaling.
+    Run `mine absence` or `mine counting` first. Testing again replaces the outcomes of the same features
+    and scaling.
 
     \b
     attnrules intervene gpt2.duckdb --layers 0
@@ -90,7 +91,9 @@ def command(warehouse: Path, features: str, device: str, batch_size: str, **opti
         result = intervene(opened, spec, laboratory, lambda head: click.echo(f"testing {head} ...", err=True))
     for head in result.heads:
         click.echo(
-            f"L{head.layer}H{head.head}: of {head.n_pairs} pairs with a distractor key {head.n_tested} could"
-            f" be tested, {head.n_confirmed} are confirmed ({head.n_passes} passes)",
+            f"L{head.layer}H{head.head}: {head.n_pairs_confirmed} absence rules confirmed of"
+            f" {head.n_pairs_tested} tested ({head.n_pairs} pairs have a distractor key),"
+            f" {head.n_counting_confirmed} counting rules of {head.n_counting_tested} tested"
+            f" ({head.n_counting}); {head.n_passes} sequences run",
             err=True,
         )

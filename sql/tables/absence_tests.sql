@@ -64,5 +64,5 @@ COMMENT ON COLUMN absence_tests.control_rise IS 'The same rise when as many othe
 COMMENT ON COLUMN absence_tests.excess_rise IS 'rise minus control_rise, in the same sequences';
 COMMENT ON COLUMN absence_tests.excess_rise_low IS 'Lower end of its 95% bootstrap interval over sequences';
 COMMENT ON COLUMN absence_tests.excess_rise_high IS 'Upper end';
-COMMENT ON COLUMN absence_tests.confirmed IS 'Whether the activation falls and falls more than with neutral tokens: fall_low and excess_low above 0';
+COMMENT ON COLUMN absence_tests.confirmed IS 'Whether fall_low and excess_low exceed 1% of the activation, and the distractor lowers it more than each of the neutral tokens';
 COMMENT ON COLUMN absence_tests.run_id IS 'Run that tested it';
