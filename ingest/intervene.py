@@ -102,15 +102,14 @@ class Laboratory:
 
         if layer != 0:
             raise ValueError("embeddings are what enters layer 0")
-        bridge = self._model.bridge
         encoder = self._sae("input", Location(0)).W_enc[:, features]
-        tokens = bridge.W_E.detach().float().cpu() @ encoder
+        tokens = self._model.token_embeddings() @ encoder
         tokens[self._model.bos_token_id] = -torch.inf
         best, chosen = tokens.max(dim=0)
-        positions = getattr(bridge, "W_pos", None)
-        if positions is None or not positions.numel():
+        positions = self._model.position_embeddings()
+        if positions is None:
             return [int(token) for token in chosen]
-        by_position = (positions.detach().float().cpu() @ encoder).max(dim=0).values
+        by_position = (positions @ encoder).max(dim=0).values
         return [
             None if position > token_score else int(token)
             for token, token_score, position in zip(chosen, best, by_position, strict=True)

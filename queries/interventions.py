@@ -54,7 +54,7 @@ class InterveneSpec:
     scaling: str = "paper"
     n_examples: int = 20
     copies: int = 3
-    n_controls: int = 3
+    n_controls: int = 9
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
     n_features: int | None = None

@@ -54,7 +54,7 @@ from attnrules.commands.progress import quiet_libraries
     "--controls",
     "n_controls",
     type=click.IntRange(1),
-    default=3,
+    default=9,
     show_default=True,
     help="Neutral tokens to insert instead, for comparison.",
 )
