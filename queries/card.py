@@ -23,12 +23,15 @@ class FeatureCard:
         examples: the sequences of largest activation, with the text around the position.
         rules: the first rules of each method, with descriptions.
         metrics: one row per method and number of rules, on the test split.
+        absences, counting: the rows of `absence_summary` and `counting_summary`.
     """
 
     feature: dict[str, Any]
     examples: list[dict[str, Any]]
     rules: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
+    absences: list[dict[str, Any]]
+    counting: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -56,6 +59,8 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         examples=_dicts(warehouse, "examples", at),
         rules=_dicts(warehouse, "rules", {**at, "n_rules": n_rules}),
         metrics=_dicts(warehouse, "metrics", at),
+        absences=_dicts(warehouse, "absences", {**at, "n_rules": n_rules}),
+        counting=_dicts(warehouse, "counting", {**at, "n_rules": n_rules}),
     )
 
 

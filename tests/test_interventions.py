@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from attnrules.commands.wording import counting_words
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.corpus import CorpusSpec
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
@@ -373,6 +374,80 @@ def test_the_commands_do_it_all(attnrules: Any, ingested: Path) -> None:
     assert outcome.out == ""
     assert "L0H2: 2 absence rules confirmed of 2 tested" in outcome.err
     assert "3 counting rules of 3 tested" in outcome.err
+
+
+# --- what a user sees ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ((0, 1, "quiet night"), ["['night' 100%] … ['drum' 100%] … ['sleeps' 100%] ↛ L0H1.", "confirmed: "]),
+        (
+            (0, 2, "more yes than no"),
+            [
+                "at ['decides' 100%] fires when ['yes' 100%] occurs more often than ['n",
+                "right on 100% of the grid",
+            ],
+        ),
+        ((0, 2, "three knocks"), ["fires when ['knock' 100%] occurs at least 3 times"]),
+    ],
+)
+def test_show_says_rules_in_words(
+    attnrules: Any, tested_once: Path, planted: PlantedModel, name: tuple[int, int, str], expected: list[str]
+) -> None:
+    layer, head, _ = name
+    feature = f"L{layer}H{head}.{planted.output_features[name]}"
+    outcome = attnrules("show", tested_once, feature)
+    assert outcome.code == 0
+    for words in expected:
+        assert words in outcome.out
+
+
+def test_show_tells_untested_rules_from_refuted_ones(
+    attnrules: Any, tested: Path, planted: PlantedModel
+) -> None:
+    feature = f"L0H1.{planted.output_features[0, 1, 'quiet night']}"
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute("DELETE FROM absence_tests")
+    assert "not tested: run `attnrules intervene`" in attnrules("show", tested, feature).out
+
+
+@pytest.mark.parametrize(
+    ("question", "n_confirmed"), [("absence_by_head", {1: 2, 2: 2}), ("counting_by_head", {2: 3})]
+)
+def test_prevalence_counts_what_is_confirmed(
+    attnrules: Any, tested_once: Path, question: str, n_confirmed: dict[int, int]
+) -> None:
+    rows = json.loads(attnrules("query", tested_once, question, "--format", "json").out)
+    found = {row["head"]: row["n_confirmed"] for row in rows if row["n_confirmed"]}
+    assert found == n_confirmed
+
+
+def test_the_strongest_confirmed_cases_are_listed(attnrules: Any, tested_once: Path) -> None:
+    absences = json.loads(attnrules("query", tested_once, "confirmed_absences", "--format", "json").out)
+    shares = [row["excess_share"] for row in absences]
+    assert len(shares) == 4
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 1
+    counting = json.loads(attnrules("query", tested_once, "counting_rules", "--format", "json").out)
+    assert [row["confirmed"] for row in counting] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ((1, 1, 1), "fires when [a] occurs more often than [b]"),
+        ((1, 1, 2), "fires when [a] occurs more often than [b], by at least 2"),
+        ((1, 0, 2), "fires when [a] occurs at least 2 times"),
+        ((3, 1, 1), "fires when 3 times the count of [a] exceeds the count of [b]"),
+        ((2, 3, 4), "fires when 2 times the count of [a] exceeds 3 times the count of [b] by at least 4"),
+    ],
+)
+def test_counting_rules_in_words(weights: tuple[int, int, int], words: str) -> None:
+    names = ("key_weight", "opponent_weight", "threshold")
+    rule = dict(zip(names, weights, strict=True), key_description="a", opponent_description="b")
+    assert counting_words(rule) == words
 
 
 # --- tokens ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.wording import absence_lines, counting_lines
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
@@ -60,10 +61,10 @@ def card_lines(card: FeatureCard) -> list[str]:
         token = _visible(example["token"])
         lines.append(f"  {example['activation']:7.3f}  …{before}«{token}»")
     if not card.rules:
-        return [*lines, "\nno rules yet: run `attnrules mine skipgrams`"]
+        lines.append("\nno rules yet: run `attnrules mine skipgrams`")
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
         lines += ["", *_method_lines(card, name, method, scaling)]
-    return lines
+    return [*lines, *absence_lines(card.absences, name), *counting_lines(card.counting)]
 
 
 def _method_lines(card: FeatureCard, name: str, method: str, scaling: str) -> list[str]:
