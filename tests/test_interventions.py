@@ -253,6 +253,24 @@ def test_a_tested_warehouse_is_sound(tested_once: Path) -> None:
         assert [result for result in check(warehouse) if result.n_problems] == []
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO distractors FROM distractors LIMIT 1",
+        "UPDATE distractors SET has_distractor_key = NOT has_distractor_key",
+        "DELETE FROM distractors WHERE has_distractor_key",
+        "UPDATE distractor_examples SET key_pos = query_pos + 1",
+        "DELETE FROM counting_rules",
+    ],
+)
+def test_check_finds_damage(attnrules: Any, tested: Path, damage: str) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute(damage)
+    outcome = attnrules("check", tested)
+    assert outcome.code == 1
+    assert "absence_consistent" in outcome.out + outcome.err
+
+
 def everything(path: Path) -> list[Any]:
     with Warehouse.open(path) as warehouse:
         return [
