@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+# A pass is read at one position and stops at one layer, so that more of them fit in than in an ingest.
+_LARGER = 8
+
 _READINGS = ("activation", "attention_to_key", "attention_to_changed", "probe_activation")
 
 # Largest dense block of input features held at once, in floats (256 MB).
@@ -69,7 +72,7 @@ class Laboratory:
         self._model = model
         self._sources = sources
         self._sha256 = sha256
-        self._batch_size = batch_size or AUTO_BATCH.get(model.device.type, 32)
+        self._batch_size = batch_size or _LARGER * AUTO_BATCH.get(model.device.type, 32)
         self._saes: dict[tuple[str, Location], Sae] = {}
 
     @classmethod
