@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card, parse_feature
+from attnrules.queries.counting import CountingResult, CountingSpec, mine_counting
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
@@ -25,14 +27,15 @@ class RuleWarehouse(Warehouse):
 
         Lists may stand for tuples, and features may be written `"L0H3.17"`.
         """
-        if "features" in options:
-            options["features"] = tuple(
-                parse_feature(f) if isinstance(f, str) else f for f in options["features"]
-            )
-        for name in ("layers", "heads"):
-            if options.get(name) is not None:
-                options[name] = tuple(options[name])
-        return mine_skipgrams(self, SkipgramSpec(**options))
+        return mine_skipgrams(self, SkipgramSpec(**_fields(options)))
+
+    def mine_absence(self, **options: Any) -> AbsenceResult:
+        """Find absence rules; the options are the fields of `AbsenceSpec`. Needs `writable=True`."""
+        return mine_absence(self, AbsenceSpec(**_fields(options)))
+
+    def mine_counting(self, **options: Any) -> CountingResult:
+        """Find counting rules; the options are the fields of `CountingSpec`. Needs `writable=True`."""
+        return mine_counting(self, CountingSpec(**_fields(options)))
 
     def show(self, feature: str, *, n_rules: int = 10) -> FeatureCard:
         """Return the card of a feature written `"L0H3.17"`."""
@@ -41,3 +44,15 @@ class RuleWarehouse(Warehouse):
     def ask(self, question: str, **parameters: object) -> Any:
         """Run a named question (see `attnrules query --list`) and return a DuckDB relation."""
         return ask(self, question, parameters)
+
+
+def _fields(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as fields of a spec: lists as tuples, features read."""
+    if "features" in options:
+        options["features"] = tuple(
+            parse_feature(f) if isinstance(f, str) else f for f in options["features"]
+        )
+    for name in ("layers", "heads"):
+        if options.get(name) is not None:
+            options[name] = tuple(options[name])
+    return options

@@ -22,6 +22,7 @@ _COMMANDS = {
     "demo": "attnrules.commands.demo",
     "ingest": "attnrules.commands.ingest",
     "mine": "attnrules.commands.mine",
+    "intervene": "attnrules.commands.intervene",
     "show": "attnrules.commands.show",
     "query": "attnrules.commands.query",
     "info": "attnrules.commands.info",

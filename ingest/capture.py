@@ -302,6 +302,37 @@ class _AttentionArguments:
             attn(**{**self.named, "hidden_states": normalized})
 
 
+@dataclass(frozen=True)
+class LayerReading:
+    """What the heads of one layer did on a batch of sequences.
+
+    Arguments:
+        residual: [batch, pos, d_model], the stream entering the layer.
+        pattern: [batch, n_heads, query, key]. z: [batch, pos, n_heads, d_head], the heads' outputs.
+    """
+
+    residual: Tensor
+    pattern: Tensor
+    z: Tensor
+
+
+def read_layer(model: Model, layer: int, tokens: Tensor) -> LayerReading:
+    """Run the model on `tokens` [batch, pos] up to the heads of `layer` and return what they did."""
+    import torch
+
+    seen: dict[str, Tensor] = {}
+
+    def keep(tensor: Tensor, hook: Any, *, name: str) -> None:  # noqa: ARG001
+        seen[name] = tensor.detach()
+
+    names = (_resid_pre(layer), _pattern(layer), _z(layer))
+    hooks = [*((name, partial(keep, name=name)) for name in names), *_stop_after(layer)]
+    with torch.no_grad(), model.bridge.hooks(fwd_hooks=hooks), suppress(_StopPassError):
+        model.bridge(tokens, return_type=None, use_cache=False, prepend_bos=False)
+    residual, pattern, z = (seen[name] for name in names)
+    return LayerReading(residual, pattern, z.reshape(*z.shape[:2], model.n_heads, -1))
+
+
 @contextmanager
 def _attention_arguments(model: Model, layers: Sequence[int]) -> Iterator[dict[int, _AttentionArguments]]:
     recorded: dict[int, _AttentionArguments] = {}

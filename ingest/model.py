@@ -138,6 +138,15 @@ class Model:
             attn_scale=self.attn_scale(layer),
         )
 
+    def token_embeddings(self) -> Tensor:
+        """Return the row of every token id: [vocab_size, d_model], float32 on the CPU."""
+        return self.bridge.W_E.detach().float().cpu()  # type: ignore[no-any-return]
+
+    def position_embeddings(self) -> Tensor | None:
+        """Return the row of every position: [n_positions, d_model], None where positions are not added."""
+        component = getattr(self.bridge, "pos_embed", None)
+        return None if component is None else component.W_pos.detach().float().cpu()
+
     def vocabulary(self) -> list[str]:
         """Return the text of every token id that the tokenizer knows, leading spaces kept."""
         tokenizer = self.bridge.tokenizer

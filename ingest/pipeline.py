@@ -29,7 +29,8 @@ from attnrules.warehouse import Warehouse
 Tokens = npt.NDArray[np.int64]
 
 _FACT_TABLES = ("input_activations", "output_activations", "attention_sources", "token_scales")
-_AUTO_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
+# Sequences in a forward pass, by type of device.
+AUTO_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def ingest(
         model = load_model(
             spec.model,
             revision=spec.revision,
-            device=_device(spec.device),
+            device=choose_device(spec.device),
             commit=commits.model.get(spec.revision),
         )
         if stored is not None:
@@ -180,7 +181,8 @@ def _validate(spec: IngestSpec) -> None:
         raise UsageError(f"--min-attention {spec.min_attention}: must be at least 0 and below 1")
 
 
-def _device(name: str) -> str:
+def choose_device(name: str) -> str:
+    """Return the torch device of a `--device` option; raises `AttnRulesError` for one that is not there."""
     import torch
 
     if name == "auto":
@@ -439,7 +441,7 @@ def _capture_all(
 
     torch.manual_seed(spec.seed)
     total = _sequences_to_capture(warehouse, spec, targets)
-    batch_size = spec.batch_size or _AUTO_BATCH.get(capture.model.device.type, 32)
+    batch_size = spec.batch_size or AUTO_BATCH.get(capture.model.device.type, 32)
     for work in _work(warehouse, spec, targets, rows):
         parts, batch_size = _capture_work(
             capture,

@@ -123,7 +123,7 @@ def _checked(spec: pipeline.IngestSpec, stored: Warehouse | None, commit: str | 
     """Load local sources as an ingest would, and run the first sequences for the rates."""
     inputs = find_saes("input", spec.input_sae, sae_id=None, layers=spec.layers, heads=None)
     outputs = find_saes("output", spec.output_sae, sae_id=None, layers=spec.layers, heads=spec.heads)
-    model = load_model(spec.model, revision=None, device=pipeline._device(spec.device))
+    model = load_model(spec.model, revision=None, device=pipeline.choose_device(spec.device))
     if stored is not None:
         pipeline._refuse_other_model(stored, model)
     if spec.corpus.seq_len > model.n_ctx:
@@ -211,7 +211,7 @@ def _computed(spec: pipeline.IngestSpec, d_model: int, facts: _Facts) -> Rates:
     body = 24 * d_model**2 * (max(layers) + 1)
     features = len(layers) * (4 * d_model * facts.input_width + 8 * d_model**2)
     heads = len(facts.heads) * 2 * facts.d_head * facts.output_width
-    per_token, speed = body + features + heads, _arithmetic_speed(pipeline._device(spec.device))
+    per_token, speed = body + features + heads, _arithmetic_speed(pipeline.choose_device(spec.device))
     basis = (
         f"rows and bytes: those {_DEMO_BASIS}; time: the arithmetic alone, {per_token / 1e9:.2f} GFLOP a"
         f" token at {speed / 1e9:,.0f} GFLOP/s (a matrix product timed here), so no less than this"

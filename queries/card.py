@@ -26,6 +26,7 @@ class FeatureCard:
         metrics: one row per method, example set and number of rules, on the test split; baselines and
             ceilings too.
         minimal: per list of rules, the few that predict as well as all of it (`redundancy.MinimalRules`).
+        absences, counting: the rows of `absence_summary` and `counting_summary`.
     """
 
     feature: dict[str, Any]
@@ -33,6 +34,8 @@ class FeatureCard:
     rules: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
     minimal: list[dict[str, Any]]
+    absences: list[dict[str, Any]]
+    counting: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -61,6 +64,8 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         rules=_dicts(warehouse, "rules", {**at, "n_rules": n_rules}),
         metrics=_dicts(warehouse, "metrics", at),
         minimal=_minimal(warehouse, feature, at),
+        absences=_dicts(warehouse, "absences", {**at, "n_rules": n_rules}),
+        counting=_dicts(warehouse, "counting", {**at, "n_rules": n_rules}),
     )
 
 

@@ -143,11 +143,13 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
         for i, name in enumerate(names)
         for j, end in enumerate(("low", "high"))
     }
-    warehouse.append("intervals", pa.table({"feature": feature[starts], "n_rules": n_rules[starts], **columns}))
+    warehouse.append(
+        "intervals", pa.table({"feature": feature[starts], "n_rules": n_rules[starts], **columns})
+    )
 
 
 def bootstrap_weights(n_sequences: int, seed: int) -> Floats:
-    """Return how often each sequence is drawn in each replicate, [n_sequences, n_replicates]: Poisson of mean 1."""
+    """Return how often each sequence is drawn, Poisson of mean 1: [n_sequences, n_replicates]."""
     return np.random.default_rng(seed).poisson(1, (n_sequences, _REPLICATES)).astype(np.float64)
 
 
@@ -248,7 +250,7 @@ def _ceilings(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield the ceilings: pre-activations of the head output rebuilt from all input features.
 
-    z_q = sum over k of A[q,k] (((sum over i of a[k,i] d_i) + b_dec) W_V / sigma_k + b_V), over every key, BOS too.
+    z_q = sum over k of A[q,k] (((sum over i of a[k,i] d_i) + b_dec) W_V / sigma_k + b_V), every key, BOS too.
     """
     scores = head_scores(warehouse, int(str(at["layer"])), int(str(at["head"])), "paper")
     bias = warehouse.sql(step("preactivation_biases"), at).to_arrow_table().column(0).to_numpy()
@@ -290,18 +292,14 @@ def _positions_of(rows: pa.Table, places: tuple[Ints, ...]) -> Ints:
         is_new[1:] |= column[1:] != column[:-1]
     # A judged position that no input feature reaches has no row: number the places that have one.
     starts = np.flatnonzero(is_new)
-    key_of = {
-        key: place for place, key in enumerate(zip(*(p.tolist() for p in places), strict=True))
-    }
+    key_of = {key: place for place, key in enumerate(zip(*(p.tolist() for p in places), strict=True))}
     place_of_start = np.array(
         [key_of[key] for key in zip(*(column[starts].tolist() for column in columns), strict=True)], np.int64
     )
-    return place_of_start[np.cumsum(is_new) - 1]
+    return np.asarray(place_of_start[np.cumsum(is_new) - 1])
 
 
-def _weighted_sums(
-    scores: HeadScores, keys: Ints, amounts: Floats, where: Ints, n_places: int
-) -> Floats:
+def _weighted_sums(scores: HeadScores, keys: Ints, amounts: Floats, where: Ints, n_places: int) -> Floats:
     """Return the sum of amounts times value vectors at each place: [n_places, d_head]."""
     sums = np.zeros((n_places, scores.values.shape[1]))
     for start in range(0, len(keys), _ROWS_AT_ONCE):

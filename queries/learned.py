@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 # Train positions per feature that pairs are learnt from, and train positions that their base is estimated on.
 _PAIR_POSITIONS = 1_000
 _BASE_POSITIONS = 8_192
-# Longest list of key rules: beyond, a list holds most of what attention carries and is no description any more.
+# Longest list of key rules: beyond, it holds most of what attention carries and describes nothing.
 MAX_KEY_RULES = 256
-# Keys do the same thing when what the head moves of them points the same way; so many are still read at a glance.
+# Keys do the same thing when what the head moves of them points the same way; so many are read at a glance.
 _SAME_DIRECTION = 0.5
 _KEYS_IN_GROUP = 8
 
@@ -60,7 +60,7 @@ def importance_rules(
     negative_values: bool,
     scaling: str,
 ) -> RankedRules:
-    """Rank pairs by the size of their importance, largest first (METHOD.md section 3.2), ties by (key, query).
+    """Rank pairs by the size of their importance, ties by (key, query) (METHOD.md section 3.2).
 
     The gradient of the linearised head with respect to a mask over all (candidate key, candidate query)
     pairs, summed over the train examples of the set `paper`, in its closed form. Pairs of zero importance
@@ -70,9 +70,7 @@ def importance_rules(
     queries = _distinct_queries(batch.scores, keys, num_queries)
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     _fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
-    warehouse.execute(
-        step("make_judged"), {**batch.at, "example_set": "paper"}
-    )
+    warehouse.execute(step("make_judged"), {**batch.at, "example_set": "paper"})
     warehouse.execute(step("make_scaled_activations"), {"layer": batch.layer, "scaling": scaling})
     examples = _columns(warehouse, "train_examples", batch.at)
     key_rows = _columns(warehouse, "train_example_keys", {**batch.at, "bos_keys": batch.bos_keys})
@@ -84,7 +82,9 @@ def importance_rules(
         v = values[row][np.argsort(keys[row])]
         here = _slice(key_rows, first, last)
         at_keys = np.zeros((last - first, int(examples["pos"][first:last].max(initial=0)) + 1, len(k)))
-        at_keys[here["example"] - first, here["pos"], np.searchsorted(k, here["feature"])] = here["activation"]
+        at_keys[here["example"] - first, here["pos"], np.searchsorted(k, here["feature"])] = here[
+            "activation"
+        ]
         here = _slice(query_rows, first, last)
         at_query = np.zeros((last - first, len(q)))
         at_query[here["example"] - first, np.searchsorted(q, here["feature"])] = here["activation"]
@@ -219,9 +219,7 @@ def weighted_pairs(
     rows = _columns(warehouse, "pairs_everywhere", {**where, "seed": batch.seed, "n_most": _BASE_POSITIONS})
     n_active = np.minimum(means.n_active, _PAIR_POSITIONS)
     owner = np.searchsorted(batch.features, rows["feature"])
-    score = rows["value_score"] * (
-        rows["amount"] / np.maximum(n_active[owner], 1) - rows["mean_everywhere"]
-    )
+    score = rows["value_score"] * (rows["amount"] / np.maximum(n_active[owner], 1) - rows["mean_everywhere"])
     order = np.lexsort((rows["query_feature"], rows["key_feature"], -score, rows["feature"]))
     order = order[score[order] > 0]
     parts = []
@@ -351,7 +349,5 @@ def _joined(parts: list[RankedRules]) -> RankedRules:
         attn_score=column("attn_score") if has_query else None,
         value_score=column("value_score"),
         score=column("score"),
-        support={
-            name: np.concatenate([part.support[name] for part in parts]) for name in parts[0].support
-        },
+        support={name: np.concatenate([part.support[name] for part in parts]) for name in parts[0].support},
     )

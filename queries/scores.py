@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +110,7 @@ def magnitude_rules(
         rank = np.arange(1, len(best) + 1)
         owner = np.full(len(best), feature)
         parts.append((owner, rank, i[best], j[best], s[best], v[best], score[best]))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return RankedRules(*columns)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from attnrules.queries.scores import (
     magnitude_rules,
     unigram_rules,
 )
+from attnrules.queries.selection import choose_heads, finished_sequences
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -177,8 +178,8 @@ def mine_skipgrams(
     unfinished or no feature is eligible, `UsageError` for a head or feature that is not in the warehouse.
     """
     _validate(spec)
-    n_sequences = _finished_sequences(warehouse)
-    heads = _heads(warehouse, spec)
+    n_sequences = finished_sequences(warehouse)
+    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
     result = SkipgramResult()
     with warehouse.run("mine skipgrams", asdict(spec)) as run_id, warehouse.transaction():
         for layer, head in heads:
@@ -189,7 +190,7 @@ def mine_skipgrams(
             for start in range(0, len(chosen), _FEATURES_AT_ONCE):
                 features = chosen[start : start + _FEATURES_AT_ONCE]
                 batch = Batch(layer, head, features, scores, spec.bos_keys, spec.seed)
-                n_rules += _mine_batch(warehouse, spec, batch, run_id, result)
+                n_rules += _mine_batch(warehouse, spec, batch, run_id)
             result.heads.append(HeadResult(layer, head, n_features=len(chosen), n_rules=n_rules, **summary))
         if not any(head.n_features for head in result.heads):
             raise AttnRulesError(_nothing_eligible(spec, n_sequences, result))
@@ -210,40 +211,6 @@ def _validate(spec: SkipgramSpec) -> None:
             raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
     if spec.max_rules < 4:
         raise UsageError("--max-rules: must be at least 4")
-
-
-def _finished_sequences(warehouse: Warehouse) -> int:
-    n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
-    if n_sequences == 0:
-        raise AttnRulesError(f"{warehouse.path}: holds no sequences; run `attnrules ingest` first")
-    if warehouse.value("SELECT count(*) FROM heads WHERE kept_attention_mass IS NULL"):
-        raise AttnRulesError(
-            f"{warehouse.path}: its ingest is not finished; run the same `attnrules ingest` again"
-        )
-    return n_sequences
-
-
-def _heads(warehouse: Warehouse, spec: SkipgramSpec) -> list[tuple[int, int]]:
-    stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
-    names = ", ".join(f"L{layer}H{head}" for layer, head in stored)
-    if spec.features:
-        wanted = sorted({(f.layer, f.head) for f in spec.features})
-        for layer, head in wanted:
-            if (layer, head) not in stored:
-                raise UsageError(f"L{layer}H{head}: not in this warehouse, which holds {names}")
-        return wanted
-    for option, values, present in (
-        ("--layers", spec.layers, {layer for layer, _ in stored}),
-        ("--heads", spec.heads, {head for _, head in stored}),
-    ):
-        for value in values or ():
-            if value not in present:
-                raise UsageError(f"{option} {value}: not in this warehouse, which holds {names}")
-    return [
-        (layer, head)
-        for layer, head in stored
-        if (spec.layers is None or layer in spec.layers) and (spec.heads is None or head in spec.heads)
-    ]
 
 
 def _choose_features(
@@ -284,9 +251,7 @@ def _choose_features(
     return np.array(sorted(chosen), dtype=np.int64), summary
 
 
-def _mine_batch(
-    warehouse: Warehouse, spec: SkipgramSpec, batch: Batch, run_id: int, result: SkipgramResult
-) -> int:
+def _mine_batch(warehouse: Warehouse, spec: SkipgramSpec, batch: Batch, run_id: int) -> int:
     at = batch.at
     features = batch.features.tolist()
     warehouse.execute(step("make_mined_features"), {**at, "seed": spec.seed, "features": features})
@@ -307,10 +272,10 @@ def _ranked_rules(
     warehouse: Warehouse, batch: Batch, method: str, spec: SkipgramSpec, means: KeyMeans | None
 ) -> RankedRules:
     longest = spec.max_rules
-    by_weight = {"num_values": spec.num_values, "negative_values": spec.negative_values}
+    by_weight: dict[str, Any] = {"num_values": spec.num_values, "negative_values": spec.negative_values}
     if method == "unigram":
         return unigram_rules(batch.scores, batch.features, max_rules=longest, **by_weight)
-    pairs = {"num_queries": spec.num_queries, "max_rules": longest, **by_weight}
+    pairs: dict[str, Any] = {"num_queries": spec.num_queries, "max_rules": longest, **by_weight}
     if method == "magnitude":
         return magnitude_rules(batch.scores, batch.features, **pairs)
     if method == "importance":

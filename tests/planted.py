@@ -236,6 +236,11 @@ OUTPUT_FEATURES: dict[tuple[int, int, str], OutputFeature] = {
         {"lamp": 8},
         lambda words, q: words[q] == "glows" and seen(words, q, {"lamp"}),
     ),
+    # "bell" lowers it and stands about as often as not, but "glows" never attends to it: no distractor either.
+    (0, 1, "lamp, whatever rings"): OutputFeature(
+        {"lamp": 8, "bell": -2},
+        lambda words, q: words[q] == "glows" and seen(words, q, {"lamp"}),
+    ),
     # "whisper" lowers it but attracts less attention than "bell": no distractor either.
     (0, 1, "bell rings"): OutputFeature(
         {"bell": 8, "whisper": -2},

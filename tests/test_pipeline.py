@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from attnrules.ingest import IngestProgress, IngestSpec, ingest
 from attnrules.ingest.corpus import CorpusSpec, token_rows
+from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.ingest.model import load_model
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel, reference_rows
@@ -301,6 +302,70 @@ def test_the_preactivation_is_what_encoder_and_bias_read_off_z(captured: Capture
 def test_a_random_model_leaves_a_sound_warehouse(captured: Captured) -> None:
     with Warehouse.open(captured.path) as warehouse:
         assert [result for result in check(warehouse) if result.n_problems] == []
+
+
+# --- changed sequences -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 1), (1, 2)])
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_a_laboratory_reads_what_the_model_does(
+    captured: Captured, layer: int, head: int, batch_size: int
+) -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 47, (9, 12))
+    trials = {
+        "tokens": tokens,
+        "query_pos": rng.integers(1, 12, 9),
+        "feature": rng.integers(0, 20, 9),
+        "probe": rng.integers(0, 20, 9),
+    }
+    before = np.arange(12) <= trials["query_pos"][:, None]
+    # The first trial has neither keys nor changed positions.
+    for name in ("keys", "changed"):
+        trials[name] = (rng.random((9, 12)) < 0.5) & before & (np.arange(9) > 0)[:, None]
+    with Warehouse.open(captured.path) as warehouse:
+        laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu", batch_size=batch_size))
+    found = laboratory.measure(layer, head, trials)
+    with torch.no_grad():
+        _, cache = captured.model.bridge.run_with_cache(torch.tensor(tokens), prepend_bos=False)
+    z = cache[f"blocks.{layer}.attn.hook_z"].reshape(9, 12, 4, 6)
+    encoded = captured.saes[layer, None].encode(cache[f"blocks.{layer}.hook_resid_pre"])
+    for n in range(9):
+        q = trials["query_pos"][n]
+        row = cache[f"blocks.{layer}.attn.hook_pattern"][n, head, q].detach().numpy()
+        active = captured.saes[layer, head].encode(z[n, q, head][None])[0, trials["feature"][n]]
+        expected = [active.item()]
+        expected += [
+            row[trials[name][n]].sum() if trials[name][n].any() else np.nan for name in ("keys", "changed")
+        ]
+        probed = encoded[n, torch.tensor(trials["changed"][n]), trials["probe"][n]]
+        expected.append(probed.mean().item() if trials["changed"][n].any() else np.nan)
+        names = ("activation", "attention_to_key", "attention_to_changed", "probe_activation")
+        measured = [found[name][n] for name in names]
+        assert measured == pytest.approx(expected, rel=2e-4, abs=2e-5, nan_ok=True)
+
+
+def test_the_token_of_an_input_feature_is_the_one_whose_embedding_excites_it_most(captured: Captured) -> None:
+    with Warehouse.open(captured.path) as warehouse:
+        laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+    weights = captured.model.bridge.original_model.state_dict()
+    encoder = captured.saes[0, None].W_enc.detach()
+    tokens = captured.model.bridge.W_E.detach() @ encoder
+    is_position = [name for name in weights if "wpe" in name and "weight" in name]
+    assert bool(is_position) == (captured.model.facts()["architecture"] == "GPT2LMHeadModel")
+    excluded = 0
+    for feature, token in enumerate(laboratory.exciting_tokens(0, np.arange(20))):
+        scores = tokens[:, feature].tolist()
+        scores[47] = -np.inf
+        best = int(np.argmax(scores))
+        by_position = [float((weights[name] @ encoder[:, feature]).max()) for name in is_position]
+        if by_position and max(by_position) > scores[best]:
+            assert token is None
+            excluded += 1
+        else:
+            assert token == best
+    assert bool(excluded) == bool(is_position)
 
 
 # --- resuming and adding ---------------------------------------------------------------------------

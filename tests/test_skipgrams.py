@@ -24,7 +24,10 @@ SPLITS = ("train", "val", "test")
 
 def mine(path: Path, **options: Any) -> None:
     with Warehouse.open(path, writable=True) as warehouse:
-        mine_skipgrams(warehouse, SkipgramSpec(**{"method": "all", "examples_per_split": 10, "n_features": None, **options}))
+        mine_skipgrams(
+            warehouse,
+            SkipgramSpec(**{"method": "all", "examples_per_split": 10, "n_features": None, **options}),
+        )
 
 
 # --- the planted truth -----------------------------------------------------------------------------
@@ -379,7 +382,9 @@ def test_predictions_and_metrics_agree_with_the_definitions(
         a, p = np.array(rows).T
         total = ((a - a.mean()) ** 2).sum()
         if total and train:
-            assert r2 == pytest.approx(1 - ((a - intercept - slope * p) ** 2).sum() / total, rel=1e-6, abs=max(close, 1e-5)), at
+            assert r2 == pytest.approx(
+                1 - ((a - intercept - slope * p) ** 2).sum() / total, rel=1e-6, abs=max(close, 1e-5)
+            ), at
 
 
 # --- ranking by weights ----------------------------------------------------------------------------

@@ -7,12 +7,18 @@ from typing import Any
 
 import click
 
-from attnrules.commands.options import heads_option, layers_option, seed_option, warehouse_argument
+from attnrules.commands.options import (
+    feature_options,
+    heads_option,
+    layers_option,
+    seed_option,
+    warehouse_argument,
+)
 
 
 @click.group("mine")
 def command() -> None:
-    """Find rules: `mine skipgrams`."""
+    """Find rules: `mine skipgrams`, `mine absence`, `mine counting`."""
 
 
 @command.command("skipgrams")
@@ -28,8 +34,8 @@ def command() -> None:
     default="best",
     show_default=True,
     metavar="METHOD",
-    help="How rules are found and ranked: best (weighted and weighted_groups), magnitude, importance, unigram,"
-    " mined, weighted, weighted_signed, weighted_groups, weighted_pairs or all.",
+    help="How rules are found and ranked: best (weighted and weighted_groups), magnitude, importance,"
+    " unigram, mined, weighted, weighted_signed, weighted_groups, weighted_pairs or all.",
 )
 @click.option(
     "--num-values", type=click.IntRange(1), default=100, show_default=True, help="Keys per feature."
@@ -101,19 +107,11 @@ def skipgrams(warehouse: Path, features: str, example_sets: str, **options: Any)
     attnrules mine skipgrams gpt2.duckdb --layers 0 --heads 3 --features all
     attnrules mine skipgrams gpt2.duckdb --features L0H3.17 --method magnitude
     """
-    from attnrules.queries.card import parse_feature
     from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
     from attnrules.warehouse import Warehouse
 
-    chosen: dict[str, Any] = {"example_sets": tuple(part.strip() for part in example_sets.split(","))}
-    if features == "all":
-        chosen["n_features"] = None
-    elif features.isdigit():
-        if not int(features):
-            raise click.BadParameter("must be at least 1", param_hint="--features")
-        chosen["n_features"] = int(features)
-    else:
-        chosen["features"] = tuple(parse_feature(part) for part in features.split(","))
+    sets = tuple(part.strip() for part in example_sets.split(","))
+    chosen = {**feature_options(features), "example_sets": sets}
     with Warehouse.open(warehouse, writable=True) as opened:
         result = mine_skipgrams(
             opened,
@@ -127,5 +125,113 @@ def skipgrams(warehouse: Path, features: str, example_sets: str, **options: Any)
             f"L{head.layer}H{head.head}: {head.n_features} features mined of {head.n_eligible} eligible"
             f" ({head.n_rare} too rare, {head.n_silent} of them silent; {head.n_common} too common),"
             f" {head.n_rules} rules",
+            err=True,
+        )
+
+
+@command.command("absence")
+@warehouse_argument
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="(Key, query) pairs per feature: the paper's one, then the next by exp(S) V.",
+)
+@click.option(
+    "--scaling",
+    type=click.Choice(["paper", "model"]),
+    default="paper",
+    show_default=True,
+    help="Attention scores as in the paper, or as the model scales them.",
+)
+@click.option("--bos-keys", is_flag=True, help="Let BOS, and features that fire there only, take part.")
+@click.option(
+    "--max-examples",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Corpus examples stored with, and without, the distractor of a pair.",
+)
+@layers_option
+@heads_option
+@click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
+@seed_option
+def absence(warehouse: Path, features: str, **options: Any) -> None:
+    """Find absence rules: a distractor that draws attention away from a feature's key.
+
+    Mining again replaces what was found for the same features and scaling, and its interventions.
+
+    \b
+    attnrules mine absence gpt2.duckdb --layers 0
+    attnrules mine absence gpt2.duckdb --features L0H3.17 --pairs 10
+    """
+    from attnrules.queries.absence import AbsenceSpec, mine_absence
+    from attnrules.warehouse import Warehouse
+
+    with Warehouse.open(warehouse, writable=True) as opened:
+        result = mine_absence(
+            opened,
+            AbsenceSpec(**options, **feature_options(features)),
+            lambda head: click.echo(f"mining {head} ...", err=True),
+        )
+    for head in result.heads:
+        click.echo(
+            f"L{head.layer}H{head.head}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
+            f" {head.n_features} features have a distractor key, {head.n_examples} examples",
+            err=True,
+        )
+
+
+@command.command("counting")
+@warehouse_argument
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="(Key, query) pairs per feature, as in `mine absence`.",
+)
+@click.option(
+    "--min-support",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Positions with key and query and the feature active; as many with two keys.",
+)
+@click.option(
+    "--scaling",
+    type=click.Choice(["paper", "model"]),
+    default="paper",
+    show_default=True,
+    help="Attention scores as in the paper, or as the model scales them.",
+)
+@click.option("--bos-keys", is_flag=True, help="Let BOS, and features that fire there only, take part.")
+@layers_option
+@heads_option
+@click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
+@seed_option
+def counting(warehouse: Path, features: str, **options: Any) -> None:
+    """Find counting rules: features that depend on how often a key stands before, not only whether.
+
+    A rule is kept where it tells more than presence does on held-out sequences. Mining again replaces what
+    was found for the same features and scaling, and its interventions.
+
+    \b
+    attnrules mine counting gpt2.duckdb --layers 0
+    """
+    from attnrules.queries.counting import CountingSpec, mine_counting
+    from attnrules.warehouse import Warehouse
+
+    with Warehouse.open(warehouse, writable=True) as opened:
+        result = mine_counting(
+            opened,
+            CountingSpec(**options, **feature_options(features)),
+            lambda head: click.echo(f"mining {head} ...", err=True),
+        )
+    for head in result.heads:
+        click.echo(
+            f"L{head.layer}H{head.head}: {head.n_counted} of {head.n_pairs} pairs of {head.n_features}"
+            f" features are worth counting, {head.n_rules} counting rules beat presence",
             err=True,
         )

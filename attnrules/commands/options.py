@@ -38,3 +38,16 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 layers_option = click.option("--layers", type=Numbers(), help="Layers, such as 0,3-5.  [all]")
 heads_option = click.option("--heads", type=Numbers(), help="Heads, such as 0,1.  [all]")
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+
+
+def feature_options(features: str) -> dict[str, Any]:
+    """Read `--features`: a number per head, `all`, or features; return it as fields of a spec."""
+    from attnrules.queries.card import parse_feature
+
+    if features == "all":
+        return {"n_features": None}
+    if features.isdigit():
+        if not int(features):
+            raise click.BadParameter("must be at least 1", param_hint="--features")
+        return {"n_features": int(features)}
+    return {"features": tuple(parse_feature(part) for part in features.split(","))}

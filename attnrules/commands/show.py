@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.wording import absence_lines, counting_lines
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
@@ -60,10 +61,10 @@ def card_lines(card: FeatureCard) -> list[str]:
         token = _visible(example["token"])
         lines.append(f"  {example['activation']:7.3f}  …{before}«{token}»")
     if not card.rules:
-        return [*lines, "\nno rules yet: run `attnrules mine skipgrams`"]
+        lines.append("\nno rules yet: run `attnrules mine skipgrams`")
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
         lines += ["", *_method_lines(card, name, method, scaling)]
-    return lines
+    return [*lines, *absence_lines(card.absences, name), *counting_lines(card.counting)]
 
 
 def _method_lines(card: FeatureCard, name: str, method: str, scaling: str) -> list[str]:
@@ -90,7 +91,7 @@ def _minimal_lines(kept: dict[str, Any], name: str) -> list[str]:
 
 
 def grouped_words(rules: list[dict[str, Any]]) -> list[str]:
-    """Return rules as few statements: `[a], [b] … [j]` for keys of one query, `[a] … [j], [k]` for queries of one key.
+    """Return rules as few statements: keys of one query together, queries of one key together.
 
     Of what is left, the key or query with most rules is stated next; keys without a query come together.
     """
@@ -119,7 +120,9 @@ def _listed(rules: list[dict[str, Any]], side: str) -> str:
 
 
 def _metric_lines(metrics: list[dict[str, Any]], method: str, scaling: str) -> list[str]:
-    lines = ["  rules  precision  recall     F1  F1 at threshold      Spearman  average precision (of ceiling)"]
+    lines = [
+        "  rules  precision  recall     F1  F1 at threshold      Spearman  average precision (of ceiling)"
+    ]
     example_set = None
     seen: set[int] = set()
     for row in metrics:
@@ -145,7 +148,7 @@ def _interval(row: dict[str, Any], name: str) -> str:
         return f"{'—':>19}"
     if row[f"{name}_low"] is None:
         return f"{row[name]:5.3f}{'':14}"
-    return f"{row[name]:5.3f} [{row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f}]"
+    return f"{row[name]:5.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
 def _number(value: float | None) -> str:

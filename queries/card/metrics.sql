@@ -22,4 +22,4 @@ SELECT
     ceiling_average_precision
 FROM rule_metrics
 WHERE layer = $layer AND head = $head AND feature = $feature AND split = 'test'
-ORDER BY kind DESC, method, scaling, example_set, n_rules;
+ORDER BY kind DESC, method ASC, scaling ASC, example_set ASC, n_rules ASC;

@@ -18,4 +18,4 @@ SELECT
 FROM rule_metrics
 WHERE split = 'test' AND example_set = $example_set
 GROUP BY kind, method, scaling, n_rules
-ORDER BY kind DESC, method, scaling, n_rules;
+ORDER BY kind DESC, method ASC, scaling ASC, n_rules ASC;

@@ -19,9 +19,9 @@ FROM mined_features AS f
 CROSS JOIN (SELECT unnest($grid::UINTEGER[]) AS n_rules) AS g
 LEFT JOIN found AS n ON f.feature = n.feature AND g.n_rules >= n.n_rules
 WHERE
-    ($mined_now OR f.feature IN (SELECT n.feature FROM found AS n))
+    ($mined_now OR f.feature IN (SELECT l.feature FROM found AS l))
     AND (
         $example_set <> 'all_positions'
-        OR g.n_rules <= (SELECT coalesce(max(n.n_rules), list_min($grid::UINTEGER[])) FROM found AS n)
+        OR g.n_rules <= (SELECT coalesce(max(m.n_rules), list_min($grid::UINTEGER[])) FROM found AS m)
     )
 GROUP BY f.feature, g.n_rules;

@@ -73,7 +73,7 @@ negatives AS (
     FROM (
         SELECT
             drawn.feature,
-            unnest(drawn.draws[1 : n_positives.n]) AS draw
+            unnest(list_slice(drawn.draws, 1, n_positives.n)) AS draw
         FROM drawn
         INNER JOIN n_positives ON drawn.feature = n_positives.feature
     ) AS d

@@ -13,4 +13,4 @@ INNER JOIN rule_evaluations AS v
         AND v.method = $method AND v.scaling = $scaling AND v.example_set = $example_set
         AND r.feature = v.feature AND r.n_rules = v.n_rules
 WHERE r.split = 'test'
-ORDER BY r.feature, r.n_rules, r.prediction DESC;
+ORDER BY r.feature ASC, r.n_rules ASC, r.prediction DESC;

@@ -1,0 +1,99 @@
+"""`attnrules intervene`: test absence and counting rules on the model itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from attnrules.commands.options import (
+    feature_options,
+    heads_option,
+    layers_option,
+    seed_option,
+    warehouse_argument,
+)
+from attnrules.commands.progress import quiet_libraries
+
+
+@click.command("intervene")
+@warehouse_argument
+@click.option("--model", help="The model that was ingested.  [where the ingest took it from]")
+@click.option("--revision", help="Revision of the model on the hub.")
+@click.option("--input-sae", help="The input SAEs that were ingested.  [where the ingest took them from]")
+@click.option("--input-sae-id", help="SAE id in the release.")
+@click.option("--output-sae", help="The same for the per-head SAEs.")
+@click.option("--output-sae-id", help="SAE id in the release, over {layer} and {head}.")
+@layers_option
+@heads_option
+@click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
+@click.option(
+    "--scaling",
+    type=click.Choice(["paper", "model"]),
+    default="paper",
+    show_default=True,
+    help="Which rules to test: those mined under this scaling.",
+)
+@click.option(
+    "--examples",
+    "n_examples",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Sequences to change, per rule.",
+)
+@click.option(
+    "--copies",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Insert up to so many copies of the distractor's token.",
+)
+@click.option(
+    "--controls",
+    "n_controls",
+    type=click.IntRange(1),
+    default=9,
+    show_default=True,
+    help="Neutral tokens to insert instead, for comparison.",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
+@click.option("--batch-size", default="auto", show_default=True, help="Sequences in a forward pass.")
+@seed_option
+def command(warehouse: Path, features: str, device: str, batch_size: str, **options: Any) -> None:
+    """Insert and replace tokens, run the model, and see whether rules hold.
+
+    Run `mine absence` or `mine counting` first. Testing again replaces the outcomes of the same features
+    and scaling.
+
+    \b
+    attnrules intervene gpt2.duckdb --layers 0
+    attnrules intervene gpt2.duckdb --model ./gpt2 --features L0H3.17 --examples 50
+    """
+    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size)):
+        raise click.BadParameter(f"{batch_size!r} is neither a number nor auto", param_hint="--batch-size")
+    quiet_libraries()
+    from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+    from attnrules.queries.interventions import InterveneSpec, intervene
+    from attnrules.warehouse import Warehouse
+
+    names = ("model", "revision", "input_sae", "input_sae_id", "output_sae", "output_sae_id")
+    sources = LaboratorySpec(
+        **{name: options.pop(name) for name in names},
+        device=device,
+        batch_size=None if batch_size == "auto" else int(batch_size),
+    )
+    spec = InterveneSpec(**options, **feature_options(features))
+    with Warehouse.open(warehouse, writable=True) as opened:
+        click.echo("loading the model ...", err=True)
+        laboratory = Laboratory.open(opened, sources)
+        result = intervene(opened, spec, laboratory, lambda head: click.echo(f"testing {head} ...", err=True))
+    for head in result.heads:
+        click.echo(
+            f"L{head.layer}H{head.head}: {head.n_pairs_confirmed} absence rules confirmed of"
+            f" {head.n_pairs_tested} tested ({head.n_pairs} pairs have a distractor key),"
+            f" {head.n_counting_confirmed} counting rules of {head.n_counting_tested} tested"
+            f" ({head.n_counting}); {head.n_passes} sequences run",
+            err=True,
+        )

@@ -1,0 +1,119 @@
+"""Absence and counting rules in words, with their figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def absence_lines(rules: list[dict[str, Any]], name: str) -> list[str]:
+    """Return lines that say what draws attention away from the keys of the feature `name`."""
+    lines = []
+    for scaling in dict.fromkeys(rule["scaling"] for rule in rules):
+        lines += ["", f"absence rules ({scaling} scaling)"]
+        for rule in rules:
+            if rule["scaling"] == scaling:
+                lines.append(f"  {rule['pair']:3}  {absence_words(rule)} ↛ {name}")
+                lines += [f"       {line}" for line in (_corpus_words(rule), _test_words(rule))]
+    return lines
+
+
+def counting_lines(rules: list[dict[str, Any]]) -> list[str]:
+    """Return lines that say what the feature counts."""
+    lines = []
+    for scaling in dict.fromkeys(rule["scaling"] for rule in rules):
+        lines += ["", f"counting rules ({scaling} scaling)"]
+        for rule in rules:
+            if rule["scaling"] == scaling:
+                lines.append(f"  {rule['pair']:3}  at {_feature(rule, 'query')} {counting_words(rule)}")
+                lines += [f"       {line}" for line in (_count_words(rule), _grid_words(rule))]
+    return lines
+
+
+def absence_words(rule: dict[str, Any]) -> str:
+    """Write a rule as `[key] … [distractor] … [query]`."""
+    return " … ".join(_feature(rule, part) for part in ("key", "distractor", "query"))
+
+
+def counting_words(rule: dict[str, Any]) -> str:
+    """Write a rule as `fires when [key] occurs more often than [opponent]`."""
+    key, p, m, threshold = (
+        _feature(rule, "key"),
+        rule["key_weight"],
+        rule["opponent_weight"],
+        rule["threshold"],
+    )
+    if m == 0:
+        return f"fires when {key} occurs at least {threshold} times"
+    opponent = _feature(rule, "opponent")
+    if p == m == 1:
+        by = "" if threshold == 1 else f", by at least {threshold}"
+        return f"fires when {key} occurs more often than {opponent}{by}"
+    by = "" if threshold == 1 else f" by at least {threshold}"
+    return f"fires when {_times(p)}the count of {key} exceeds {_times(m)}the count of {opponent}{by}"
+
+
+def _times(weight: int) -> str:
+    return "" if weight == 1 else f"{weight} times "
+
+
+def _feature(rule: dict[str, Any], part: str) -> str:
+    return f"[{rule[f'{part}_description'] or 'never fires'}]"
+
+
+def _corpus_words(rule: dict[str, Any]) -> str:
+    kinds = []
+    for kind, words in (("kq", "without the distractor"), ("kkq", "with it")):
+        n, share, mean = (rule[f"{kind}_{name}"] for name in ("count", "active_share", "mean_activation"))
+        kinds.append(f"{n} {words}" + ("" if share is None else f" (active {share:.0%}, mean {mean:.2f})"))
+    text = f"corpus: {', '.join(kinds)}"
+    if rule["matched_low"] is not None:
+        text += (
+            f"; matched difference {rule['matched_difference']:+.2f}"
+            f" ({rule['matched_low']:+.2f} to {rule['matched_high']:+.2f})"
+        )
+    return text
+
+
+def _count_words(rule: dict[str, Any]) -> str:
+    return (
+        f"corpus: F1 {rule['f1']:.3f}, {rule['information']:.4f} bits a position; by presence"
+        f" ({rule['presence']}) {rule['presence_f1']:.3f}, {rule['presence_information']:.4f}; gain"
+        f" {rule['information_gain']:.4f} ({rule['gain_low']:.4f} to {rule['gain_high']:.4f})"
+    )
+
+
+def _test_words(rule: dict[str, Any]) -> str:
+    if rule["status"] == "not tested":
+        return "not tested: run `attnrules intervene`"
+    if rule["status"] != "tested":
+        return f"could not be tested: {rule['status']}"
+    verdict = "confirmed" if rule["confirmed"] else "not confirmed"
+    arms = [
+        " ".join(f"{value:.2f}" for value in rule[f"{arm}_activations"]) for arm in ("distractor", "control")
+    ]
+    interval = (
+        "too few sequences for an interval"
+        if rule["excess_low"] is None
+        else f"{rule['excess_low']:+.2f} to {rule['excess_high']:+.2f}"
+    )
+    return (
+        f"{verdict}: activation with 0, 1, ... {_token(rule['distractor_token'])} inserted {arms[0]}, with"
+        f" neutral tokens {arms[1]}; excess fall {rule['excess_fall']:+.2f} ({interval}),"
+        f" {rule['n_examples']} sequences"
+    )
+
+
+def _grid_words(rule: dict[str, Any]) -> str:
+    if rule["status"] == "not tested":
+        return "not tested: run `attnrules intervene`"
+    if rule["status"] != "tested":
+        return f"could not be tested: {rule['status']}"
+    verdict = "confirmed" if rule["confirmed"] else "not confirmed"
+    return (
+        f"{verdict}: right on {rule['agreement']:.0%} of the grid of insertions, presence on"
+        f" {rule['presence_agreement']:.0%}, {rule['n_examples']} sequences"
+    )
+
+
+def _token(text: str) -> str:
+    return "'" + text.replace("\n", "⏎").replace("\t", "⇥") + "'"

@@ -1,0 +1,250 @@
+"""The model as a laboratory: run it on changed sequences and read one head at one position.
+
+Knows nothing of rules: what is changed, and what the readings mean, is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attnrules.errors import AttnRulesError
+from attnrules.ingest.capture import read_layer
+from attnrules.ingest.model import Model, is_out_of_memory, load_model
+from attnrules.ingest.pipeline import AUTO_BATCH, choose_device
+from attnrules.ingest.saes import Location, Role, Sae, SaeSource, find_saes, load_sae
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attnrules.warehouse import Warehouse
+
+Array = npt.NDArray[Any]
+
+# A pass is read at one position and stops at one layer, so that more of them fit in than in an ingest.
+_LARGER = 8
+
+_READINGS = ("activation", "attention_to_key", "attention_to_changed", "probe_activation")
+
+# Largest dense block of input features held at once, in floats (256 MB).
+_ENCODE_FLOATS = 1 << 26
+
+
+@dataclass(frozen=True)
+class LaboratorySpec:
+    """Where the model and SAEs of a warehouse are; None for where the last ingest took them from.
+
+    Arguments:
+        model, revision, input_sae, input_sae_id, output_sae, output_sae_id: as in `IngestSpec`.
+        device: cpu, cuda, mps or auto. batch_size: sequences in a forward pass, None for automatic.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    input_sae: str | None = None
+    input_sae_id: str | None = None
+    output_sae: str | None = None
+    output_sae_id: str | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+
+
+class Laboratory:
+    """The model and the SAEs that a warehouse was made with.
+
+    Arguments:
+        model: the model. SAEs are found in `sources` and loaded when a head is first read.
+        sha256: digests of the weights of the warehouse's SAEs, by role and location.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        sources: dict[Role, SaeSource],
+        sha256: dict[tuple[str, Location], str],
+        batch_size: int | None,
+    ) -> None:
+        self._model = model
+        self._sources = sources
+        self._sha256 = sha256
+        self._batch_size = batch_size or _LARGER * AUTO_BATCH.get(model.device.type, 32)
+        self._saes: dict[tuple[str, Location], Sae] = {}
+
+    @classmethod
+    def open(cls, warehouse: Warehouse, spec: LaboratorySpec) -> Laboratory:
+        """Load the model of `warehouse`.
+
+        Raises `AttnRulesError` when it cannot be found or loaded, or is not the one that was ingested.
+        """
+        sources = _sources(warehouse, spec)
+        model = load_model(sources["model"], revision=sources["revision"], device=choose_device(spec.device))
+        _refuse_other_model(warehouse, model)
+        found: dict[Role, SaeSource] = {}
+        roles: tuple[Role, Role] = ("input", "output")
+        for role in roles:
+            found[role] = find_saes(
+                role, sources[f"{role}_sae"], sae_id=sources[f"{role}_sae_id"], layers=None, heads=None
+            )
+        sha256 = {
+            (role, Location(layer, head)): digest
+            for role, layer, head, digest in warehouse.rows("SELECT role, layer, head, sha256 FROM saes")
+        }
+        return cls(model, found, sha256, spec.batch_size)
+
+    def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
+        """Return the token whose embedding excites each input feature most; of the first layer only.
+
+        None where the embedding of a position excites it more. BOS is left out.
+        """
+        import torch
+
+        if layer != 0:
+            raise ValueError("embeddings are what enters layer 0")
+        encoder = self._sae("input", Location(0)).W_enc[:, features]
+        tokens = self._model.token_embeddings() @ encoder
+        tokens[self._model.bos_token_id] = -torch.inf
+        best, chosen = tokens.max(dim=0)
+        positions = self._model.position_embeddings()
+        if positions is None:
+            return [int(token) for token in chosen]
+        by_position = (positions @ encoder).max(dim=0).values
+        return [
+            None if position > token_score else int(token)
+            for token, token_score, position in zip(chosen, best, by_position, strict=True)
+        ]
+
+    def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model on every trial and read the head at its query position.
+
+        A trial is an entry of the arrays `tokens` [n, seq_len], `query_pos` [n], `feature` [n] (of the
+        head's output SAE), `keys` and `changed` [n, seq_len] (which positions are keys, which were
+        changed), and `probe` [n] (an input feature). Returns arrays [n]: `activation` of the feature,
+        `attention_to_key` and `attention_to_changed` (summed over these positions), and
+        `probe_activation`, the probe's mean activation over the changed positions; NaN where there are
+        no such positions.
+        """
+        n = len(trials["tokens"])
+        readings = {name: np.full(n, np.nan) for name in _READINGS}
+        # Later tokens change nothing: trials of about the same query position are cut off behind it.
+        order = np.argsort(trials["query_pos"], kind="stable")
+        start = 0
+        while start < n:
+            rows = order[start : start + self._batch_size]
+            stop = int(trials["query_pos"][rows].max()) + 1
+            batch = {
+                name: column[rows, :stop] if column.ndim == 2 else column[rows]
+                for name, column in trials.items()
+            }
+            try:
+                columns = self._read(layer, head, batch)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(rows) == 1:
+                    raise AttnRulesError(
+                        "the device has too little memory for one sequence; use --device cpu"
+                    ) from error
+                self._batch_size = len(rows) // 2
+                continue
+            for name, column in zip(_READINGS, columns, strict=True):
+                readings[name][rows] = column
+            start += len(rows)
+        return readings
+
+    def _read(self, layer: int, head: int, trials: Mapping[str, Array]) -> tuple[Array, ...]:
+        import torch
+
+        device = self._model.device
+        rows = torch.arange(len(trials["tokens"]), device=device)
+        q, feature = (torch.as_tensor(trials[name], device=device) for name in ("query_pos", "feature"))
+        reading = read_layer(self._model, layer, torch.as_tensor(trials["tokens"], device=device))
+        sae = self._sae("output", Location(layer, head))
+        with torch.no_grad():
+            activation = sae.module.encode(reading.z[rows, q, head].float())[rows, feature]
+        attention = reading.pattern[rows, head, q].float().cpu().numpy()
+        to = [
+            np.where(trials[where].any(axis=1), (attention * trials[where]).sum(axis=1), np.nan)
+            for where in ("keys", "changed")
+        ]
+        probed = self._probe(layer, reading.residual, trials["changed"], trials["probe"])
+        return activation.float().cpu().numpy(), *to, probed
+
+    def _probe(self, layer: int, residual: Tensor, where: Array, probe: Array) -> Array:
+        """Return each row's mean activation of its input feature over the marked positions."""
+        import torch
+
+        sae = self._sae("input", Location(layer))
+        row, pos = np.nonzero(where)
+        total = np.zeros(len(where))
+        step = max(1, _ENCODE_FLOATS // sae.d_sae)
+        for start in range(0, len(row), step):
+            at = slice(start, start + step)
+            with torch.no_grad():
+                activations = sae.module.encode(residual[row[at], pos[at]].float())
+            own = activations[np.arange(len(activations)), probe[row[at]]]
+            np.add.at(total, row[at], own.float().cpu().numpy())
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / where.sum(axis=1))
+
+    def _sae(self, role: Role, location: Location) -> Sae:
+        key = (role, location)
+        if key not in self._saes:
+            sae = load_sae(self._sources[role], location, self._model)
+            held = self._sha256.get(key)
+            if held != sae.sha256:
+                raise AttnRulesError(
+                    f"{role} SAE of {location} in {sae.source}: has weights {sae.sha256[:12]}, the"
+                    f" warehouse was ingested with {str(held)[:12]}; name that one with --{role}-sae"
+                )
+            self._saes[key] = sae
+        return self._saes[key]
+
+
+def _sources(warehouse: Warehouse, spec: LaboratorySpec) -> dict[str, Any]:
+    """Return where the model and SAEs are: as the spec says, else as the last ingest said."""
+    last = warehouse.value(
+        "SELECT arguments FROM runs WHERE command = 'ingest' AND status = 'done' ORDER BY run_id DESC LIMIT 1"
+    )
+    ingested = json.loads(last) if last else {}
+    sources = {}
+    for name in ("model", "revision", "input_sae", "input_sae_id", "output_sae", "output_sae_id"):
+        given = getattr(spec, name)
+        sources[name] = ingested.get(name) if given is None else given
+    for name in ("model", "input_sae", "output_sae"):
+        if sources[name] is None:
+            raise AttnRulesError(
+                f"{warehouse.path}: does not say where its {name.replace('_', ' ')} came from; name it with"
+                f" --{name.replace('_', '-')}"
+            )
+    # Settings of one source mean nothing for another.
+    for name, belongs in (
+        ("model", "revision"),
+        ("input_sae", "input_sae_id"),
+        ("output_sae", "output_sae_id"),
+    ):
+        if getattr(spec, name) is not None:
+            sources[belongs] = getattr(spec, belongs)
+    return sources
+
+
+def _refuse_other_model(warehouse: Warehouse, model: Model) -> None:
+    """Raise `AttnRulesError` naming the first difference when `model` is not the warehouse's."""
+    facts = model.facts()
+    relation = warehouse.sql("FROM model")
+    held = dict(zip(relation.columns, relation.fetchall()[0], strict=True))
+    for fact in ("architecture", "n_layers", "n_heads", "d_model", "d_head", "vocab_size", "sha256"):
+        if held[fact] != facts[fact]:
+            shown = "weights" if fact == "sha256" else fact.replace("_", " ")
+            raise AttnRulesError(
+                f"--model {model.name}: has {shown} {_short(facts[fact])}, but {warehouse.path} was ingested"
+                f" from {held['name']} with {_short(held[fact])}; intervene with the model that was ingested"
+            )
+
+
+def _short(value: object) -> str:
+    return str(value)[:12] if len(str(value)) == 64 else str(value)

@@ -1,0 +1,445 @@
+"""Absence rules "[i] ... [i2] ... [j] -/-> f" (METHOD.md section 6): by weight, and in the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnrules.errors import AttnRulesError, UsageError
+from attnrules.queries.resampling import FEWEST, SequenceBootstrap, interval
+from attnrules.queries.scores import Floats, HeadScores, Ints, head_scores, magnitude_rules
+from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.warehouse import Warehouse
+
+SCALINGS = ("paper", "model")
+# Features whose scores are held at once: 256 x 24,576 doubles are 50 MB.
+_FEATURES_AT_ONCE = 256
+# Keys among which the pairs after the first are sought, as in METHOD.md section 3.1.
+_PAIR_KEYS = 100
+# Quantile bins of the key's activation and of the distance to the query; examples are compared within them.
+_BINS = 4
+
+
+@dataclass(frozen=True)
+class AbsenceSpec:
+    """How to mine absence rules.
+
+    Arguments:
+        pairs: (key, query) pairs per feature: the paper's, then the next by exp(S) V.
+        scaling: `paper` or `model`.
+        bos_keys: let features that fire at BOS only be keys, queries and distractors, and let BOS match.
+        max_examples: stored per kind and pair.
+        layers, heads: restrict to these; None for all in the warehouse.
+        n_features: features drawn per head, None for all. features: exactly these instead.
+        seed: of the draws and the bootstrap.
+    """
+
+    pairs: int = 1
+    scaling: str = "paper"
+    bos_keys: bool = False
+    max_examples: int = 200
+    layers: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    n_features: int | None = None
+    features: tuple[FeatureId, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Distractors:
+    """Pairs of a head's features with their distractors; arrays of one length, feature by feature.
+
+    Arguments:
+        feature, pair: output feature, and place of the pair within it from 1.
+        key, query: i and j. value, attn: V(f,i), S(i,j). key_rank: place of i in the order of S(.,j), from 0.
+        distractor: i2, -1 where there is none. distractor_rank, distractor_value, distractor_attn: of i2.
+    """
+
+    feature: Ints
+    pair: Ints
+    key: Ints
+    query: Ints
+    value: Floats
+    attn: Floats
+    key_rank: Ints
+    distractor: Ints
+    distractor_rank: Ints
+    distractor_value: Floats
+    distractor_attn: Floats
+
+    @property
+    def found(self) -> Any:
+        """Which rows have a distractor."""
+        return self.distractor >= 0
+
+    @property
+    def outranks(self) -> Any:
+        """Which rows have a distractor that outranks the key: `has_distractor_key`."""
+        return self.found & (self.distractor_rank < self.key_rank)
+
+
+@dataclass(frozen=True)
+class AbsenceHead:
+    """What was mined from one head: features, pairs, and pairs whose distractor outranks the key."""
+
+    layer: int
+    head: int
+    n_features: int
+    n_pairs: int
+    n_distractor_keys: int
+    n_examples: int
+
+
+@dataclass(frozen=True)
+class AbsenceResult:
+    """What was mined, head by head."""
+
+    heads: list[AbsenceHead] = field(default_factory=list)
+
+
+def mine_absence(
+    warehouse: Warehouse,
+    spec: AbsenceSpec,
+    report: Callable[[str], None] = lambda _: None,
+) -> AbsenceResult:
+    """Find the distractors of output features and their corpus examples; stored in one transaction.
+
+    Earlier rows of the same features and scaling are replaced, together with the interventions that tested
+    them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a head or feature that is
+    not in the warehouse.
+    """
+    _validate(spec)
+    n_sequences = finished_sequences(warehouse)
+    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
+    bootstrap = SequenceBootstrap(n_sequences, spec.seed)
+    result = AbsenceResult()
+    with warehouse.run("mine absence", asdict(spec)) as run_id, warehouse.transaction():
+        for layer, head in heads:
+            report(f"L{layer}H{head}")
+            features = features_of(warehouse, layer, head, spec.n_features, spec.features, spec.seed)
+            result.heads.append(_mine_head(warehouse, spec, layer, head, features, bootstrap, run_id))
+    return result
+
+
+def find_distractors(
+    scores: HeadScores, features: Ints, *, pairs: int = 1, candidates: Ints | None = None
+) -> Distractors:
+    """Find the pairs of each feature and their distractors, from the weights alone.
+
+    Pair 1 is the paper's: i = argmax V(f,.), j = argmax S(i,.); the others follow by exp(S(i,j)) V(f,i). The
+    distractor is the first key in the order of S(.,j), ties by id, with V(f,.) < 0. A feature that no key
+    pushes up (V(f,i) <= 0) has its first pair and no distractor.
+
+    `candidates`: the input features that may be key, query or distractor; None for all.
+    """
+    everything = np.arange(len(scores.keys)) if candidates is None else candidates
+    # A smaller head whose features are the candidates: ids are places in `everything` until the end.
+    local = HeadScores(
+        scores.keys[everything], scores.queries[everything], scores.values[everything], scores.encoders
+    )
+    parts = []
+    for start in range(0, len(features), _FEATURES_AT_ONCE):
+        parts.append(_find_in_block(local, features[start : start + _FEATURES_AT_ONCE], pairs))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    feature, pair, key, query, value, attn, key_rank, distractor, rank, low, drawn = columns
+    return Distractors(
+        feature,
+        pair,
+        everything[key],
+        everything[query],
+        value,
+        attn,
+        key_rank,
+        np.where(distractor >= 0, everything[distractor], -1),
+        rank,
+        low,
+        drawn,
+    )
+
+
+def _find_in_block(scores: HeadScores, features: Ints, pairs: int) -> tuple[Any, ...]:
+    values = scores.value_scores(features)
+    row, pair, key, query = _pairs(scores, features, values, pairs)
+    found = []
+    for start in range(0, len(row), _FEATURES_AT_ONCE):
+        block = slice(start, start + _FEATURES_AT_ONCE)
+        found.append(_distractors_of(scores, values[row[block]], key[block], query[block]))
+    columns = (np.concatenate(column) for column in zip(*found, strict=True))
+    return (features[row], pair, key, query, *columns)
+
+
+def _distractors_of(scores: HeadScores, values: Floats, key: Ints, query: Ints) -> tuple[Any, ...]:
+    """Return V(f,i), S(i,j), the rank of i, and id (-1 for none), rank, V and S of the distractor.
+
+    `values` [rows, candidates]: V(f,.) of each row's feature. `key`, `query` [rows].
+    """
+    rows = np.arange(len(key))
+    attn = scores.queries[query] @ scores.keys.T
+    pushes_down = (values < 0) & (values[rows, key] > 0)[:, None]
+    distractor = np.where(pushes_down, attn, -np.inf).argmax(axis=1)
+    found = pushes_down[rows, distractor]
+    return (
+        values[rows, key],
+        attn[rows, key],
+        _rank(attn, key),
+        np.where(found, distractor, -1),
+        _rank(attn, distractor),
+        values[rows, distractor],
+        attn[rows, distractor],
+    )
+
+
+def _pairs(scores: HeadScores, features: Ints, values: Floats, pairs: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return the pairs of a block of features: row of the block, place from 1, key and query."""
+    key = values.argmax(axis=1)
+    distinct, place = np.unique(key, return_inverse=True)
+    query = np.concatenate(
+        [
+            (scores.keys[distinct[start : start + _FEATURES_AT_ONCE]] @ scores.queries.T).argmax(axis=1)
+            for start in range(0, len(distinct), _FEATURES_AT_ONCE)
+        ]
+    )[place]
+    lists = [[(int(i), int(j))] for i, j in zip(key, query, strict=True)]
+    if pairs > 1:
+        # One more than asked for, because the first pair may be among them.
+        ranked = magnitude_rules(
+            scores,
+            features,
+            num_values=_PAIR_KEYS,
+            num_queries=pairs + 1,
+            max_rules=pairs + 1,
+            negative_values=False,
+        )
+        rows = {int(feature): row for row, feature in enumerate(features)}
+        assert ranked.query_feature is not None
+        for feature, i, j, v in zip(
+            ranked.feature, ranked.key_feature, ranked.query_feature, ranked.value_score, strict=True
+        ):
+            of_feature = lists[rows[int(feature)]]
+            if v > 0 and len(of_feature) < pairs and (i, j) != of_feature[0]:
+                of_feature.append((int(i), int(j)))
+    row = np.repeat(np.arange(len(features)), [len(of_feature) for of_feature in lists])
+    pair = np.concatenate([np.arange(1, len(of_feature) + 1) for of_feature in lists])
+    chosen = np.array([entry for of_feature in lists for entry in of_feature], dtype=np.int64)
+    return row, pair, chosen[:, 0], chosen[:, 1]
+
+
+def _rank(scores: Floats, column: Ints) -> Ints:
+    """Return the place of a column in each row's order, largest first, ties by column."""
+    own = np.take_along_axis(scores, column[:, None], axis=1)
+    before = np.arange(scores.shape[1]) < column[:, None]
+    return np.asarray((scores > own).sum(axis=1) + ((scores == own) & before).sum(axis=1))
+
+
+def _validate(spec: AbsenceSpec) -> None:
+    if spec.scaling not in SCALINGS:
+        raise UsageError(f"--scaling {spec.scaling}: must be one of {', '.join(SCALINGS)}")
+    for option in ("pairs", "max_examples"):
+        if getattr(spec, option) < 1:
+            raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
+
+
+def _mine_head(
+    warehouse: Warehouse,
+    spec: AbsenceSpec,
+    layer: int,
+    head: int,
+    features: Ints,
+    bootstrap: SequenceBootstrap,
+    run_id: int,
+) -> AbsenceHead:
+    at: dict[str, object] = {"layer": layer, "head": head}
+    candidates = live_features(warehouse, layer, bos_keys=spec.bos_keys)
+    if not len(candidates):
+        raise AttnRulesError(
+            f"{warehouse.path}: no input feature of layer {layer} fires after BOS; ingest more sequences"
+        )
+    scores = head_scores(warehouse, layer, head, spec.scaling)
+    found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
+    of_features = {**at, "scaling": spec.scaling, "features": features.tolist()}
+    for table in ("distractors", "distractor_examples", "interventions", "absence_tests"):
+        warehouse.execute(statement(f"delete_{table}"), of_features)
+    warehouse.execute(statement("make_found_examples"), _case_parameters(spec, at, found))
+    warehouse.execute(statement("insert_examples"), {**at, "scaling": spec.scaling})
+    statistics = _statistics(warehouse, found, bootstrap)
+    warehouse.append("distractors", _distractor_table(found, statistics, at, spec, run_id))
+    return AbsenceHead(
+        layer,
+        head,
+        n_features=len(features),
+        n_pairs=len(found.feature),
+        n_distractor_keys=int(found.outranks.sum()),
+        n_examples=int(warehouse.value(statement("count_found_examples"))),
+    )
+
+
+def statement(name: str) -> str:
+    """Return the SQL of a step, one statement of `absence/`."""
+    return (files("attnrules.queries") / "absence" / f"{name}.sql").read_text("utf-8")
+
+
+def live_features(warehouse: Warehouse, layer: int, *, bos_keys: bool) -> Ints:
+    """Return the input features of a layer that fire after BOS, or all of them with `bos_keys`."""
+    rows = warehouse.rows(statement("live_features"), {"layer": layer, "bos_keys": bos_keys})
+    return np.array([feature for (feature,) in rows], dtype=np.int64)
+
+
+def _case_parameters(spec: AbsenceSpec, at: dict[str, object], found: Distractors) -> dict[str, object]:
+    has = found.found
+    return {
+        **at,
+        "features": found.feature[has].tolist(),
+        "pairs": found.pair[has].tolist(),
+        "keys": found.key[has].tolist(),
+        "queries": found.query[has].tolist(),
+        "distractors": found.distractor[has].tolist(),
+        "bos_keys": spec.bos_keys,
+        "max_examples": spec.max_examples,
+        "seed": spec.seed,
+    }
+
+
+# Columns of `distractors` that come from the corpus, in the order of `_statistics`.
+_STATISTICS = (
+    *("kq_count", "kkq_count", "kq_active_share", "kkq_active_share", "kq_mean_activation"),
+    *(
+        "kkq_mean_activation",
+        "matched_kq",
+        "matched_kkq",
+        "matched_difference",
+        "matched_low",
+        "matched_high",
+    ),
+)
+
+
+def _statistics(
+    warehouse: Warehouse, found: Distractors, bootstrap: SequenceBootstrap
+) -> dict[tuple[int, int], tuple[float | None, ...]]:
+    """Return what the corpus says of each (feature, pair) with a distractor, as `_STATISTICS` lists it."""
+    columns = warehouse.connection.execute(statement("found_examples")).fetchnumpy()
+    case = columns["feature"].astype(np.int64) << 32 | columns["pair"]
+    starts = np.flatnonzero(np.diff(case, prepend=-1))
+    rows = {int(case[start]): slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(case)])}  # noqa: B905
+    result: dict[tuple[int, int], tuple[float | None, ...]] = {}
+    for feature, pair in zip(found.feature[found.found], found.pair[found.found], strict=True):
+        at = rows.get(int(feature) << 32 | int(pair), slice(0, 0))
+        sample = {name: column[at] for name, column in columns.items()}
+        result[int(feature), int(pair)] = _case_statistics(sample, bootstrap)
+    return result
+
+
+def _case_statistics(sample: dict[str, Any], bootstrap: SequenceBootstrap) -> tuple[float | None, ...]:
+    has = sample["has_distractor"].astype(bool)
+    activation = sample["activation"].astype(np.float64)
+    counts, shares, means = [], [], []
+    for kind in (~has, has):
+        counts.append(int(sample["n_of_kind"][kind][0]) if kind.any() else 0)
+        shares.append(float((activation[kind] > 0).mean()) if kind.any() else None)
+        means.append(float(activation[kind].mean()) if kind.any() else None)
+    distance = sample["query_pos"].astype(np.int64) - sample["key_pos"]
+    matched = matched_difference(
+        has,
+        activation,
+        strata(sample["key_activation"], distance),
+        sample["seq_id"].astype(np.int64),
+        bootstrap,
+    )
+    return (*counts, *shares, *means, *matched)
+
+
+def strata(key_activation: Any, distance: Any) -> Ints:
+    """Return the stratum of each example: its quantile bins of the key's activation and of the distance.
+
+    Equal values share a bin, so that there may be fewer than the 4 x 4.
+    """
+    bins = []
+    for values in (key_activation, distance):
+        edges = np.quantile(values, np.arange(1, _BINS) / _BINS) if len(values) else []
+        bins.append(np.searchsorted(edges, values, side="left"))
+    return np.asarray(bins[0] * _BINS + bins[1])
+
+
+def matched_difference(
+    has: Any, activation: Floats, stratum: Ints, sequences: Ints, bootstrap: SequenceBootstrap
+) -> tuple[int, int, float | None, float | None, float | None]:
+    """Compare activations with and without the distractor within strata.
+
+    Returns the examples without and with it in strata that hold both, the difference (with minus without,
+    strata weighted by their examples with it), and its 95% interval over sequences, None where fewer than 5
+    examples of a kind are matched.
+    """
+    indicator = stratum[:, None] == np.arange(_BINS * _BINS)
+    n_without, n_with = indicator[~has].sum(axis=0), indicator[has].sum(axis=0)
+    both = (n_without > 0) & (n_with > 0)
+    matched = int(n_without[both].sum()), int(n_with[both].sum())
+    if not both.any():
+        return (*matched, None, None, None)
+    used = indicator[:, both].any(axis=1)
+    has, activation, sequences = has[used], activation[used], sequences[used]
+    indicator = indicator[used][:, both].astype(np.float64)
+    once = np.ones((1, len(has)))
+    difference = float(_weighted_difference(once, has, activation, indicator)[0])
+    if min(matched) < FEWEST:
+        return (*matched, difference, None, None)
+    replicates = _weighted_difference(bootstrap.weights(sequences).T, has, activation, indicator)
+    return (*matched, difference, *(interval(replicates) or (None, None)))
+
+
+def _weighted_difference(weights: Floats, has: Any, activation: Floats, indicator: Floats) -> Floats:
+    """Return the difference under each row of weights [replicates, examples]."""
+    n, total = [], []
+    for kind in (has, ~has):
+        n.append(weights[:, kind] @ indicator[kind])
+        total.append(weights[:, kind] @ (indicator[kind] * activation[kind, None]))
+    usable = (n[0] > 0) & (n[1] > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        within = np.where(usable, total[0] / n[0] - total[1] / n[1], 0.0)
+        share = np.where(usable, n[0], 0.0)
+        return np.asarray((within * share).sum(axis=1) / share.sum(axis=1))
+
+
+def _distractor_table(
+    found: Distractors,
+    statistics: dict[tuple[int, int], tuple[float | None, ...]],
+    at: dict[str, object],
+    spec: AbsenceSpec,
+    run_id: int,
+) -> pa.Table:
+    import pyarrow as pa
+
+    n, none = len(found.feature), ~found.found
+    nothing = (None,) * len(_STATISTICS)
+    of_corpus = [
+        statistics.get((int(f), int(p)), nothing) for f, p in zip(found.feature, found.pair, strict=True)
+    ]
+    columns: dict[str, Any] = {
+        "layer": np.full(n, at["layer"]),
+        "head": np.full(n, at["head"]),
+        "feature": found.feature,
+        "scaling": [spec.scaling] * n,
+        "pair": found.pair,
+        "key_feature": found.key,
+        "query_feature": found.query,
+        "value_score": found.value,
+        "attn_score": found.attn,
+        "key_rank": found.key_rank,
+        "distractor_feature": pa.array(found.distractor, mask=none),
+        "distractor_rank": pa.array(found.distractor_rank, mask=none),
+        "distractor_value_score": pa.array(found.distractor_value, mask=none),
+        "distractor_attn_score": pa.array(found.distractor_attn, mask=none),
+        "has_distractor_key": found.outranks,
+        "run_id": np.full(n, run_id),
+    }
+    for name, values in zip(_STATISTICS, zip(*of_corpus, strict=True), strict=True):
+        columns[name] = pa.array(values, pa.float64())
+    return pa.table(columns)

@@ -1,0 +1,3 @@
+-- Grain: one row.
+SELECT count(*) AS n_examples
+FROM found_examples;

@@ -1,0 +1,13 @@
+-- Grain: an input feature of $features and a token on which it fires after BOS: its activation, summed.
+SELECT
+    a.feature,
+    t.token_id,
+    sum(a.activation::DOUBLE) AS activation
+FROM input_activations AS a
+INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
+WHERE
+    a.layer = $layer
+    AND a.pos > 0
+    AND a.feature IN (SELECT unnest($features::UINTEGER[]))
+GROUP BY a.feature, t.token_id
+ORDER BY a.feature, t.token_id;

@@ -1,0 +1,8 @@
+-- Grain: an example of a pair.
+INSERT INTO distractor_examples BY NAME
+SELECT
+    $layer AS layer,
+    $head AS head,
+    $scaling AS scaling,
+    f.* EXCLUDE (n_of_kind)
+FROM found_examples AS f;

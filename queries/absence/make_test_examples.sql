@@ -1,0 +1,27 @@
+-- Grain: an example to change: without a distractor and with the feature active (insertion), or with a distractor
+-- (replacement); a seeded draw of at most $n_examples of each per pair.
+CREATE OR REPLACE TEMP TABLE test_examples AS
+SELECT
+    e.feature,
+    e.pair,
+    d.key_feature,
+    d.query_feature,
+    d.distractor_feature,
+    e.kind,
+    e.seq_id,
+    e.key_pos,
+    e.query_pos
+FROM distractor_examples AS e
+INNER JOIN distractors AS d USING (layer, head, feature, scaling, pair)
+WHERE
+    e.layer = $layer
+    AND e.head = $head
+    AND e.scaling = $scaling
+    AND d.has_distractor_key
+    AND e.feature IN (SELECT unnest($features::UINTEGER[]))
+    AND (e.kind = 'has_distractor' OR (e.activation > 0 AND e.query_pos < $seq_len - 1))
+QUALIFY
+    row_number() OVER (
+        PARTITION BY e.feature, e.pair, e.kind
+        ORDER BY mix32(mix32($seed + 1) + e.seq_id), e.seq_id
+    ) <= $n_examples;

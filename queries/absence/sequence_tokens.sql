@@ -1,0 +1,7 @@
+-- Grain: a token of one of $sequences, in order.
+SELECT
+    t.seq_id,
+    t.token_id
+FROM tokens AS t
+WHERE t.seq_id IN (SELECT unnest($sequences::UINTEGER[]))
+ORDER BY t.seq_id, t.pos;

@@ -1,0 +1,15 @@
+-- Grain: a pair whose distractor outranks its key.
+SELECT
+    d.feature,
+    d.pair,
+    d.key_feature,
+    d.query_feature,
+    d.distractor_feature
+FROM distractors AS d
+WHERE
+    d.layer = $layer
+    AND d.head = $head
+    AND d.scaling = $scaling
+    AND d.has_distractor_key
+    AND d.feature IN (SELECT unnest($features::UINTEGER[]))
+ORDER BY d.feature, d.pair;

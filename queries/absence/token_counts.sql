@@ -1,0 +1,8 @@
+-- Grain: a token that stands somewhere after BOS.
+SELECT
+    token_id,
+    count(*) AS n
+FROM tokens
+WHERE pos > 0
+GROUP BY token_id
+ORDER BY token_id;

@@ -1,0 +1,352 @@
+"""Counting rules "f iff there are more [i] than [i2] before [j]" (METHOD.md section 7), from the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnrules.errors import UsageError
+from attnrules.queries.absence import SCALINGS, Distractors, find_distractors, live_features
+from attnrules.queries.resampling import FEWEST, SequenceBootstrap, interval
+from attnrules.queries.scores import Floats, Ints, head_scores
+from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.warehouse import Warehouse
+
+# Features whose query positions are held at once; bounds memory, not the result.
+_FEATURES_AT_ONCE = 128
+# Weights of c and c2 go up to this, thresholds on a weighted difference too.
+_LARGEST_WEIGHT = 4
+_LARGEST_THRESHOLD = 4
+# Thresholds on the number of keys alone go up to this.
+_LARGEST_COUNT = 16
+
+
+@dataclass(frozen=True)
+class CountingSpec:
+    """How to mine counting rules.
+
+    Arguments:
+        pairs: (key, query) pairs per feature, as in `AbsenceSpec`.
+        min_support: train positions with the query, the key before it, and the output feature active; and
+            as many with two keys or more. Pairs with fewer are not worth it.
+        scaling, bos_keys, layers, heads, n_features, features, seed: as in `AbsenceSpec`.
+    """
+
+    pairs: int = 1
+    min_support: int = 20
+    scaling: str = "paper"
+    bos_keys: bool = False
+    layers: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    n_features: int | None = None
+    features: tuple[FeatureId, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CountingHead:
+    """What was mined from one head: features, pairs, pairs worth counting, and rules that beat presence."""
+
+    layer: int
+    head: int
+    n_features: int
+    n_pairs: int
+    n_counted: int
+    n_rules: int
+
+
+@dataclass(frozen=True)
+class CountingResult:
+    """What was mined, head by head."""
+
+    heads: list[CountingHead] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rule chosen on train: key_weight * c - opponent_weight * c2 >= threshold.
+
+    Arguments:
+        without_opponent: whether the presence rule to beat is "key without opponent", not "key" alone.
+    """
+
+    key_weight: int
+    opponent_weight: int
+    threshold: int
+    without_opponent: bool
+
+
+def mine_counting(
+    warehouse: Warehouse,
+    spec: CountingSpec,
+    report: Callable[[str], None] = lambda _: None,
+) -> CountingResult:
+    """Count keys and opponents, and keep the rules that beat presence; stored in one transaction.
+
+    Earlier rows of the same features and scaling are replaced, together with the interventions that tested
+    them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a head or feature that is
+    not in the warehouse.
+    """
+    _validate(spec)
+    n_sequences = finished_sequences(warehouse)
+    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
+    bootstrap = SequenceBootstrap(n_sequences, spec.seed)
+    result = CountingResult()
+    with warehouse.run("mine counting", asdict(spec)) as run_id, warehouse.transaction():
+        for layer, head in heads:
+            report(f"L{layer}H{head}")
+            features = features_of(warehouse, layer, head, spec.n_features, spec.features, spec.seed)
+            result.heads.append(_mine_head(warehouse, spec, layer, head, features, bootstrap, run_id))
+    return result
+
+
+def statement(name: str) -> str:
+    """Return the SQL of a step, one statement of `counting/`."""
+    return (files("attnrules.queries") / "counting" / f"{name}.sql").read_text("utf-8")
+
+
+def _validate(spec: CountingSpec) -> None:
+    if spec.scaling not in SCALINGS:
+        raise UsageError(f"--scaling {spec.scaling}: must be one of {', '.join(SCALINGS)}")
+    for option in ("pairs", "min_support"):
+        if getattr(spec, option) < 1:
+            raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
+
+
+def _mine_head(
+    warehouse: Warehouse,
+    spec: CountingSpec,
+    layer: int,
+    head: int,
+    features: Ints,
+    bootstrap: SequenceBootstrap,
+    run_id: int,
+) -> CountingHead:
+    at: dict[str, object] = {"layer": layer, "head": head}
+    candidates = live_features(warehouse, layer, bos_keys=spec.bos_keys)
+    scores = head_scores(warehouse, layer, head, spec.scaling)
+    found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
+    for table in ("counting_counts", "counting_rules", "counting_tests", "interventions"):
+        warehouse.execute(
+            statement(f"delete_{table}"), {**at, "scaling": spec.scaling, "features": features.tolist()}
+        )
+    same = {**at, "scaling": spec.scaling, "run_id": run_id}
+    n_counted = n_rules = 0
+    for start in range(0, len(features), _FEATURES_AT_ONCE):
+        # A key that pushes nothing up is no key.
+        rows = np.isin(found.feature, features[start : start + _FEATURES_AT_ONCE]) & (found.value > 0)
+        counted, new_rules = _mine_batch(warehouse, spec, at, found, rows, bootstrap)
+        n_counted += len({(row["feature"], row["pair"]) for row in counted})
+        n_rules += len(new_rules)
+        for table, new in (("counting_counts", counted), ("counting_rules", new_rules)):
+            if new:
+                warehouse.append(table, _table(new, same))
+    return CountingHead(
+        layer,
+        head,
+        n_features=len(features),
+        n_pairs=len(found.feature),
+        n_counted=n_counted,
+        n_rules=n_rules,
+    )
+
+
+def _table(rows: list[dict[str, Any]], same: dict[str, object]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([{**row, **same} for row in rows])
+
+
+def _mine_batch(
+    warehouse: Warehouse,
+    spec: CountingSpec,
+    at: dict[str, object],
+    found: Distractors,
+    rows: Any,
+    bootstrap: SequenceBootstrap,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of `counting_counts` and `counting_rules` of a batch of pairs."""
+    opponents = [int(i) if i >= 0 else None for i in found.distractor[rows]]
+    warehouse.execute(
+        statement("make_count_positions"),
+        {
+            **at,
+            "features": found.feature[rows].tolist(),
+            "pairs": found.pair[rows].tolist(),
+            "keys": found.key[rows].tolist(),
+            "queries": found.query[rows].tolist(),
+            "opponents": opponents,
+            "bos_keys": spec.bos_keys,
+            "seed": spec.seed,
+        },
+    )
+    names = ("feature", "pair", "split", "n_key", "n_opponent", "n_positions", "n_active", "mean_activation")
+    tables: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in warehouse.rows(statement("counts")):
+        tables.setdefault(row[:2], []).append(dict(zip(names, row, strict=True)))
+    counted = {case: table for case, table in tables.items() if worth_counting(table, spec.min_support)}
+    chosen = {}
+    for case, table in counted.items():
+        candidate = choose(table)
+        if candidate is not None:
+            chosen[case] = candidate
+    pairs = {
+        (int(feature), int(pair)): {"key_feature": int(i), "query_feature": int(j), "opponent_feature": i2}
+        for feature, pair, i, j, i2 in zip(
+            found.feature[rows], found.pair[rows], found.key[rows], found.query[rows], opponents, strict=True
+        )
+    }
+    rules = []
+    for case, judged in _judge(warehouse, chosen, bootstrap).items():
+        rules.append({"feature": case[0], "pair": case[1], **pairs[case], **judged})
+    return [row for table in counted.values() for row in table], rules
+
+
+def worth_counting(table: list[dict[str, Any]], min_support: int) -> bool:
+    """Tell whether a pair's counts can show anything: see `CountingSpec.min_support`."""
+    train = [row for row in table if row["split"] == "train"]
+    active: int = sum(row["n_active"] for row in train if row["n_key"])
+    repeated: int = sum(row["n_positions"] for row in train if row["n_key"] > 1)
+    return active >= min_support and repeated >= min_support
+
+
+def candidate_rules(with_opponent: bool) -> list[tuple[int, int, int]]:
+    """Return (key weight, opponent weight, threshold) of the rules that are tried, the simplest first."""
+    by_count = [(1, 0, threshold) for threshold in range(2, _LARGEST_COUNT + 1)]
+    weights = range(1, _LARGEST_WEIGHT + 1)
+    by_difference = [
+        (p, m, threshold)
+        for p in weights
+        for m in weights
+        if gcd(p, m) == 1
+        for threshold in range(1, _LARGEST_THRESHOLD + 1)
+    ]
+    tried = [*by_count, *by_difference] if with_opponent else by_count
+    return sorted(tried, key=lambda rule: (sum(rule), rule))
+
+
+def choose(table: list[dict[str, Any]]) -> Candidate | None:
+    """Return the rule of most information on train, None where presence tells as much.
+
+    `table`: the rows of `counting_counts` of a pair. Equal information is decided for the simpler rule.
+    """
+    train = [row for row in table if row["split"] == "train"]
+    c = np.array([row["n_key"] for row in train])
+    with_opponent = train[0]["n_opponent"] is not None
+    c2 = np.array([row["n_opponent"] or 0 for row in train])
+    n = np.array([row["n_positions"] for row in train], dtype=np.float64)
+    active = np.array([row["n_active"] for row in train], dtype=np.float64)
+
+    def informations(predicted: Any) -> Floats:
+        cells = [
+            (np.where(predicted == side, weight, 0.0)).sum(axis=-1)
+            for side in (True, False)
+            for weight in (active, n - active)
+        ]
+        return information(np.stack(cells, axis=-1))
+
+    tried = candidate_rules(with_opponent)
+    p, m, threshold = (np.array(column)[:, None] for column in zip(*tried, strict=True))
+    by_count = informations(p * c - m * c2 >= threshold)
+    by_presence = informations(np.stack([c > 0, (c > 0) & (c2 == 0)]))
+    # Rounding must not make a more complicated rule better than an equal one.
+    best = int(np.argmax(by_count >= by_count.max() - 1e-12))
+    if by_count[best] <= by_presence.max() + 1e-12:
+        return None
+    return Candidate(*tried[best], without_opponent=bool(by_presence[1] > by_presence[0] + 1e-12))
+
+
+def information(cells: Floats) -> Floats:
+    """Return the mutual information between a prediction and the truth, in bits a position.
+
+    `cells` [..., 4]: predicted and active, predicted only, active only, neither. 0 where predicted positions
+    are no more often active than others: a rule that says the contrary is no rule.
+    """
+    cells = np.asarray(cells, dtype=np.float64)
+    total = cells.sum(axis=-1, keepdims=True)
+    joint = cells.reshape(*cells.shape[:-1], 2, 2) / np.maximum(total, 1e-300)[..., None]
+    expected = joint.sum(axis=-1, keepdims=True) * joint.sum(axis=-2, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = np.where(joint > 0, joint * np.log2(joint / expected), 0.0).sum(axis=(-1, -2))
+    contrary = joint[..., 0, 0] <= expected[..., 0, 0]
+    return np.where(contrary, 0.0, np.maximum(bits, 0.0))
+
+
+def _judge(
+    warehouse: Warehouse, chosen: dict[tuple[int, int], Candidate], bootstrap: SequenceBootstrap
+) -> dict[tuple[int, int], dict[str, Any]]:
+    """Return what `counting_rules` says of the candidates that beat presence on test."""
+    if not chosen:
+        return {}
+    rules = list(chosen.values())
+    columns = warehouse.connection.execute(
+        statement("outcomes"),
+        {
+            "features": [feature for feature, _ in chosen],
+            "pairs": [pair for _, pair in chosen],
+            "key_weights": [rule.key_weight for rule in rules],
+            "opponent_weights": [rule.opponent_weight for rule in rules],
+            "thresholds": [rule.threshold for rule in rules],
+            "without_opponent": [rule.without_opponent for rule in rules],
+        },
+    ).fetchnumpy()
+    cases = columns["feature"].astype(np.int64) << 32 | columns["pair"]
+    judged = {}
+    for case, rule in chosen.items():
+        at = cases == (case[0] << 32 | case[1])
+        outcome = {name: column[at].astype(np.int64) for name, column in columns.items()}
+        row = _judge_rule(rule, outcome, bootstrap)
+        if row is not None:
+            judged[case] = row
+    return judged
+
+
+def _judge_rule(
+    rule: Candidate, outcome: dict[str, Ints], bootstrap: SequenceBootstrap
+) -> dict[str, Any] | None:
+    sequences, place = np.unique(outcome["seq_id"], return_inverse=True)
+    if len(sequences) < FEWEST:
+        return None
+    names = {"": "by_count", "presence_": "by_presence", "skipgram_": "by_skipgram"}
+    per_sequence = {}
+    for prefix, name in names.items():
+        cells = np.zeros((len(sequences), 4))
+        np.add.at(cells, (place, 2 * (1 - outcome[name]) + 1 - outcome["is_active"]), outcome["n"])
+        per_sequence[prefix] = cells
+    row: dict[str, Any] = {
+        **{name: getattr(rule, name) for name in ("key_weight", "opponent_weight", "threshold")},
+        "presence": "key without opponent" if rule.without_opponent else "key",
+        "n_positions": int(outcome["n"].sum()),
+        "n_active": int(outcome["n"][outcome["is_active"] == 1].sum()),
+    }
+    for prefix, cells in per_sequence.items():
+        rated = _rate(cells.sum(axis=0))
+        wanted = rated if prefix != "skipgram_" else {name: rated[name] for name in ("f1", "information")}
+        row |= {prefix + name: value for name, value in wanted.items()}
+    weights = bootstrap.weights(sequences).T
+    gains = information(weights @ per_sequence[""]) - information(weights @ per_sequence["presence_"])
+    low, high = interval(gains) or (0.0, 0.0)
+    row |= {
+        "information_gain": row["information"] - row["presence_information"],
+        "gain_low": low,
+        "gain_high": high,
+    }
+    return row if low > 0 and row["f1"] > row["presence_f1"] else None
+
+
+def _rate(cells: Floats) -> dict[str, float]:
+    hits, false, missed, _ = cells.tolist()
+    precision = hits / (hits + false) if hits + false else 1.0
+    recall = hits / (hits + missed) if hits + missed else 1.0
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1, "information": float(information(cells))}

@@ -1,0 +1,7 @@
+-- Grain: what is stored of the features that are mined again.
+DELETE FROM counting_tests
+WHERE
+    layer = $layer
+    AND head = $head
+    AND scaling = $scaling
+    AND feature IN (SELECT unnest($features::UINTEGER[]));

@@ -1,0 +1,8 @@
+-- Grain: what is stored of the features that are mined again.
+DELETE FROM interventions
+WHERE
+    layer = $layer
+    AND head = $head
+    AND scaling = $scaling
+    AND feature IN (SELECT unnest($features::UINTEGER[]))
+    AND experiment = 'counting';

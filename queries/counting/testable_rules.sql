@@ -1,0 +1,17 @@
+-- Grain: a counting rule.
+SELECT
+    r.feature,
+    r.pair,
+    r.key_feature,
+    r.opponent_feature,
+    r.key_weight,
+    r.opponent_weight,
+    r.threshold,
+    r.presence = 'key without opponent' AS without_opponent
+FROM counting_rules AS r
+WHERE
+    r.layer = $layer
+    AND r.head = $head
+    AND r.scaling = $scaling
+    AND r.feature IN (SELECT unnest($features::UINTEGER[]))
+ORDER BY r.feature, r.pair;

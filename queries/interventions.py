@@ -1,0 +1,413 @@
+"""Interventions (METHOD.md sections 6 and 7): which sequences to change and how, and what the outcome says.
+
+Needs a `Laboratory` to run the model; knows nothing of torch itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnrules.errors import AttnRulesError, UsageError
+from attnrules.queries.absence import SCALINGS, statement
+from attnrules.queries.counting_grid import run_grid
+from attnrules.queries.resampling import SequenceBootstrap
+from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+from attnrules.queries.trials import (
+    Array,
+    Laboratory,
+    TokenStatistics,
+    Trials,
+    append_rows,
+    insert,
+    sequence_tokens,
+    token_of_feature,
+)
+
+if TYPE_CHECKING:
+    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.warehouse import Warehouse
+
+
+# A fall below this share of the activation is rounding or idle, however certain.
+_NEGLIGIBLE = 0.01
+
+
+@dataclass(frozen=True)
+class InterveneSpec:
+    """How to intervene.
+
+    Arguments:
+        scaling: of the rules to test, `paper` or `model`.
+        n_examples: sequences to change, per rule.
+        copies: tokens are inserted 0, 1, ..., copies times.
+        n_controls: neutral tokens, each inserted as often as the distractor's.
+        layers, heads: restrict to these; None for all in the warehouse.
+        n_features: features drawn per head, None for all. features: exactly these instead.
+        seed: of the draws and the bootstrap.
+    """
+
+    scaling: str = "paper"
+    n_examples: int = 20
+    copies: int = 3
+    n_controls: int = 9
+    layers: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    n_features: int | None = None
+    features: tuple[FeatureId, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class InterveneHead:
+    """What was tested in one head: pairs with a distractor key, and counting rules.
+
+    Arguments:
+        n_pairs, n_counting: there are. n_..._tested, n_..._confirmed: of them. n_passes: sequences run.
+    """
+
+    layer: int
+    head: int
+    n_pairs: int
+    n_pairs_tested: int
+    n_pairs_confirmed: int
+    n_counting: int
+    n_counting_tested: int
+    n_counting_confirmed: int
+    n_passes: int
+
+
+@dataclass(frozen=True)
+class InterveneResult:
+    """What was tested, head by head."""
+
+    heads: list[InterveneHead] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A rule to test, with the tokens to insert; None where there is none."""
+
+    feature: int
+    pair: int
+    key: int
+    query: int
+    distractor: int
+    token: int | None
+    controls: tuple[int, ...]
+
+    @property
+    def status(self) -> str:
+        if self.token is None:
+            return "no distractor token"
+        return "tested" if self.controls else "no neutral token"
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A sequence to change: where key and query stand, and where distractor, key or query are active."""
+
+    kind: str
+    seq_id: int
+    key_pos: int
+    query_pos: int
+    distractor_positions: frozenset[int]
+    other_positions: frozenset[int]
+
+
+def intervene(
+    warehouse: Warehouse,
+    spec: InterveneSpec,
+    laboratory: Laboratory,
+    report: Callable[[str], None] = lambda _: None,
+) -> InterveneResult:
+    """Test absence and counting rules on the model; each head is stored in a transaction of its own.
+
+    Earlier outcomes of the same features and scaling are replaced. Raises `AttnRulesError` when no rules
+    were mined, `UsageError` for a head or feature that is not in the warehouse.
+    """
+    _validate(spec)
+    n_sequences = finished_sequences(warehouse)
+    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
+    if not warehouse.value(statement("any_rules"), {"scaling": spec.scaling}):
+        raise AttnRulesError(
+            f"{warehouse.path}: holds no absence or counting rules of {spec.scaling} scaling; run"
+            " `attnrules mine absence` or `attnrules mine counting` first"
+        )
+    bootstrap = SequenceBootstrap(n_sequences, spec.seed)
+    result = InterveneResult()
+    with warehouse.run("intervene", asdict(spec)) as run_id:
+        for layer, head in heads:
+            report(f"L{layer}H{head}")
+            features = features_of(warehouse, layer, head, spec.n_features, spec.features, spec.seed)
+            with warehouse.transaction():
+                result.heads.append(
+                    _test_head(warehouse, spec, laboratory, layer, head, features.tolist(), bootstrap, run_id)
+                )
+    return result
+
+
+def _validate(spec: InterveneSpec) -> None:
+    if spec.scaling not in SCALINGS:
+        raise UsageError(f"--scaling {spec.scaling}: must be one of {', '.join(SCALINGS)}")
+    for option in ("n_examples", "copies", "n_controls"):
+        if getattr(spec, option) < 1:
+            raise UsageError(f"--{option.removeprefix('n_')}: must be at least 1")
+
+
+def _test_head(
+    warehouse: Warehouse,
+    spec: InterveneSpec,
+    laboratory: Laboratory,
+    layer: int,
+    head: int,
+    features: list[int],
+    bootstrap: SequenceBootstrap,
+    run_id: int,
+) -> InterveneHead:
+    chosen: dict[str, object] = {
+        "layer": layer,
+        "head": head,
+        "scaling": spec.scaling,
+        "features": features,
+    }
+    pairs = _pairs(warehouse, spec, laboratory, chosen)
+    seq_len = warehouse.value("SELECT seq_len FROM corpus")
+    warehouse.execute(
+        statement("make_test_examples"),
+        {**chosen, "seq_len": seq_len, "n_examples": spec.n_examples, "seed": spec.seed},
+    )
+    examples: dict[tuple[int, int], list[_Example]] = defaultdict(list)
+    for feature, pair, *example in warehouse.rows(statement("test_examples"), {"layer": layer}):
+        kind, seq_id, key_pos, query_pos, distractors, others = example
+        examples[feature, pair].append(
+            _Example(kind, seq_id, key_pos, query_pos, frozenset(distractors or ()), frozenset(others or ()))
+        )
+    sequences = sequence_tokens(warehouse, {e.seq_id for of_pair in examples.values() for e in of_pair})
+    trials = Trials()
+    for pair in pairs:
+        if pair.status == "tested":
+            for example in examples[pair.feature, pair.pair]:
+                tokens = sequences[example.seq_id]
+                if example.kind == "no_distractor":
+                    _add_insertions(trials, pair, example, tokens, spec.copies)
+                else:
+                    _add_replacements(trials, pair, example, tokens)
+    rows = trials.run(laboratory, layer, head)
+    by_pair: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_pair[row["feature"], row["pair"]].append(row)
+    tests = [
+        {
+            **_judge(pair, by_pair[pair.feature, pair.pair], bootstrap),
+            "feature": pair.feature,
+            "pair": pair.pair,
+        }
+        for pair in pairs
+    ]
+    same = {"layer": layer, "head": head, "scaling": spec.scaling, "run_id": run_id}
+    for table, new in (("interventions", rows), ("absence_tests", tests)):
+        warehouse.execute(statement(f"delete_{table}"), chosen)
+        append_rows(warehouse, table, new, same)
+    counting = run_grid(
+        warehouse,
+        laboratory,
+        chosen,
+        n_examples=spec.n_examples,
+        seed=spec.seed,
+        bootstrap=bootstrap,
+        run_id=run_id,
+    )
+    return InterveneHead(
+        layer,
+        head,
+        n_pairs=len(pairs),
+        n_pairs_tested=sum(test["status"] == "tested" for test in tests),
+        n_pairs_confirmed=sum(test["confirmed"] for test in tests),
+        n_counting=counting[0],
+        n_counting_tested=counting[1],
+        n_counting_confirmed=counting[2],
+        n_passes=len(rows) + counting[3],
+    )
+
+
+# --- which tokens ----------------------------------------------------------------------------------
+
+
+def _pairs(
+    warehouse: Warehouse, spec: InterveneSpec, laboratory: Laboratory, chosen: dict[str, object]
+) -> list[_Pair]:
+    layer = int(str(chosen["layer"]))
+    rows = warehouse.rows(statement("testable_pairs"), chosen)
+    statistics = TokenStatistics.read(warehouse, layer, {i for row in rows for i in row[2:]})
+    tokens = token_of_feature(laboratory, statistics, layer, sorted({row[4] for row in rows}))
+    pairs = []
+    for feature, pair, key, query, distractor in rows:
+        token = tokens[distractor]
+        controls = (
+            () if token is None else statistics.neutral(token, (key, query, distractor), spec.n_controls)
+        )
+        pairs.append(_Pair(feature, pair, key, query, distractor, token, controls))
+    return pairs
+
+
+# --- changed sequences -----------------------------------------------------------------------------
+
+
+def _row(
+    pair: _Pair, example: _Example, experiment: str, arm: str, token: int | None, n: int
+) -> dict[str, Any]:
+    return {
+        "feature": pair.feature,
+        "pair": pair.pair,
+        "experiment": experiment,
+        "arm": arm,
+        "seq_id": example.seq_id,
+        "query_pos": example.query_pos,
+        "key_pos": example.key_pos,
+        "n_key": 0,
+        "n_changed": n,
+        "token_id": token,
+    }
+
+
+def _add_insertions(trials: Trials, pair: _Pair, example: _Example, tokens: Array, copies: int) -> None:
+    arms = [("none", pair.token, 0)]
+    for n in range(1, copies + 1):
+        arms += [("distractor", pair.token, n), *(("control", token, n) for token in pair.controls)]
+    for arm, token, n in arms:
+        if example.query_pos + n < len(tokens) and token is not None:
+            trials.add(
+                insert(tokens, [token] * n),
+                example.query_pos + n,
+                # A key at BOS stays where it is.
+                keys=[example.key_pos + n if example.key_pos else 0],
+                changed=list(range(1, n + 1)),
+                probe=pair.distractor,
+                row=_row(pair, example, "insertion", arm, token if n else None, n),
+            )
+
+
+def _add_replacements(trials: Trials, pair: _Pair, example: _Example, tokens: Array) -> None:
+    """Replace the distractors, and elsewhere as many other tokens, each as near to a distractor as can be."""
+    replaced = sorted(example.distractor_positions - example.other_positions - {0})
+    free = set(range(1, example.query_pos)) - example.distractor_positions - example.other_positions
+    if not replaced or len(free) < len(replaced):
+        return
+    others = []
+    for position in replaced:
+        nearest = min(free, key=lambda p: (abs(p - position), p))
+        others.append(nearest)
+        free.remove(nearest)
+    token = pair.controls[0]
+    for arm, positions in (("none", []), ("distractor", replaced), ("control", sorted(others))):
+        changed = tokens.copy()
+        changed[positions] = token
+        trials.add(
+            changed,
+            example.query_pos,
+            keys=[example.key_pos],
+            changed=positions,
+            probe=pair.distractor,
+            row=_row(pair, example, "replacement", arm, token if positions else None, len(positions)),
+        )
+
+
+# --- what the outcome says -------------------------------------------------------------------------
+
+
+def _judge(pair: _Pair, rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:
+    """Return the row of `absence_tests`, less what is the same for the whole head."""
+    inserted = [row for row in rows if row["experiment"] == "insertion"]
+    replaced = [row for row in rows if row["experiment"] == "replacement"]
+    status = pair.status if inserted or pair.status != "tested" else "no active example"
+    test: dict[str, Any] = {
+        "status": status,
+        "distractor_token_id": pair.token,
+        "control_token_ids": list(pair.controls),
+        "n_examples": 0,
+        "n_replaced": 0,
+        "confirmed": False,
+    }
+    if status == "tested":
+        test |= _judge_insertions(inserted, bootstrap)
+    if replaced:
+        test |= _judge_replacements(replaced, bootstrap)
+    return test
+
+
+def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:
+    sequences = sorted({row["seq_id"] for row in rows})
+    unchanged = {row["seq_id"]: row["activation"] for row in rows if row["arm"] == "none"}
+
+    def of(arm: str, column: str, by: Callable[[dict[str, Any]], Any]) -> dict[Any, float]:
+        groups = defaultdict(list)
+        for row in rows:
+            if row["arm"] == arm:
+                groups[by(row)].append(row[column])
+        return {group: float(np.mean(values)) for group, values in groups.items()}
+
+    def fall(activation: dict[Any, float]) -> Array:
+        return np.array([unchanged[seq] - activation[seq] for seq in sequences])
+
+    def by_copies(arm: str) -> list[float]:
+        means = of(arm, "activation", lambda row: row["n_changed"])
+        return [float(np.mean(list(unchanged.values()))), *(means[n] for n in sorted(means))]
+
+    everything = lambda _: None  # noqa: E731
+    by_sequence = {arm: of(arm, "activation", lambda row: row["seq_id"]) for arm in ("distractor", "control")}
+    falls, control_falls = fall(by_sequence["distractor"]), fall(by_sequence["control"])
+    excess = falls - control_falls
+    ids = np.array(sequences, dtype=np.int64)
+    low, high = bootstrap.mean_interval(ids, falls) or (None, None)
+    excess_low, excess_high = bootstrap.mean_interval(ids, excess) or (None, None)
+    fires = [row["distractor_activation"] > 0 for row in rows if row["arm"] == "distractor"]
+    lowest_control = min(of("control", "activation", lambda row: row["token_id"]).values())
+    distractor = of("distractor", "activation", everything)[None]
+    return {
+        "n_examples": len(sequences),
+        "distractor_activations": by_copies("distractor"),
+        "control_activations": by_copies("control"),
+        "distractor_fires": float(np.mean(fires)),
+        "key_attention": of("none", "attention_to_key", everything)[None],
+        "key_attention_distractor": of("distractor", "attention_to_key", everything)[None],
+        "key_attention_control": of("control", "attention_to_key", everything)[None],
+        "inserted_attention_distractor": of("distractor", "attention_to_changed", everything)[None],
+        "inserted_attention_control": of("control", "attention_to_changed", everything)[None],
+        "fall": float(falls.mean()),
+        "fall_low": low,
+        "fall_high": high,
+        "control_fall": float(control_falls.mean()),
+        "excess_fall": float(excess.mean()),
+        "excess_low": excess_low,
+        "excess_high": excess_high,
+        "confirmed": bool(
+            low is not None
+            and excess_low is not None
+            and min(low, excess_low) > _NEGLIGIBLE * float(np.mean(list(unchanged.values())))
+            and distractor < lowest_control
+        ),
+    }
+
+
+def _judge_replacements(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:
+    activation = {(row["seq_id"], row["arm"]): row["activation"] for row in rows}
+    sequences = np.array(sorted({row["seq_id"] for row in rows}), dtype=np.int64)
+    none, distractor, control = (
+        np.array([activation[seq, arm] for seq in sequences.tolist()])
+        for arm in ("none", "distractor", "control")
+    )
+    excess = distractor - control
+    low, high = bootstrap.mean_interval(sequences, excess) or (None, None)
+    return {
+        "n_replaced": len(sequences),
+        "rise": float((distractor - none).mean()),
+        "control_rise": float((control - none).mean()),
+        "excess_rise": float(excess.mean()),
+        "excess_rise_low": low,
+        "excess_rise_high": high,
+    }

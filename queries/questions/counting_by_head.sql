@@ -1,0 +1,23 @@
+-- How common counting rules are, by layer and head.
+-- $scaling = "paper": scaling of the scores
+SELECT
+    c.layer,
+    c.head,
+    count(DISTINCT c.feature) AS n_features_counted,
+    count(DISTINCT r.feature) AS n_with_rule,
+    count(DISTINCT r.feature) FILTER (WHERE t.status = 'tested') AS n_tested,
+    count(DISTINCT r.feature) FILTER (WHERE t.confirmed) AS n_confirmed
+FROM (
+    SELECT DISTINCT
+        layer,
+        head,
+        feature,
+        scaling,
+        pair
+    FROM counting_counts
+) AS c
+LEFT JOIN counting_rules AS r USING (layer, head, feature, scaling, pair)
+LEFT JOIN counting_tests AS t USING (layer, head, feature, scaling, pair)
+WHERE c.scaling = $scaling
+GROUP BY c.layer, c.head
+ORDER BY c.layer, c.head;

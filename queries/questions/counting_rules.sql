@@ -1,0 +1,20 @@
+-- Counting rules that tell most beyond presence, and what the grid of insertions says of them.
+-- $limit = 20: how many
+SELECT
+    format('L{}H{}.{}', layer, head, feature) AS feature,
+    pair,
+    key_description AS key,
+    opponent_description AS opponent,
+    query_description AS query,
+    format('{} c - {} c2 >= {}', key_weight, opponent_weight, threshold) AS rule,
+    round(f1, 3) AS f1,
+    round(presence_f1, 3) AS presence_f1,
+    round(information_gain, 4) AS information_gain,
+    round(gain_low, 4) AS gain_low,
+    status,
+    round(agreement, 3) AS agreement,
+    round(presence_agreement, 3) AS presence_agreement,
+    confirmed
+FROM counting_summary
+ORDER BY confirmed DESC, information_gain DESC, layer ASC, head ASC, counting_summary.feature ASC, pair ASC
+LIMIT $limit;

@@ -1,0 +1,81 @@
+"""What a mining command works on: heads and features that the user chose, of an ingest that is finished."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attnrules.errors import AttnRulesError, UsageError
+from attnrules.queries import step
+
+if TYPE_CHECKING:
+    from attnrules.queries.scores import Ints
+    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.warehouse import Warehouse
+
+
+def finished_sequences(warehouse: Warehouse) -> int:
+    """Return the number of sequences; raises `AttnRulesError` when the ingest is missing or unfinished."""
+    n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
+    if n_sequences == 0:
+        raise AttnRulesError(f"{warehouse.path}: holds no sequences; run `attnrules ingest` first")
+    if warehouse.value("SELECT count(*) FROM heads WHERE kept_attention_mass IS NULL"):
+        raise AttnRulesError(
+            f"{warehouse.path}: its ingest is not finished; run the same `attnrules ingest` again"
+        )
+    return n_sequences
+
+
+def choose_heads(
+    warehouse: Warehouse,
+    layers: tuple[int, ...] | None,
+    heads: tuple[int, ...] | None,
+    features: tuple[FeatureId, ...],
+) -> list[tuple[int, int]]:
+    """Return the (layer, head) pairs asked for, all for None; those of `features` where there are any.
+
+    Raises `UsageError` for one that is not in the warehouse.
+    """
+    stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
+    names = ", ".join(f"L{layer}H{head}" for layer, head in stored)
+    if features:
+        wanted = sorted({(f.layer, f.head) for f in features})
+        for layer, head in wanted:
+            if (layer, head) not in stored:
+                raise UsageError(f"L{layer}H{head}: not in this warehouse, which holds {names}")
+        return wanted
+    for option, values, present in (
+        ("--layers", layers, {layer for layer, _ in stored}),
+        ("--heads", heads, {head for _, head in stored}),
+    ):
+        for value in values or ():
+            if value not in present:
+                raise UsageError(f"{option} {value}: not in this warehouse, which holds {names}")
+    return [
+        (layer, head)
+        for layer, head in stored
+        if (layers is None or layer in layers) and (heads is None or head in heads)
+    ]
+
+
+def features_of(
+    warehouse: Warehouse,
+    layer: int,
+    head: int,
+    n_features: int | None,
+    features: tuple[FeatureId, ...],
+    seed: int,
+) -> Ints:
+    """Return output features of a head in order of id: `features` of it, `n_features` drawn, or all.
+
+    Raises `UsageError` for a feature that the head does not have.
+    """
+    counts = warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": seed})
+    wanted = [f for f in features if (f.layer, f.head) == (layer, head)]
+    for f in wanted:
+        if f.feature >= len(counts):
+            raise UsageError(f"{f}: L{layer}H{head} has features 0 to {len(counts) - 1}")
+    if wanted:
+        return np.array(sorted({f.feature for f in wanted}), dtype=np.int64)
+    return np.array(sorted(feature for feature, _ in counts[:n_features]), dtype=np.int64)

@@ -1,0 +1,180 @@
+"""What interventions share: changed sequences, the tokens that stand for features, the model that is run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from attnrules.queries.absence import statement
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+Array = npt.NDArray[Any]
+
+# A token must occur this often before "never fires on it" is taken for neutral.
+_OCCURRENCES_OF_NEUTRAL = 5
+# Added to a token's occurrences when the mean activation on it is taken: a rare token needs more than luck.
+_SHRINKAGE = 5
+
+
+class Laboratory(Protocol):
+    """What runs the model: `attnrules.ingest.intervene.Laboratory`."""
+
+    def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
+        """Return the token whose embedding excites each input feature most, of layer 0."""
+
+    def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model on trials and read a head of it."""
+
+
+class Trials:
+    """Forward passes to be made, and the rows of `interventions` that they become."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[Any]] = defaultdict(list)
+        self._marks: dict[str, list[list[int]]] = {"keys": [], "changed": []}
+        self._rows: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        tokens: Array,
+        query_pos: int,
+        *,
+        keys: list[int],
+        changed: list[int],
+        probe: int,
+        row: dict[str, Any],
+    ) -> None:
+        """Add a pass on `tokens`, read at `query_pos`; `row` is what else `interventions` says of it."""
+        self._columns["tokens"].append(tokens)
+        self._columns["query_pos"].append(query_pos)
+        self._columns["feature"].append(row["feature"])
+        self._columns["probe"].append(probe)
+        self._marks["keys"].append(keys)
+        self._marks["changed"].append(changed)
+        self._rows.append(row)
+
+    def run(self, laboratory: Laboratory, layer: int, head: int) -> list[dict[str, Any]]:
+        """Make the passes and return the rows, readings included."""
+        if not self._rows:
+            return []
+        arrays: dict[str, Array] = {name: np.array(values) for name, values in self._columns.items()}
+        for name, positions in self._marks.items():
+            mask = np.zeros(arrays["tokens"].shape, dtype=bool)
+            trial = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
+            mask[trial, [p for of_trial in positions for p in of_trial]] = True
+            arrays[name] = mask
+        readings = laboratory.measure(layer, head, arrays)
+        names = {
+            "activation": "activation",
+            "attention_to_key": "attention_to_key",
+            "attention_to_changed": "attention_to_changed",
+            "probe_activation": "distractor_activation",
+        }
+        for name, column in names.items():
+            for row, value in zip(self._rows, readings[name].tolist(), strict=True):
+                row[column] = None if np.isnan(value) else value
+        return self._rows
+
+
+def insert(tokens: Array, inserted: list[int]) -> Array:
+    """Put tokens right after BOS and drop as many from the end: [seq_len]."""
+    return np.concatenate([tokens[:1], np.array(inserted, dtype=tokens.dtype), tokens[1:]])[: len(tokens)]
+
+
+def append_rows(
+    warehouse: Warehouse, table: str, rows: list[dict[str, Any]], same: Mapping[str, object]
+) -> None:
+    """Append rows to a table; what a row lacks is NULL, `same` is the same for all."""
+    import pyarrow as pa
+
+    if not rows:
+        return
+    names = dict.fromkeys(name for row in rows for name in row)
+    complete = pa.Table.from_pylist([{**{name: row.get(name) for name in names}, **same} for row in rows])
+    warehouse.append(table, complete)
+
+
+def sequence_tokens(warehouse: Warehouse, sequences: Iterable[int]) -> dict[int, Array]:
+    """Return the token ids [seq_len] of each sequence."""
+    columns = warehouse.connection.execute(
+        statement("sequence_tokens"), {"sequences": sorted(sequences)}
+    ).fetchnumpy()
+    ids = np.unique(columns["seq_id"]).tolist()
+    rows = columns["token_id"].astype(np.int64).reshape(len(ids), -1) if ids else ()
+    return dict(zip(ids, rows, strict=True))
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """How often tokens occur, and on which of them input features fire.
+
+    Arguments:
+        tokens, counts: token ids that occur after BOS, ascending, and how often.
+        activation: per input feature, the tokens it fires on with its summed activation.
+    """
+
+    tokens: Array
+    counts: Array
+    activation: dict[int, dict[int, float]]
+
+    @classmethod
+    def read(cls, warehouse: Warehouse, layer: int, features: Iterable[int]) -> TokenStatistics:
+        """Read the statistics of these input features of a layer."""
+        counts = warehouse.connection.execute(statement("token_counts")).fetchnumpy()
+        activation: dict[int, dict[int, float]] = defaultdict(dict)
+        for feature, token, amount in warehouse.rows(
+            statement("feature_tokens"), {"layer": layer, "features": sorted(set(features))}
+        ):
+            activation[feature][token] = amount
+        return cls(counts["token_id"].astype(np.int64), counts["n"].astype(np.int64), activation)
+
+    def count(self, token: int) -> int:
+        """Return how often a token occurs."""
+        place = np.searchsorted(self.tokens, token)
+        return int(self.counts[place]) if place < len(self.tokens) and self.tokens[place] == token else 0
+
+    def strongest(self, feature: int) -> int | None:
+        """Return the token on which a feature fires most: its mean activation over all occurrences.
+
+        A few occurrences without activation are added, so that a token seen once does not win by luck.
+        """
+        of_feature = self.activation.get(feature)
+        if not of_feature:
+            return None
+        return min(
+            of_feature, key=lambda token: (-of_feature[token] / (self.count(token) + _SHRINKAGE), token)
+        )
+
+    def neutral(self, token: int, features: Iterable[int], n: int) -> tuple[int, ...]:
+        """Return up to n tokens nearest in frequency to `token` on which none of `features` ever fires."""
+        excluded = {token, *(t for feature in features for t in self.activation.get(feature, ()))}
+        usable = ~np.isin(self.tokens, list(excluded)) & (self.counts >= _OCCURRENCES_OF_NEUTRAL)
+        distance = np.abs(np.log(self.counts[usable]) - np.log(max(1, self.count(token))))
+        nearest = np.lexsort((self.tokens[usable], distance))[:n]
+        return tuple(self.tokens[usable][nearest].tolist())
+
+
+def token_of_feature(
+    laboratory: Laboratory, statistics: TokenStatistics, layer: int, features: list[int]
+) -> dict[int, int | None]:
+    """Return the token that stands for each input feature.
+
+    In layer 0 the one whose embedding excites it most (METHOD.md section 6), None where a position does more.
+    Above, embeddings say nothing of what enters the layer: there the one on which it fires most in the
+    corpus.
+    """
+    if not features:
+        return {}
+    if layer == 0:
+        return dict(zip(features, laboratory.exciting_tokens(0, np.array(features)), strict=True))
+    return {feature: statistics.strongest(feature) for feature in features}

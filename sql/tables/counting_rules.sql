@@ -1,0 +1,60 @@
+-- Grain: a pair of an output feature that counting explains better than presence.
+CREATE TABLE counting_rules (
+    layer UTINYINT NOT NULL,
+    head UTINYINT NOT NULL,
+    feature UINTEGER NOT NULL,
+    scaling VARCHAR NOT NULL,
+    pair UINTEGER NOT NULL,
+    key_feature UINTEGER NOT NULL,
+    query_feature UINTEGER NOT NULL,
+    opponent_feature UINTEGER,
+    key_weight UTINYINT NOT NULL,
+    opponent_weight UTINYINT NOT NULL,
+    threshold USMALLINT NOT NULL,
+    n_positions UBIGINT NOT NULL,
+    n_active UBIGINT NOT NULL,
+    precision DOUBLE NOT NULL,
+    recall DOUBLE NOT NULL,
+    f1 DOUBLE NOT NULL,
+    information DOUBLE NOT NULL,
+    presence VARCHAR NOT NULL,
+    presence_precision DOUBLE NOT NULL,
+    presence_recall DOUBLE NOT NULL,
+    presence_f1 DOUBLE NOT NULL,
+    presence_information DOUBLE NOT NULL,
+    skipgram_f1 DOUBLE NOT NULL,
+    skipgram_information DOUBLE NOT NULL,
+    information_gain DOUBLE NOT NULL,
+    gain_low DOUBLE NOT NULL,
+    gain_high DOUBLE NOT NULL,
+    run_id UINTEGER NOT NULL
+);
+COMMENT ON TABLE counting_rules IS 'Rules f iff key_weight * c - opponent_weight * c2 >= threshold at a query, kept where they beat presence on held-out sequences';
+COMMENT ON COLUMN counting_rules.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN counting_rules.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN counting_rules.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN counting_rules.scaling IS 'Scaling of the scores that chose the pair: paper or model';
+COMMENT ON COLUMN counting_rules.pair IS 'Place of the pair within the feature, from 1, as in distractors';
+COMMENT ON COLUMN counting_rules.key_feature IS 'Input feature i, counted as c';
+COMMENT ON COLUMN counting_rules.query_feature IS 'Input feature j, active at the position';
+COMMENT ON COLUMN counting_rules.opponent_feature IS 'Input feature i2, counted as c2; NULL where the rule counts keys only';
+COMMENT ON COLUMN counting_rules.key_weight IS 'Weight of c';
+COMMENT ON COLUMN counting_rules.opponent_weight IS 'Weight of c2, 0 without an opponent';
+COMMENT ON COLUMN counting_rules.threshold IS 'What the weighted difference must reach';
+COMMENT ON COLUMN counting_rules.n_positions IS 'Test positions at which the query is active';
+COMMENT ON COLUMN counting_rules.n_active IS 'Those at which the output feature is active';
+COMMENT ON COLUMN counting_rules.precision IS 'Precision of the rule on test; 1 where nothing is predicted';
+COMMENT ON COLUMN counting_rules.recall IS 'Its recall; 1 where nothing is active';
+COMMENT ON COLUMN counting_rules.f1 IS 'Its F1';
+COMMENT ON COLUMN counting_rules.information IS 'Mutual information between its prediction and the activity of the feature, bits a position; 0 where it predicts the contrary';
+COMMENT ON COLUMN counting_rules.presence IS 'The presence rule it is compared with, the better one on train: key (the plain skip-gram) or key without opponent';
+COMMENT ON COLUMN counting_rules.presence_precision IS 'Precision of the presence rule on test; 1 where nothing is predicted';
+COMMENT ON COLUMN counting_rules.presence_recall IS 'Its recall; 1 where nothing is active';
+COMMENT ON COLUMN counting_rules.presence_f1 IS 'Its F1';
+COMMENT ON COLUMN counting_rules.presence_information IS 'Mutual information between its prediction and the activity of the feature, bits a position; 0 where it predicts the contrary';
+COMMENT ON COLUMN counting_rules.skipgram_f1 IS 'F1 of the plain skip-gram on test';
+COMMENT ON COLUMN counting_rules.skipgram_information IS 'Information of the plain skip-gram on test, bits a position';
+COMMENT ON COLUMN counting_rules.information_gain IS 'information minus presence_information';
+COMMENT ON COLUMN counting_rules.gain_low IS 'Lower end of its 95% bootstrap interval over sequences, > 0';
+COMMENT ON COLUMN counting_rules.gain_high IS 'Upper end';
+COMMENT ON COLUMN counting_rules.run_id IS 'Run that found it';

@@ -1,0 +1,597 @@
+"""Absence and counting rules tested on the planted model: found, confirmed, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from attnrules.commands.wording import counting_words
+from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.corpus import CorpusSpec
+from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+from attnrules.queries.absence import AbsenceSpec, mine_absence
+from attnrules.queries.counting import (
+    CountingSpec,
+    candidate_rules,
+    choose,
+    information,
+    mine_counting,
+)
+from attnrules.queries.interventions import InterveneSpec, intervene
+from attnrules.queries.trials import TokenStatistics, insert
+from attnrules.warehouse import Warehouse, check
+from tests.planted import PlantedModel
+
+
+def put_to_test(path: Path, **options: Any) -> None:
+    with Warehouse.open(path, writable=True) as warehouse:
+        laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+        intervene(warehouse, InterveneSpec(**options), laboratory)
+
+
+@pytest.fixture(scope="module")
+def tested_once(ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted warehouse with everything mined and tested. Not to be written to."""
+    path = Path(shutil.copy(ingested_once, tmp_path_factory.mktemp("tested") / "planted.duckdb"))
+    with Warehouse.open(path, writable=True) as warehouse:
+        mine_absence(warehouse, AbsenceSpec())
+        mine_counting(warehouse, CountingSpec())
+    put_to_test(path)
+    return path
+
+
+@pytest.fixture
+def tested(tested_once: Path, tmp_path: Path) -> Path:
+    """A private copy of it."""
+    return Path(shutil.copy(tested_once, tmp_path / "planted.duckdb"))
+
+
+def confirmed_absences(path: Path) -> set[tuple[Any, ...]]:
+    with Warehouse.open(path) as warehouse:
+        return set(
+            warehouse.rows(
+                "SELECT layer, head, feature, key_feature, distractor_feature, query_feature"
+                " FROM absence_tests INNER JOIN distractors USING (layer, head, feature, scaling, pair)"
+                " WHERE confirmed"
+            )
+        )
+
+
+# --- the planted truth -----------------------------------------------------------------------------
+
+
+def test_planted_absence_rules_are_confirmed_and_nothing_else(
+    tested_once: Path, planted: PlantedModel
+) -> None:
+    found = confirmed_absences(tested_once)
+    truth = {
+        (*at, rule.key_feature, rule.distractor_feature, rule.query_feature)
+        for at, rule in planted.absence_rules.items()
+    }
+    # An opponent that is counted suppresses too, and nothing else does.
+    counted = {
+        (*at, rule.key_feature, rule.opponent_feature, rule.query_feature)
+        for at, rule in planted.counting_rules.items()
+    }
+    assert truth <= found <= truth | counted
+
+
+def test_what_the_query_never_attends_to_is_not_confirmed_even_when_tested(
+    tested: Path, planted: PlantedModel
+) -> None:
+    names = ("lamp, whatever rings", "bell rings")
+    features = [planted.output_features[0, 1, name] for name in names]
+    with Warehouse.open(tested, writable=True) as warehouse:
+        assert warehouse.rows(
+            "SELECT distractor_feature FROM distractors WHERE layer = 0 AND head = 1 AND feature = $f",
+            {"f": features[0]},
+        ) == [(planted.input_features[0, "bell"],)]
+        warehouse.execute(
+            "UPDATE distractors SET has_distractor_key = TRUE WHERE layer = 0 AND head = 1"
+            " AND feature IN ($a, $b)",
+            {"a": features[0], "b": features[1]},
+        )
+    put_to_test(tested, layers=(0,), heads=(1,))
+    with Warehouse.open(tested) as warehouse:
+        rows = warehouse.rows(
+            "SELECT status, confirmed FROM absence_tests WHERE layer = 0 AND head = 1 AND feature IN ($a, $b)",
+            {"a": features[0], "b": features[1]},
+        )
+    assert rows == [("tested", False)] * 2
+
+
+def test_replacing_a_real_distractor_brings_the_activation_back(
+    tested_once: Path, planted: PlantedModel
+) -> None:
+    with Warehouse.open(tested_once) as warehouse:
+        for layer, head, feature in planted.absence_rules:
+            row = warehouse.rows(
+                "SELECT n_replaced, excess_rise_low, control_rise, rise, distractor_activations[1]"
+                " FROM absence_tests WHERE layer = $l AND head = $h AND feature = $f",
+                {"l": layer, "h": head, "f": feature},
+            )
+            n, low, control, rise, usual = row[0]
+            assert n >= 5
+            assert low == pytest.approx(usual, rel=1e-3)
+            assert control == 0
+            assert rise == pytest.approx(usual, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def counted_once(
+    planted: PlantedModel, planted_spec: IngestSpec, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The planted model on a corpus about counting, mined and tested. Not to be written to."""
+    folder = tmp_path_factory.mktemp("counted")
+    rng = random.Random(0)
+    with (folder / "corpus.jsonl").open("w") as file:
+        for _ in range(400):
+            words = rng.choices(
+                ["yes", "no", "never", "decides", "knock", "answers", "the", "of"],
+                weights=[1, 2, 1, 2, 1, 2, 2, 2],
+                k=40,
+            )
+            file.write(json.dumps({"text": " ".join(words)}) + "\n")
+    path = folder / "counted.duckdb"
+    corpus = CorpusSpec(str(folder / "corpus.jsonl"), seq_len=planted.seq_len)
+    ingest(path, replace(planted_spec, corpus=corpus, layers=(0,)))
+    with Warehouse.open(path, writable=True) as warehouse:
+        mine_counting(warehouse, CountingSpec())
+    put_to_test(path)
+    return path
+
+
+def test_planted_counting_rules_are_found_and_confirmed_and_nothing_else(
+    counted_once: Path, planted: PlantedModel
+) -> None:
+    with Warehouse.open(counted_once) as warehouse:
+        found = {
+            row[:3]: row[3:]
+            for row in warehouse.rows(
+                "SELECT layer, head, feature, key_feature, opponent_feature, query_feature, key_weight,"
+                " opponent_weight, threshold, confirmed, f1, agreement"
+                " FROM counting_rules INNER JOIN counting_tests USING (layer, head, feature, scaling, pair)"
+            )
+        }
+    assert found == {
+        at: (
+            *(rule.key_feature, rule.opponent_feature, rule.query_feature),
+            *(rule.key_weight, rule.opponent_weight, rule.threshold),
+            *(True, 1.0, 1.0),
+        )
+        for at, rule in planted.counting_rules.items()
+    }
+
+
+def test_no_skipgram_or_absence_rule_is_mistaken_for_counting(
+    tested_once: Path, planted: PlantedModel
+) -> None:
+    with Warehouse.open(tested_once) as warehouse:
+        found = set(warehouse.rows("SELECT layer, head, feature FROM counting_rules"))
+    assert found
+    assert found <= set(planted.counting_rules)
+
+
+# --- every forward pass ----------------------------------------------------------------------------
+
+
+def passes(warehouse: Warehouse) -> Iterator[tuple[Any, list[int], int]]:
+    """The rows of insertions and grids, with the tokens and query position that each must have had."""
+    sequences = defaultdict(list)
+    for seq, token in warehouse.rows("SELECT seq_id, token_id FROM tokens ORDER BY seq_id, pos"):
+        sequences[seq].append(token)
+    key_token = {
+        row[:3]: row[3]
+        for row in warehouse.rows("SELECT layer, head, feature, key_token_id FROM counting_tests")
+    }
+    for row in warehouse.rows(
+        "SELECT layer, head, feature, experiment, seq_id, query_pos, n_key, n_changed, token_id, activation"
+        " FROM interventions WHERE experiment <> 'replacement'"
+    ):
+        tokens = sequences[row[4]]
+        inserted = [key_token.get(row[:3])] * row[6] + [row[8]] * row[7]
+        yield row, [tokens[0], *inserted, *tokens[1:]][: len(tokens)], row[5] + row[6] + row[7]
+
+
+@pytest.mark.parametrize("fixture", ["tested_once", "counted_once"])
+def test_every_pass_has_the_activation_that_the_planted_rules_demand(
+    fixture: str, planted: PlantedModel, request: pytest.FixtureRequest
+) -> None:
+    experiments = set()
+    with Warehouse.open(request.getfixturevalue(fixture)) as warehouse:
+        for row, tokens, q in passes(warehouse):
+            experiments.add(row[3])
+            assert (row[9] > 0) == planted.is_active(*row[:3], tokens, q), row
+    assert experiments
+
+
+def test_passes_on_unchanged_sequences_are_what_was_ingested(tested_once: Path) -> None:
+    with Warehouse.open(tested_once) as warehouse:
+        rows = warehouse.rows(
+            "SELECT i.activation, y.activation, i.attention_to_key, s.weight"
+            " FROM interventions AS i"
+            " LEFT JOIN output_activations AS y ON i.layer = y.layer AND i.head = y.head"
+            " AND i.feature = y.feature AND i.seq_id = y.seq_id AND i.query_pos = y.pos"
+            " INNER JOIN attention_sources AS s ON i.layer = s.layer AND i.head = s.head"
+            " AND i.seq_id = s.seq_id AND i.query_pos = s.query_pos AND i.key_pos = s.key_pos"
+            " WHERE i.arm = 'none'"
+        )
+    assert rows
+    for measured, ingested, attention, weight in rows:
+        assert measured == pytest.approx(ingested or 0, rel=1e-5, abs=1e-4)
+        assert attention == pytest.approx(weight, rel=1e-5)
+
+
+def test_control_tokens_never_excite_key_distractor_or_query(tested_once: Path) -> None:
+    with Warehouse.open(tested_once) as warehouse:
+        fired = warehouse.value(
+            "SELECT count(*) FROM (SELECT *, unnest(control_token_ids) AS token_id FROM absence_tests) AS a"
+            " INNER JOIN distractors AS d USING (layer, head, feature, scaling, pair)"
+            " INNER JOIN tokens AS t USING (token_id)"
+            " INNER JOIN input_activations AS i ON t.seq_id = i.seq_id AND t.pos = i.pos AND a.layer = i.layer"
+            " AND i.feature IN (d.key_feature, d.distractor_feature, d.query_feature)"
+        )
+        n = warehouse.value("SELECT count(*) FROM absence_tests WHERE len(control_token_ids) = 9")
+    assert fired == 0
+    assert n >= 2
+
+
+def test_a_tested_warehouse_is_sound(tested_once: Path) -> None:
+    with Warehouse.open(tested_once) as warehouse:
+        assert [result for result in check(warehouse) if result.n_problems] == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO distractors FROM distractors LIMIT 1",
+        "UPDATE distractors SET has_distractor_key = NOT has_distractor_key",
+        "DELETE FROM distractors WHERE has_distractor_key",
+        "UPDATE distractor_examples SET key_pos = query_pos + 1",
+        "DELETE FROM counting_rules",
+    ],
+)
+def test_check_finds_damage(attnrules: Any, tested: Path, damage: str) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute(damage)
+    outcome = attnrules("check", tested)
+    assert outcome.code == 1
+    assert "absence_consistent" in outcome.out + outcome.err
+
+
+def everything(path: Path) -> list[Any]:
+    with Warehouse.open(path) as warehouse:
+        return [
+            sorted(warehouse.rows(f"SELECT * EXCLUDE (run_id) FROM {table}"), key=repr)
+            for table in ("interventions", "absence_tests", "counting_tests")
+        ]
+
+
+def test_testing_again_replaces(tested: Path) -> None:
+    before = everything(tested)
+    put_to_test(tested, layers=(0,), heads=(1,))
+    assert everything(tested) == before
+
+
+def test_mining_absence_again_forgets_its_tests_but_not_those_of_counting(tested: Path) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        mine_absence(warehouse, AbsenceSpec())
+        assert warehouse.value("SELECT count(*) FROM absence_tests") == 0
+        assert warehouse.rows("SELECT DISTINCT experiment FROM interventions") == [("counting",)]
+
+
+def test_a_failed_test_leaves_everything_as_it_was(tested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import attnrules.queries.interventions as module
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = everything(tested)
+    monkeypatch.setattr(module, "run_grid", fail)
+    with pytest.raises(KeyboardInterrupt):
+        put_to_test(tested, seed=5)
+    assert everything(tested) == before
+
+
+# --- bad input -------------------------------------------------------------------------------------
+
+
+def altered(folder: Path, weights: str, copy: Path) -> Path:
+    """A copy of a folder with every weight of one file a little larger."""
+    shutil.copytree(folder, copy)
+    tensors = load_file(copy / weights)
+    save_file({k: v * 1.01 for k, v in tensors.items()}, copy / weights, metadata={"format": "pt"})
+    return copy
+
+
+def test_another_model_is_refused_with_the_difference_named(
+    attnrules: Any, tested: Path, planted: PlantedModel, tmp_path: Path
+) -> None:
+    before = everything(tested)
+    model = altered(planted.model_dir, "model.safetensors", tmp_path / "other")
+    outcome = attnrules("intervene", tested, "--model", model)
+    assert outcome.code == 1
+    assert "--model other: has weights " in outcome.err
+    assert "was ingested from model with " in outcome.err
+    assert "Traceback" not in outcome.err
+    assert everything(tested) == before
+
+
+def test_a_model_of_another_shape_is_refused_with_the_difference_named(
+    attnrules: Any, tested: Path, planted: PlantedModel, tmp_path: Path
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path / "shallow"
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=8, n_positions=80, n_embd=8, n_layer=1, n_head=2, bos_token_id=7)
+    ).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(planted.model_dir / name, folder / name)
+    outcome = attnrules("intervene", tested, "--model", folder)
+    assert outcome.code == 1
+    assert "--model shallow: has n layers 1, but " in outcome.err
+    assert "from model with 2" in outcome.err
+
+
+def test_another_sae_is_refused_and_nothing_is_lost(
+    attnrules: Any, tested: Path, planted: PlantedModel, tmp_path: Path
+) -> None:
+    before = everything(tested)
+    saes = tmp_path / "other"
+    for folder in planted.input_sae_dir.iterdir():
+        altered(folder, "sae_weights.safetensors", saes / folder.name)
+    outcome = attnrules("intervene", tested, "--input-sae", saes)
+    assert outcome.code == 1
+    assert "input SAE of layer 0" in outcome.err
+    assert "--input-sae" in outcome.err
+    assert everything(tested) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("intervene", "{w}"), 1, "mine absence"),
+        (("intervene", "{w}", "--model", "nowhere/at/all"), 1, "model nowhere/at/all"),
+        (("intervene", "{w}", "--heads", "7"), 2, "--heads 7: not in this warehouse"),
+        (("intervene", "{w}", "--batch-size", "0"), 2, "--batch-size"),
+        (("mine", "absence", "{w}", "--layers", "5"), 2, "--layers 5: not in this warehouse"),
+        (("mine", "absence", "{w}", "--features", "L0H0.99"), 2, "L0H0.99: L0H0 has features 0 to 23"),
+        (("mine", "absence", "{w}", "--features", "0"), 2, "must be at least 1"),
+        (("mine", "counting", "{w}", "--features", "L0H9.1"), 2, "L0H9: not in this warehouse"),
+        (("mine", "counting", "{w}", "--min-support", "0"), 2, "--min-support"),
+    ],
+)
+def test_bad_input_is_one_line(
+    attnrules: Any, ingested: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    outcome = attnrules(*(argument.format(w=ingested) for argument in arguments))
+    assert outcome.code == code
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_the_commands_do_it_all(attnrules: Any, ingested: Path) -> None:
+    assert attnrules("mine", "absence", ingested, "--layers", "0", "--pairs", "2").code == 0
+    assert attnrules("mine", "counting", ingested, "--heads", "2").code == 0
+    options = ("--layers", "0", "--heads", "1,2", "--examples", "6", "--copies", "1", "--controls", "2")
+    outcome = attnrules("intervene", ingested, *options, "--device", "cpu")
+    assert outcome.code == 0
+    assert outcome.out == ""
+    assert "L0H2: 2 absence rules confirmed of 2 tested" in outcome.err
+    assert "3 counting rules of 3 tested" in outcome.err
+
+
+# --- what a user sees ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ((0, 1, "quiet night"), ["['night' 100%] … ['drum' 100%] … ['sleeps' 100%] ↛ L0H1.", "confirmed: "]),
+        (
+            (0, 2, "more yes than no"),
+            [
+                "at ['decides' 100%] fires when ['yes' 100%] occurs more often than ['n",
+                "right on 100% of the grid",
+            ],
+        ),
+        ((0, 2, "three knocks"), ["fires when ['knock' 100%] occurs at least 3 times"]),
+    ],
+)
+def test_show_says_rules_in_words(
+    attnrules: Any, tested_once: Path, planted: PlantedModel, name: tuple[int, int, str], expected: list[str]
+) -> None:
+    layer, head, _ = name
+    feature = f"L{layer}H{head}.{planted.output_features[name]}"
+    outcome = attnrules("show", tested_once, feature)
+    assert outcome.code == 0
+    for words in expected:
+        assert words in outcome.out
+
+
+def test_show_tells_untested_rules_from_refuted_ones(
+    attnrules: Any, tested: Path, planted: PlantedModel
+) -> None:
+    feature = f"L0H1.{planted.output_features[0, 1, 'quiet night']}"
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute("DELETE FROM absence_tests")
+    assert "not tested: run `attnrules intervene`" in attnrules("show", tested, feature).out
+
+
+@pytest.mark.parametrize(
+    ("question", "n_confirmed"), [("absence_by_head", {1: 2, 2: 2}), ("counting_by_head", {2: 3})]
+)
+def test_prevalence_counts_what_is_confirmed(
+    attnrules: Any, tested_once: Path, question: str, n_confirmed: dict[int, int]
+) -> None:
+    rows = json.loads(attnrules("query", tested_once, question, "--format", "json").out)
+    found = {row["head"]: row["n_confirmed"] for row in rows if row["n_confirmed"]}
+    assert found == n_confirmed
+
+
+def test_the_strongest_confirmed_cases_are_listed(attnrules: Any, tested_once: Path) -> None:
+    absences = json.loads(attnrules("query", tested_once, "confirmed_absences", "--format", "json").out)
+    shares = [row["excess_share"] for row in absences]
+    assert len(shares) == 4
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 1
+    counting = json.loads(attnrules("query", tested_once, "counting_rules", "--format", "json").out)
+    assert [row["confirmed"] for row in counting] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ((1, 1, 1), "fires when [a] occurs more often than [b]"),
+        ((1, 1, 2), "fires when [a] occurs more often than [b], by at least 2"),
+        ((1, 0, 2), "fires when [a] occurs at least 2 times"),
+        ((3, 1, 1), "fires when 3 times the count of [a] exceeds the count of [b]"),
+        ((2, 3, 4), "fires when 2 times the count of [a] exceeds 3 times the count of [b] by at least 4"),
+    ],
+)
+def test_counting_rules_in_words(weights: tuple[int, int, int], words: str) -> None:
+    names = ("key_weight", "opponent_weight", "threshold")
+    rule = dict(zip(names, weights, strict=True), key_description="a", opponent_description="b")
+    assert counting_words(rule) == words
+
+
+# --- tokens ----------------------------------------------------------------------------------------
+
+
+@given(tokens=st.lists(st.integers(1, 9), min_size=1, max_size=12), inserted=st.lists(st.integers(10, 19)))
+def test_insertion_keeps_bos_and_length(tokens: list[int], inserted: list[int]) -> None:
+    changed = insert(np.array([0, *tokens]), inserted).tolist()
+    assert changed == [0, *inserted, *tokens][: len(tokens) + 1]
+
+
+def test_neutral_tokens_are_the_nearest_in_frequency_that_never_excite() -> None:
+    counts = {1: 100, 2: 90, 3: 120, 4: 5, 5: 4, 6: 1000}
+    statistics = TokenStatistics(
+        np.array(list(counts)), np.array(list(counts.values())), {7: {1: 3.0, 2: 1.0}, 8: {2: 0.1}}
+    )
+    assert statistics.neutral(1, [7, 8], 9) == (3, 6, 4)
+    assert statistics.neutral(1, [8], 1) == (3,)
+    assert statistics.neutral(4, [7], 2) == (3, 6)
+    assert statistics.strongest(7) == 1
+    assert statistics.strongest(9) is None
+
+
+def test_a_token_seen_once_does_not_stand_for_a_feature() -> None:
+    statistics = TokenStatistics(np.array([1, 2]), np.array([1, 50]), {7: {1: 2.0, 2: 60.0}})
+    assert statistics.strongest(7) == 2
+
+
+# --- counting: the definitions, slowly ---------------------------------------------------------------
+
+
+def test_counts_are_those_of_the_definition(counted_once: Path) -> None:
+    with Warehouse.open(counted_once) as warehouse:
+        positions = defaultdict(set)
+        for seq, pos, feature in warehouse.rows(
+            "SELECT seq_id, pos, feature FROM input_activations WHERE pos > 0"
+        ):
+            positions[feature, seq].add(pos)
+        active = {
+            row[:4]: row[4]
+            for row in warehouse.rows(
+                "SELECT head, feature, seq_id, pos, activation FROM output_activations WHERE layer = 0"
+            )
+        }
+        rules = warehouse.rows(
+            "SELECT head, feature, key_feature, opponent_feature, query_feature FROM counting_rules"
+        )
+        found = defaultdict(dict)
+        for head, feature, n_key, n_opponent, *figures in warehouse.rows(
+            "SELECT head, feature, n_key, n_opponent, sum(n_positions), sum(n_active),"
+            " sum(n_positions * mean_activation) FROM counting_counts GROUP BY ALL"
+        ):
+            found[head, feature][n_key, n_opponent] = figures
+        n_sequences = warehouse.value("SELECT sum(n_seqs) FROM chunks")
+    assert rules
+    for head, feature, i, i2, j in rules:
+        expected = defaultdict(lambda: [0, 0, 0.0])
+        for seq in range(n_sequences):
+            for q in positions[j, seq]:
+                c = sum(p <= q for p in positions[i, seq])
+                c2 = None if i2 is None else sum(p <= q for p in positions[i2, seq])
+                y = active.get((head, feature, seq, q), 0.0)
+                cell = expected[c, c2]
+                cell[:] = [cell[0] + 1, cell[1] + (y > 0), cell[2] + y]
+        assert found[head, feature].keys() == expected.keys()
+        for cell, figures in expected.items():
+            assert found[head, feature][cell] == pytest.approx(figures, rel=1e-6)
+
+
+def slow_information(cells: list[int]) -> float:
+    n = sum(cells)
+    total = 0.0
+    for side in (0, 1):
+        for state in (0, 1):
+            joint = cells[2 * side + state] / n
+            if joint:
+                row = (cells[2 * side] + cells[2 * side + 1]) / n
+                column = (cells[state] + cells[2 + state]) / n
+                total += joint * np.log2(joint / (row * column))
+    return total
+
+
+@given(st.lists(st.integers(0, 30), min_size=4, max_size=4).filter(any))
+def test_information_is_the_mutual_information_of_a_rule_that_helps(cells: list[int]) -> None:
+    helps = cells[0] * cells[3] > cells[1] * cells[2]
+    expected = slow_information(cells) if helps else 0.0
+    assert float(information(np.array(cells, dtype=float))) == pytest.approx(expected, abs=1e-9)
+
+
+def table(active: Callable[[int, int], bool], *, with_opponent: bool) -> list[dict[str, Any]]:
+    """Every pair of counts up to 6, ten positions each."""
+    return [
+        {
+            "split": "train",
+            "n_key": c,
+            "n_opponent": c2 if with_opponent else None,
+            "n_positions": 10,
+            "n_active": 10 * active(c, c2),
+        }
+        for c in range(7)
+        for c2 in range(7 if with_opponent else 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "with_opponent"),
+    [((1, 0, 2), False), ((1, 0, 5), True), ((1, 1, 1), True), ((3, 2, 1), True), ((1, 4, 2), True)],
+)
+def test_the_rule_that_explains_everything_is_chosen(rule: tuple[int, int, int], with_opponent: bool) -> None:
+    p, m, threshold = rule
+    chosen = choose(table(lambda c, c2: p * c - m * c2 >= threshold, with_opponent=with_opponent))
+    assert chosen is not None
+    for c in range(7):
+        for c2 in range(7 if with_opponent else 1):
+            by_chosen = chosen.key_weight * c - chosen.opponent_weight * c2 >= chosen.threshold
+            assert by_chosen == (p * c - m * c2 >= threshold)
+
+
+@pytest.mark.parametrize(
+    "active", [lambda c, c2: c > 0, lambda c, c2: c > 0 and c2 == 0, lambda c, c2: c == 0, lambda c, c2: True]
+)
+def test_nothing_is_chosen_where_presence_explains_as_much(active: Callable[[int, int], bool]) -> None:
+    assert choose(table(active, with_opponent=True)) is None
+
+
+def test_rules_are_tried_from_the_simplest_on() -> None:
+    sizes = [sum(rule) for rule in candidate_rules(with_opponent=True)]
+    assert sizes == sorted(sizes)
+    assert len(set(candidate_rules(with_opponent=True))) == len(sizes)
