@@ -67,7 +67,7 @@ def _mine(path: Path) -> None:
 
     click.echo("mining skip-gram rules ...", err=True)
     with Warehouse.open(path, writable=True) as opened:
-        mine_skipgrams(opened, SkipgramSpec(n_features=50))
+        mine_skipgrams(opened, SkipgramSpec(n_features=12, held_out=50))
 
 
 def _print_best(path: Path) -> None:
@@ -92,6 +92,7 @@ def _print_best(path: Path) -> None:
         f"Try next:\n"
         f"  attnrules show {path} {best[0][0]}\n"
         f"  attnrules query {path} methods\n"
-        f'  attnrules query {path} "SELECT layer, head, n_rules, median_f1 FROM rule_metrics_by_head'
-        " WHERE method = 'magnitude' AND split = 'test' ORDER BY ALL\""
+        f"  attnrules query {path} headline\n"
+        f'  attnrules query {path} "SELECT layer, head, n_rules, median_average_precision FROM'
+        " rule_metrics_by_head WHERE method = 'weighted' AND example_set = 'all_positions' ORDER BY ALL\""
     )

@@ -1,4 +1,4 @@
--- Output features that their rules predict best on held-out examples.
+-- Output features that their rules predict best on held-out examples (set paper, threshold chosen on train).
 -- $min_f1 = 0: lowest F1 on the test split
 -- $limit = 20: number of features
 SELECT

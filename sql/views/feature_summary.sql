@@ -12,10 +12,10 @@ SELECT
     b.method AS best_method,
     b.scaling AS best_scaling,
     b.n_rules AS best_n_rules,
-    b.f1 AS test_f1,
-    b.f1_at_threshold AS test_f1_at_threshold,
-    b.precision AS test_precision,
-    b.recall AS test_recall,
+    b.f1_at_threshold AS test_f1,
+    b.precision_at_threshold AS test_precision,
+    b.recall_at_threshold AS test_recall,
+    b.average_precision AS test_average_precision,
     b.spearman AS test_spearman
 FROM output_features AS f
 LEFT JOIN (
@@ -34,4 +34,4 @@ LEFT JOIN (
         ) = 1
 ) AS b
     ON f.layer = b.layer AND f.head = b.head AND f.feature = b.feature;
-COMMENT ON VIEW feature_summary IS 'Output features with their counts and the metrics of their best rule list (chosen on val, reported on test)';
+COMMENT ON VIEW feature_summary IS 'Output features with their counts and the metrics of their best rule list: chosen on val, reported on test, at the threshold chosen on train, examples of the set paper';

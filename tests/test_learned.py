@@ -1,0 +1,318 @@
+"""Rules learnt from the corpus, against autograd, slow readings of the tables and the planted truth."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attnrules.queries.evaluation import metric_intervals
+from attnrules.queries.learned import closed_form_importance, wilson
+from attnrules.queries.redundancy import minimal_rules
+from attnrules.queries.skipgrams import FeatureId
+from attnrules.warehouse import Warehouse
+from tests.planted import PlantedModel
+
+
+def autograd_importance(
+    at_keys: np.ndarray, at_query: np.ndarray, pos: np.ndarray, s: np.ndarray, v: np.ndarray
+) -> np.ndarray:
+    """The gradient of the linearised head with respect to the mask over pairs, example by example."""
+    mask = torch.ones(s.shape, dtype=torch.float64, requires_grad=True)
+    total = torch.zeros((), dtype=torch.float64)
+    for keys, query, q in zip(at_keys, at_query, pos, strict=True):
+        a = torch.from_numpy(keys[: q + 1])
+        logits = a @ (mask * torch.from_numpy(s)) @ torch.from_numpy(query)
+        total = total + torch.softmax(logits, 0) @ (a @ torch.from_numpy(v))
+    return torch.autograd.grad(total, mask)[0].numpy()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1).map(np.random.default_rng), st.integers(1, 4), st.integers(1, 5))
+def test_importance_is_the_gradient(rng: np.random.Generator, n_examples: int, n_positions: int) -> None:
+    at_keys = rng.exponential(1, (n_examples, n_positions, 3)) * (
+        rng.random((n_examples, n_positions, 3)) < 0.5
+    )
+    at_query = rng.exponential(1, (n_examples, 4)) * (rng.random((n_examples, 4)) < 0.5)
+    pos = rng.integers(0, n_positions, n_examples)
+    s, v = rng.normal(0, 2, (3, 4)), rng.normal(size=3)
+    found = closed_form_importance(at_keys, at_query, pos, s, v)
+    expected = autograd_importance(at_keys, at_query, pos, s, v)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * max(1e-300, np.abs(expected).max()))
+
+
+class Tables:
+    """The facts of one head, as dictionaries."""
+
+    def __init__(self, warehouse: Warehouse, layer: int, head: int) -> None:
+        at = {"layer": layer, "head": head}
+        self.active: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
+        for seq, pos, feature, activation in warehouse.rows(
+            "SELECT seq_id, pos, feature, activation FROM input_activations WHERE layer = $layer",
+            {"layer": layer},
+        ):
+            self.active[seq, pos][feature] = activation
+        self.scale = {
+            row[:2]: row[2]
+            for row in warehouse.rows(
+                "SELECT seq_id, pos, ln_scale_from_features FROM token_scales WHERE layer = $layer",
+                {"layer": layer},
+            )
+        }
+        self.sources: dict[tuple[int, int], list[tuple[int, float, float]]] = defaultdict(list)
+        for seq, q, *source in warehouse.rows(
+            "SELECT seq_id, query_pos, key_pos, weight, weight_from_features FROM attention_sources"
+            " WHERE layer = $layer AND head = $head",
+            at,
+        ):
+            self.sources[seq, q].append(tuple(source))
+        self.out: dict[int, dict[tuple[int, int], float]] = defaultdict(dict)
+        for feature, seq, pos, activation in warehouse.rows(
+            "SELECT feature, seq_id, pos, activation FROM output_activations WHERE layer = $layer AND head = $head",
+            at,
+        ):
+            self.out[feature][seq, pos] = activation
+        self.positions = warehouse.rows("SELECT seq_id, pos FROM tokens WHERE pos > 0")
+        self.train = {
+            seq
+            for seq, split in warehouse.rows(
+                "SELECT seq_id, sequence_split(0, seq_id) FROM tokens WHERE pos = 0"
+            )
+            if split == "train"
+        }
+        self.held_out: dict[int, set[int]] = defaultdict(set)
+        for feature, seq in warehouse.rows(
+            "SELECT feature, seq_id FROM examples WHERE layer = $layer AND head = $head AND split <> 'train'",
+            at,
+        ):
+            self.held_out[feature].add(seq)
+
+    def received(self, seq: int, q: int) -> dict[int, float]:
+        """G[q,i] for every input feature i."""
+        amount: dict[int, float] = defaultdict(float)
+        for k, _, weight in self.sources[seq, q]:
+            if k > 0:
+                for i, a in self.active[seq, k].items():
+                    amount[i] += weight * a / self.scale[seq, k]
+        return amount
+
+    def train_active(self, feature: int) -> list[tuple[int, int]]:
+        """The train positions where a feature is active."""
+        return [
+            (seq, q)
+            for seq, q in self.out[feature]
+            if q > 0 and seq in self.train and seq not in self.held_out[feature]
+        ]
+
+
+HEADS = [(0, 0), (1, 0)]
+
+
+@pytest.mark.parametrize(("layer", "head"), HEADS)
+def test_weighted_scores_are_differences_of_means(mined_once: Path, layer: int, head: int) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        tables = Tables(warehouse, layer, head)
+        rules = warehouse.rows(
+            "SELECT feature, rank, key_feature, value_score, score FROM rules WHERE method = 'weighted'"
+            " AND scaling = 'paper' AND layer = $layer AND head = $head ORDER BY feature, rank",
+            {"layer": layer, "head": head},
+        )
+    everywhere: dict[int, float] = defaultdict(float)
+    train = [at for at in tables.positions if at[0] in tables.train]
+    for at in train:
+        for i, amount in tables.received(*at).items():
+            everywhere[i] += amount / len(train)
+    assert rules
+    for feature in {rule[0] for rule in rules}:
+        active = tables.train_active(feature)
+        when_active: dict[int, float] = defaultdict(float)
+        for at in active:
+            for i, amount in tables.received(*at).items():
+                when_active[i] += amount / len(active)
+        mine = [rule for rule in rules if rule[0] == feature]
+        for _, _, i, v, score in mine:
+            assert score == pytest.approx(v * (when_active[i] - everywhere[i]), rel=1e-5), (feature, i)
+        scores = [rule[4] for rule in mine]
+        assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(("layer", "head"), HEADS)
+def test_mined_support_counts_the_whole_corpus(mined_once: Path, layer: int, head: int) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        tables = Tables(warehouse, layer, head)
+        rules = warehouse.rows(
+            "SELECT feature, key_feature, query_feature, value_score, support_positions, support_sequences,"
+            " contribution, precision, recall, lift FROM rules WHERE method = 'mined' AND layer = $layer"
+            " AND head = $head AND rank % 7 = 1",
+            {"layer": layer, "head": head},
+        )
+    assert rules
+    for feature, key, query, v, n_supported, n_sequences, contribution, precision, recall, lift in rules[:12]:
+        n_matches = n_hits = 0
+        reached: list[tuple[int, float]] = []
+        for seq, q in tables.positions:
+            if query not in tables.active[seq, q]:
+                continue
+            if not any(key in tables.active[seq, k] for k in range(1, q + 1)):
+                continue
+            n_matches += 1
+            if (seq, q) not in tables.out[feature]:
+                continue
+            n_hits += 1
+            amounts = [
+                weight * tables.active[seq, k][key]
+                for k, weight, _ in tables.sources[seq, q]
+                if k > 0 and key in tables.active[seq, k]
+            ]
+            if amounts:
+                reached.append((seq, sum(amounts)))
+        n_active = sum(q > 0 for _, q in tables.out[feature])
+        assert n_supported == len(reached)
+        assert n_sequences == len({seq for seq, _ in reached})
+        assert precision == pytest.approx(n_hits / n_matches)
+        assert recall == pytest.approx(n_hits / n_active)
+        assert lift == pytest.approx(n_hits / n_matches / (n_active / len(tables.positions)))
+        if reached:
+            mean = sum(amount for _, amount in reached) / len(reached)
+            assert contribution == pytest.approx(v * mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["weighted", "weighted_signed", "weighted_groups", "weighted_pairs"])
+def test_weighted_rules_find_the_planted_keys(mined_once: Path, planted: PlantedModel, method: str) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        found = defaultdict(list)
+        for layer, head, feature, key, v in warehouse.rows(
+            "SELECT layer, head, feature, key_feature, value_score FROM rules WHERE method = $method"
+            " ORDER BY rank",
+            {"method": method},
+        ):
+            if v > 1e-6:
+                found[layer, head, feature].append(key)
+    judged = 0
+    for at, pairs in planted.skipgram_rules.items():
+        if at in found:
+            assert set(found[at]) <= {key for key, _ in pairs}, at
+            judged += 1
+    assert judged >= 8
+
+
+@pytest.mark.parametrize(
+    ("method", "least"), [("weighted", 0.99), ("weighted_groups", 0.99), ("mined", 0.9), ("magnitude", 0.99)]
+)
+def test_planted_features_are_predicted(
+    mined_once: Path, planted: PlantedModel, method: str, least: float
+) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        rows = warehouse.rows(
+            "SELECT layer, head, feature, f1_at_threshold FROM rule_metrics WHERE method = $method"
+            " AND scaling = 'paper' AND example_set = 'paper' AND split = 'test' AND n_rules = 256",
+            {"method": method},
+        )
+    f1 = [f1 for *at, f1 in rows if tuple(at) in planted.skipgram_rules]
+    assert len(f1) >= 8
+    assert np.median(f1) >= least
+
+
+def test_always_active_scores_what_its_base_rate_says(mined_once: Path) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        rows = warehouse.rows(
+            "SELECT f1, f1_always_active, average_precision, base_rate FROM rule_metrics"
+            " WHERE method = 'always_active'"
+        )
+    assert rows
+    for f1, expected, average_precision, base_rate in rows:
+        assert (f1, average_precision) == pytest.approx((expected, base_rate))
+
+
+def test_ceilings_of_an_exact_sae_are_perfect(mined_once: Path) -> None:
+    # The planted SAEs reconstruct exactly and its output features are thresholds of z . w.
+    with Warehouse.open(mined_once) as warehouse:
+        rows = warehouse.rows(
+            "SELECT average_precision FROM rule_metrics WHERE kind = 'ceiling' AND split = 'test'"
+            " AND average_precision IS NOT NULL"
+        )
+    assert rows
+    assert min(value for (value,) in rows) > 0.999
+
+
+def test_few_rules_say_as_much_as_the_list(mined_once: Path, planted: PlantedModel) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        at = next(
+            at
+            for at in planted.skipgram_rules
+            if warehouse.rows(
+                "SELECT 1 FROM rules WHERE (layer, head, feature) = ($l, $h, $f) AND method = 'magnitude'",
+                dict(zip("lhf", at, strict=True)),
+            )
+        )
+        kept = minimal_rules(warehouse, FeatureId(*at), "magnitude", "paper", bos_keys=False)
+    assert kept is not None
+    assert len(kept.ranks) <= len(planted.skipgram_rules[at])
+    assert kept.f1 >= 0.99 * kept.f1_of_list
+
+
+@given(st.integers(0, 2**32 - 1).map(np.random.default_rng), st.integers(1, 30))
+@settings(max_examples=30, deadline=None)
+def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n: int) -> None:
+    prediction = -np.sort(-rng.integers(-2, 3, n).astype(float))
+    active = rng.random(n) < 0.5
+    active[0] = True
+    (f1, also_f1), *_, (ap, also_ap) = metric_intervals(prediction, active, np.ones((n, 3)), 0.0, None)
+    hits = (active & (prediction > 0)).sum()
+    assert f1 == also_f1 == pytest.approx(2 * hits / ((prediction > 0).sum() + active.sum()))
+    expected = 0.0
+    for value in set(prediction.tolist()):
+        above = active[prediction >= value]
+        expected += active[prediction == value].sum() * above.mean() / active.sum()
+    assert ap == also_ap == pytest.approx(expected)
+
+
+@given(hits=st.integers(0, 50), misses=st.integers(0, 50))
+def test_wilson_interval_holds_the_share(hits: int, misses: int) -> None:
+    low, high = (end.item() for end in wilson(np.array([hits]), np.array([hits + misses])))
+    share = hits / max(1, hits + misses)
+    assert 0 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1 + 1e-12
+
+
+def test_sets_hold_what_they_say(mined_once: Path, tmp_path: Path, attnrules: Any) -> None:
+    import shutil
+
+    path = Path(shutil.copy(mined_once, tmp_path / "sets.duckdb"))
+    outcome = attnrules(
+        *("mine", "skipgrams", path, "--method", "unigram", "--features", "all", "--layers", "0"),
+        *(
+            "--heads",
+            "0",
+            "--examples-per-split",
+            "3",
+            "--example-sets",
+            "paper,bins,uniform",
+            "--no-baselines",
+        ),
+    )
+    assert outcome.code == 0, outcome.err
+    with Warehouse.open(path) as warehouse:
+        sizes = warehouse.rows(
+            "SELECT example_set, feature, count(*) FILTER (WHERE label = 1), count(*) FILTER (WHERE label = 0)"
+            " FROM examples WHERE layer = 0 AND head = 0 GROUP BY ALL"
+        )
+        crowded = warehouse.value(
+            "SELECT count(*) FROM (SELECT e.feature, least(9, floor(10 * e.activation / m.largest)) AS bin,"
+            " count(*) AS n FROM examples AS e JOIN (SELECT layer, head, feature, max(activation) AS largest"
+            " FROM output_activations GROUP BY ALL) AS m USING (layer, head, feature)"
+            " WHERE layer = 0 AND head = 0 AND example_set = 'bins' AND label = 1 GROUP BY ALL HAVING n > 3)"
+        )
+    assert {name for name, *_ in sizes} == {"paper", "bins", "uniform"}
+    for name, feature, positives, negatives in sizes:
+        if name == "bins":
+            assert 0 < negatives <= positives <= 30, feature
+        else:
+            assert (positives, negatives) == (9, 9), (name, feature)
+    assert crowded == 0
