@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.queries.counting import statement
+from attnrules.queries.counting import information, statement
+from attnrules.queries.resampling import FEWEST, interval
 from attnrules.queries.trials import (
     Laboratory,
     TokenStatistics,
@@ -35,19 +36,33 @@ class _Rule:
     pair: int
     key: int
     opponent: int | None
+    query: int
     key_weight: int
     opponent_weight: int
     threshold: int
     without_opponent: bool
     key_token: int | None
     opponent_token: int | None
+    neutral_token: int | None
 
     @property
     def status(self) -> str:
         if self.key_token is None:
             return "no key token"
-        missing = self.opponent is not None and self.opponent_token is None
-        return "no opponent token" if missing else "tested"
+        if self.opponent is not None and self.opponent_token is None:
+            return "no opponent token"
+        if self.neutral_token is None:
+            return "no neutral token"
+        # A rule that says "silent" everywhere would be right on any feature that insertions do not touch.
+        within = any(self.by_count(m, n) for m, n in self.cells)
+        return "tested" if within else "beyond the grid"
+
+    @property
+    def cells(self) -> list[tuple[int, int]]:
+        """The cells of the grid: copies of the key, copies of the opponent."""
+        return [
+            (m, n) for m in range(COPIES + 1) for n in range(COPIES + 1 if self.opponent is not None else 1)
+        ]
 
     def by_count(self, m: int, n: int) -> bool:
         return self.key_weight * m - self.opponent_weight * n >= self.threshold
@@ -100,39 +115,48 @@ def run_grid(
 
 def _rules(warehouse: Warehouse, laboratory: Laboratory, chosen: dict[str, Any]) -> list[_Rule]:
     rows = warehouse.rows(statement("testable_rules"), chosen)
-    features = sorted({feature for row in rows for feature in row[2:4] if feature is not None})
-    statistics = TokenStatistics.read(warehouse, chosen["layer"], features)
-    tokens = token_of_feature(laboratory, statistics, chosen["layer"], features)
+    named = {feature for row in rows for feature in row[2:4] if feature is not None}
+    statistics = TokenStatistics.read(warehouse, chosen["layer"], named | {row[4] for row in rows})
+    tokens = token_of_feature(laboratory, statistics, chosen["layer"], sorted(named))
     built = []
-    for feature, pair, key, opponent, *numbers in rows:
+    for feature, pair, key, opponent, query, *numbers in rows:
+        token = tokens[key]
+        involved = [i for i in (key, opponent, query) if i is not None]
+        neutral = () if token is None else statistics.neutral(token, involved, 1)
         p, m, threshold, without_opponent = numbers
-        found = tokens[key], None if opponent is None else tokens[opponent]
-        built.append(_Rule(feature, pair, key, opponent, p, m, threshold, without_opponent, *found))
+        found = token, None if opponent is None else tokens[opponent], neutral[0] if neutral else None
+        built.append(_Rule(feature, pair, key, opponent, query, p, m, threshold, without_opponent, *found))
     return built
 
 
 def _add_grid(trials: Trials, rule: _Rule, seq_id: int, query_pos: int, tokens: Any) -> None:
-    for m in range(COPIES + 1):
-        for n in range(COPIES + 1 if rule.opponent is not None else 1):
-            inserted: list[Any] = [rule.key_token] * m + [rule.opponent_token] * n
-            trials.add(
-                insert(tokens, inserted),
-                query_pos + m + n,
-                keys=list(range(1, m + 1)),
-                changed=list(range(m + 1, m + n + 1)),
-                probe=-1 if rule.opponent is None else rule.opponent,
-                row={
-                    "feature": rule.feature,
-                    "pair": rule.pair,
-                    "experiment": "counting",
-                    "arm": "grid",
-                    "seq_id": seq_id,
-                    "query_pos": query_pos,
-                    "n_key": m,
-                    "n_changed": n,
-                    "token_id": rule.opponent_token if n else None,
-                },
-            )
+    """Add the cells of the grid, and as many neutral tokens as each cell inserts, once per number."""
+
+    def add(arm: str, m: int, n: int, token: Any) -> None:
+        inserted: list[Any] = [rule.key_token] * m + [token] * n
+        trials.add(
+            insert(tokens, inserted),
+            query_pos + m + n,
+            keys=list(range(1, m + 1)),
+            changed=list(range(m + 1, m + n + 1)),
+            probe=rule.key if rule.opponent is None else rule.opponent,
+            row={
+                "feature": rule.feature,
+                "pair": rule.pair,
+                "experiment": "counting",
+                "arm": arm,
+                "seq_id": seq_id,
+                "query_pos": query_pos,
+                "n_key": m,
+                "n_changed": n,
+                "token_id": token if n else None,
+            },
+        )
+
+    for m, n in rule.cells:
+        add("grid", m, n, rule.opponent_token)
+    for n in range(1, max(m + n for m, n in rule.cells) + 1):
+        add("control", 0, n, rule.neutral_token)
 
 
 def _judge(rule: _Rule, rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:
@@ -143,25 +167,60 @@ def _judge(rule: _Rule, rows: list[dict[str, Any]], bootstrap: SequenceBootstrap
         "status": rule.status if rows or rule.status != "tested" else "no example",
         "key_token_id": rule.key_token,
         "opponent_token_id": rule.opponent_token,
+        "neutral_token_id": rule.neutral_token,
         "n_examples": 0,
         "confirmed": False,
     }
     if not rows:
         return test
-    right = defaultdict(list)
-    for row in rows:
-        m, n, active = row["n_key"], row["n_changed"], row["activation"] > 0
-        right[row["seq_id"]].append((rule.by_count(m, n) == active, rule.by_presence(m, n) == active))
-    sequences = np.array(sorted(right), dtype=np.int64)
-    by_count, by_presence = np.array([np.mean(right[seq], axis=0) for seq in sequences.tolist()]).T
-    advantage = by_count - by_presence
-    low, high = bootstrap.mean_interval(sequences, advantage) or (None, None)
+    outcomes = [_outcome(rule, of_sequence) for of_sequence in _by_sequence(rows).values()]
+    sequences = np.array(list(_by_sequence(rows)), dtype=np.int64)
+    by_count, by_presence, beyond_control = (np.array(column) for column in zip(*outcomes, strict=True))
+    gains = interval(
+        information(bootstrap.weights(sequences).T @ by_count)
+        - information(bootstrap.weights(sequences).T @ by_presence)
+    )
+    low, high = gains if gains is not None and len(sequences) >= FEWEST else (None, None)
+    excess_low, excess_high = bootstrap.mean_interval(sequences, beyond_control) or (None, None)
+    figures = {}
+    for prefix, cells in (("", by_count.sum(axis=0)), ("presence_", by_presence.sum(axis=0))):
+        figures[prefix + "agreement"] = float((cells[0] + cells[3]) / cells.sum())
+        figures[prefix + "information"] = float(information(cells))
     return test | {
         "n_examples": len(sequences),
-        "agreement": float(by_count.mean()),
-        "presence_agreement": float(by_presence.mean()),
-        "advantage": float(advantage.mean()),
-        "advantage_low": low,
-        "advantage_high": high,
-        "confirmed": low is not None and low > 0,
+        **figures,
+        "information_gain": figures["information"] - figures["presence_information"],
+        "gain_low": low,
+        "gain_high": high,
+        "excess_active": float(beyond_control.mean()),
+        "excess_low": excess_low,
+        "excess_high": excess_high,
+        "confirmed": low is not None and low > 0 and excess_low is not None and excess_low > 0,
     }
+
+
+def _by_sequence(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row["seq_id"]].append(row)
+    return found
+
+
+def _outcome(rule: _Rule, rows: list[dict[str, Any]]) -> tuple[Any, Any, float]:
+    """Return what one sequence says of a rule.
+
+    Cells of the grid by what the rule, and what presence, predicts and whether the feature is active ([4]
+    each, as `information` reads them); and the share of cells with the feature active among those where the
+    rule predicts it, less the same share with as many neutral tokens.
+    """
+    active = {(row["arm"], row["n_key"], row["n_changed"]): row["activation"] > 0 for row in rows}
+    tables = np.zeros((2, 4))
+    beyond_control = []
+    for m, n in rule.cells:
+        is_active = active["grid", m, n]
+        predictions = rule.by_count(m, n), rule.by_presence(m, n)
+        for table, predicted in zip(tables, predictions, strict=True):
+            table[2 * (not predicted) + (not is_active)] += 1
+        if predictions[0]:
+            beyond_control.append(int(is_active) - int(active["control", 0, m + n]))
+    return tables[0], tables[1], float(np.mean(beyond_control))

@@ -175,6 +175,27 @@ def test_planted_counting_rules_are_found_and_confirmed_and_nothing_else(
     }
 
 
+@pytest.mark.parametrize(
+    ("threshold", "status"), [(4, "tested"), (5, "beyond the grid")], ids=["wrong", "beyond"]
+)
+def test_a_wrong_count_is_not_confirmed_for_predicting_silence(
+    tested: Path, planted: PlantedModel, threshold: int, status: str
+) -> None:
+    feature = planted.output_features[0, 2, "two knocks"]
+    at = {"feature": feature}
+    where = " WHERE layer = 0 AND head = 2 AND feature = $feature"
+    with Warehouse.open(tested, writable=True) as warehouse:
+        # The query's rule for a feature that no insertion of its key fires.
+        warehouse.execute(
+            f"UPDATE counting_rules SET threshold = $threshold, key_feature = $key {where}",
+            {**at, "threshold": threshold, "key": planted.input_features[0, "bell"]},
+        )
+    put_to_test(tested, layers=(0,), heads=(2,))
+    with Warehouse.open(tested) as warehouse:
+        rows = warehouse.rows(f"SELECT status, confirmed FROM counting_tests {where}", at)
+    assert rows == [(status, False)]
+
+
 def test_no_skipgram_or_absence_rule_is_mistaken_for_counting(
     tested_once: Path, planted: PlantedModel
 ) -> None:

@@ -111,7 +111,8 @@ def _grid_words(rule: dict[str, Any]) -> str:
     verdict = "confirmed" if rule["confirmed"] else "not confirmed"
     return (
         f"{verdict}: right on {rule['agreement']:.0%} of the grid of insertions, presence on"
-        f" {rule['presence_agreement']:.0%}, {rule['n_examples']} sequences"
+        f" {rule['presence_agreement']:.0%}; where it says so, active {rule['excess_active']:+.0%} beyond"
+        f" neutral tokens, {rule['n_examples']} sequences"
     )
 
 

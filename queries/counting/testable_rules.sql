@@ -4,6 +4,7 @@ SELECT
     r.pair,
     r.key_feature,
     r.opponent_feature,
+    r.query_feature,
     r.key_weight,
     r.opponent_weight,
     r.threshold,

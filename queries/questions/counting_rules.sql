@@ -14,6 +14,8 @@ SELECT
     status,
     round(agreement, 3) AS agreement,
     round(presence_agreement, 3) AS presence_agreement,
+    round(grid_information_gain, 4) AS grid_information_gain,
+    round(excess_active, 3) AS excess_active,
     confirmed
 FROM counting_summary
 ORDER BY confirmed DESC, information_gain DESC, layer ASC, head ASC, counting_summary.feature ASC, pair ASC

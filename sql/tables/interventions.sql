@@ -26,7 +26,7 @@ COMMENT ON COLUMN interventions.feature IS 'Feature of the output SAE of this he
 COMMENT ON COLUMN interventions.scaling IS 'Scaling of the rule that is tested';
 COMMENT ON COLUMN interventions.pair IS 'Pair of the rule that is tested: with feature and scaling, a row of distractors or counting_rules';
 COMMENT ON COLUMN interventions.experiment IS 'insertion of the distractor, replacement of a real distractor, or the counting grid';
-COMMENT ON COLUMN interventions.arm IS 'none: the sequence as it is; distractor: its token inserted, or its own occurrences replaced; control: a neutral token inserted, or other tokens replaced; grid: copies of the key and its opponent inserted';
+COMMENT ON COLUMN interventions.arm IS 'none: the sequence as it is; distractor: its token inserted, or its own occurrences replaced; control: a neutral token inserted (counting: as many as the grid inserts), or other tokens replaced; grid: copies of the key and its opponent inserted';
 COMMENT ON COLUMN interventions.seq_id IS 'Sequence (row of the corpus) that was changed';
 COMMENT ON COLUMN interventions.query_pos IS 'Query position in the unchanged sequence; the insertions move it to the right';
 COMMENT ON COLUMN interventions.key_pos IS 'Key position in the unchanged sequence; NULL for the counting grid';

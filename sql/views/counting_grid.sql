@@ -12,6 +12,6 @@ SELECT
     avg(activation) AS mean_activation,
     avg((activation > 0)::DOUBLE) AS active_share
 FROM interventions
-WHERE experiment = 'counting'
+WHERE experiment = 'counting' AND arm = 'grid'
 GROUP BY layer, head, feature, scaling, pair, n_key, n_changed;
 COMMENT ON VIEW counting_grid IS 'What an output feature does with n_key copies of the key and n_opponent of its opponent inserted';

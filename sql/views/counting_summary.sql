@@ -33,9 +33,12 @@ SELECT
     t.n_examples,
     t.agreement,
     t.presence_agreement,
-    t.advantage,
-    t.advantage_low,
-    t.advantage_high,
+    t.information_gain AS grid_information_gain,
+    t.gain_low AS grid_gain_low,
+    t.gain_high AS grid_gain_high,
+    t.excess_active,
+    t.excess_low,
+    t.excess_high,
     coalesce(t.confirmed, FALSE) AS confirmed
 FROM counting_rules AS r
 LEFT JOIN counting_tests AS t
