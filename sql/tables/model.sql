@@ -15,6 +15,7 @@ CREATE TABLE model (
     positional_embedding VARCHAR NOT NULL,
     bos_token_id UINTEGER NOT NULL,
     processing VARCHAR NOT NULL,
+    dtype VARCHAR NOT NULL,
     sha256 VARCHAR NOT NULL
 );
 COMMENT ON TABLE model IS 'The model whose heads are described';
@@ -33,4 +34,5 @@ COMMENT ON COLUMN model.normalization IS 'Normalisation before attention: LN or 
 COMMENT ON COLUMN model.positional_embedding IS 'Kind of position information, such as standard or rotary';
 COMMENT ON COLUMN model.bos_token_id IS 'Token put in front of every sequence';
 COMMENT ON COLUMN model.processing IS 'Weight processing in force when the activations were taken';
+COMMENT ON COLUMN model.dtype IS 'Precision of the forward pass and the encoding: float32, tf32 or bfloat16';
 COMMENT ON COLUMN model.sha256 IS 'Digest of the weights as loaded, before processing';
