@@ -7,7 +7,7 @@ UPDATE chunks SET
     ),
     heads = list_transform(
         heads,
-        lambda held: CASE
+        LAMBDA held: CASE
             WHEN held = 'L' || $layer || 'H' || $head THEN held || ':attention'
             ELSE held
         END
