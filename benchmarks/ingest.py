@@ -28,15 +28,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import as_file, files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from attnrules.demo.corpus import write_corpus
 from attnrules.ingest.capture import Capture, Targets
 from attnrules.ingest.corpus import CorpusSpec, documents, token_rows
-from attnrules.ingest.flow import FACT_TABLES, Flow, Work, work
+from attnrules.ingest.flow import FACT_TABLES, Flow, Work
 from attnrules.ingest.model import Model, load_model
 from attnrules.ingest.saes import Location, Sae
 from attnrules.warehouse import Warehouse
@@ -177,6 +179,15 @@ def ingested(warehouse: Warehouse, capture: Capture, todo: Iterator[Work], batch
     return Cost(sum(n for _, n in commits[1:]) / (commits[-1][0] - commits[0][0]), whole.processor)
 
 
+def fresh(
+    stream: Iterator[Any], targets: Targets, first: int, n_sequences: int, chunk_size: int
+) -> Iterator[Work]:
+    """Read and tokenise the next sequences of the corpus, in chunks."""
+    for start in range(first, first + n_sequences, chunk_size):
+        rows = list(islice(stream, min(chunk_size, first + n_sequences - start)))
+        yield Work(start, start, np.stack(rows), targets, None)
+
+
 def in_a_thread(measure: Callable[..., Cost], *arguments: Any) -> Cost:
     """Measure in a thread, as ingest runs its forward pass: allocation there can be much faster."""
     with ThreadPoolExecutor(1) as pool:
@@ -232,18 +243,15 @@ def main() -> None:
         corpus = CorpusSpec(str(folder / "corpus.jsonl"), seq_len=SEQ_LEN, keep_long_documents=True)
         write_corpus(Path(corpus.source))
 
-        def rows() -> Iterator[Any]:
-            return token_rows(
-                documents(corpus),
-                model.bridge.tokenizer,
-                bos_token_id=model.bos_token_id,
-                n_ctx=model.n_ctx,
-                spec=corpus,
-            )
-
-        stream = rows()
+        stream = token_rows(
+            documents(corpus),
+            model.bridge.tokenizer,
+            bos_token_id=model.bos_token_id,
+            n_ctx=model.n_ctx,
+            spec=corpus,
+        )
         size = options.batch_size
-        tokens = torch.stack([torch.as_tensor(next(stream)) for _ in range(options.sequences)]).numpy()
+        tokens = np.stack(list(islice(stream, options.sequences)))
         batches = [tokens[i : i + size] for i in range(0, len(tokens), size)]
         saes = make_saes(model, targets, tokens[:16])
         capture = Capture(model, saes, min_attention=0.01, dtype=options.dtype)
@@ -255,10 +263,8 @@ def main() -> None:
             for _ in range(options.repeats):
                 measured["body"].append(in_a_thread(body, capture, targets, batches))
                 measured["capture"].append(in_a_thread(captured, capture, targets, batches))
+                todo = fresh(stream, targets, stored, options.sequences, options.chunk_size)
                 stored += options.sequences
-                todo = work(
-                    warehouse.reader(), targets, rows(), n_sequences=stored, chunk_size=options.chunk_size
-                )
                 measured["ingest"].append(ingested(warehouse, capture, todo, size))
             sizes = bytes_by_table(warehouse)
             columns = {table: bytes_by_column(warehouse, table) for table in FACT_TABLES}
