@@ -90,13 +90,11 @@ def missing(chunk: Chunk, targets: Targets) -> Targets:
     )
 
 
-def chunk_size(asked: int | None, blocks: Sequence[Block]) -> int:
-    """Return the sequences to commit together: `asked`, or as many as fit in memory a few times.
+def chunk_size(blocks: Sequence[Block]) -> int:
+    """Return the sequences to commit together, as many as fit in memory a few times.
 
     `blocks` are the rows of one sequence.
     """
-    if asked is not None:
-        return asked
     n_bytes = sum(column.nbytes for block in blocks for column in block.part().columns.values())
     return int(np.clip(_CHUNK_BYTES // max(1, n_bytes), 1, _LARGEST_CHUNK))
 

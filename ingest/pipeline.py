@@ -145,7 +145,7 @@ def ingest(
             store = partial(_store_weights, warehouse, spec, model, saes, replaced)
             in_thread(store, warehouse.interrupt)
             flow = Flow(warehouse, captures, batch_size=spec.batch_size, run_id=run_id)
-            size = chunk_size(spec.chunk_size, captures[0].run(first_row[None], 0, targets))
+            size = spec.chunk_size or chunk_size(captures[0].run(first_row[None], 0, targets))
             _capture_all(flow, warehouse, spec, targets, chain([first_row], rows), size, report, result)
         return result
     finally:
