@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -153,6 +154,13 @@ class Flow:
 
         Raises the first error of any stage; what was read before it is committed.
         """
+        with self._warehouse.writing_beside_cpu() if self._on_cpu() else nullcontext():
+            self._run(work, report)
+
+    def _on_cpu(self) -> bool:
+        return all(capture.model.device.type == "cpu" for capture in self._captures)
+
+    def _run(self, work: Iterator[Work], report: Callable[[int], None]) -> None:
         Stages(
             work,
             [self._worker(capture) for capture in self._captures],

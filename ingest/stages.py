@@ -53,6 +53,43 @@ class Stop:
             raise StoppedError
 
 
+class _Job:
+    """A thread that says itself when it has ended.
+
+    `Thread.join` cannot be used where Ctrl-C may come: interrupted in it, CPython 3.11 takes a running
+    thread for ended.
+    """
+
+    def __init__(self, name: str, target: Callable[[], None]) -> None:
+        self._target = target
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"attnrules {name}", daemon=True)
+        self._started = False
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._started = True
+        self._thread.start()
+
+    def is_running(self) -> bool:
+        """Tell whether it was started and has not ended."""
+        return self._started and not self._ended.is_set()
+
+    def has_ended(self) -> bool:
+        """Tell whether it has ended."""
+        return self._ended.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end, at most so long."""
+        self._ended.wait(seconds)
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        finally:
+            self._ended.set()
+
+
 class Stages(Generic[Read, Computed, Packed]):
     """One run of the stages; `run` does everything.
 
@@ -98,21 +135,21 @@ class Stages(Generic[Read, Computed, Packed]):
         raised here. An exception of `idle`, or Ctrl-C, abandons everything not yet written and is raised
         when the threads have ended.
         """
-        readers = [self._thread("read", self._run_read)]
+        readers = [self._job("read", self._run_read)]
         workers = [
-            self._thread(f"compute {i}", self._run_compute, function, readers)
+            self._job(f"compute {i}", self._run_compute, function, readers)
             for i, function in enumerate(self._compute)
         ]
-        packers = [self._thread("pack", self._run_pack, workers)]
-        writers = [self._thread("write", self._run_write, packers)]
-        threads = [*readers, *workers, *packers, *writers]
+        packers = [self._job("pack", self._run_pack, workers)]
+        writers = [self._job("write", self._run_write, packers)]
+        jobs = [*readers, *workers, *packers, *writers]
         with _switching_often():
             try:
-                for thread in threads:
-                    thread.start()
-                while any(thread.is_alive() for thread in threads):
+                for job in jobs:
+                    job.start()
+                while any(job.is_running() for job in jobs):
                     idle()
-                    writers[0].join(_PATIENCE)
+                    writers[0].wait(_PATIENCE)
                 idle()
             except BaseException:
                 self._abandon(readers, [*workers, *packers, *writers])
@@ -120,18 +157,18 @@ class Stages(Generic[Read, Computed, Packed]):
         if self._errors:
             raise self._errors[0]
 
-    def _abandon(self, readers: list[threading.Thread], others: list[threading.Thread]) -> None:
+    def _abandon(self, readers: list[_Job], others: list[_Job]) -> None:
         self.stop.set()
         self._no_more.set()
-        while any(thread.is_alive() for thread in others if thread.ident is not None):
+        while any(job.is_running() for job in others):
             # More than once: a write that had not begun at the first call would not be ended by it.
             self._abort()
             time.sleep(_PATIENCE)
-        for thread in readers:
-            if thread.ident is not None:
-                thread.join(_GRACE)
+        for job in readers:
+            if job.is_running():
+                job.wait(_GRACE)
 
-    def _thread(self, name: str, target: Callable[..., None], *arguments: Any) -> threading.Thread:
+    def _job(self, name: str, target: Callable[..., None], *arguments: Any) -> _Job:
         def run() -> None:
             try:
                 target(*arguments)
@@ -145,7 +182,7 @@ class Stages(Generic[Read, Computed, Packed]):
                 if name == "write":
                     self.stop.set()
 
-        return threading.Thread(target=run, name=f"attnrules {name}", daemon=True)
+        return _Job(name, run)
 
     def _run_read(self) -> None:
         index = 0
@@ -162,15 +199,15 @@ class Stages(Generic[Read, Computed, Packed]):
                 return True
         return False
 
-    def _run_compute(self, function: Callable[[Read], Computed], before: list[threading.Thread]) -> None:
+    def _run_compute(self, function: Callable[[Read], Computed], before: list[_Job]) -> None:
         for index, item in self._items(self._to_compute, before):
             self._to_pack.put((index, function(item)))
 
-    def _run_pack(self, before: list[threading.Thread]) -> None:
+    def _run_pack(self, before: list[_Job]) -> None:
         for index, item in self._items(self._to_pack, before):
             self._to_write.put((index, self._pack(item)))
 
-    def _run_write(self, before: list[threading.Thread]) -> None:
+    def _run_write(self, before: list[_Job]) -> None:
         waiting: dict[int, Packed] = {}
         next_index = 0
         for index, item in self._items(self._to_write, before):
@@ -180,13 +217,11 @@ class Stages(Generic[Read, Computed, Packed]):
                 self._permits.release()
                 next_index += 1
 
-    def _items(
-        self, queue: SimpleQueue[tuple[int, Any]], before: list[threading.Thread]
-    ) -> Iterator[tuple[int, Any]]:
+    def _items(self, queue: SimpleQueue[tuple[int, Any]], before: list[_Job]) -> Iterator[tuple[int, Any]]:
         """Yield what arrives until the stage before has ended and the queue is empty."""
         while True:
             self.stop.check()
-            ended = not any(thread.is_alive() for thread in before)
+            ended = all(job.has_ended() for job in before)
             try:
                 item = queue.get(timeout=_PATIENCE)
             except Empty:
@@ -220,15 +255,15 @@ def in_thread(work: Callable[[], None], abort: Callable[[], None]) -> None:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="attnrules work", daemon=True)
-    thread.start()
+    job = _Job("work", run)
     try:
-        while thread.is_alive():
-            thread.join(_PATIENCE)
+        job.start()
+        while job.is_running():
+            job.wait(_PATIENCE)
     except BaseException:
-        while thread.is_alive():
+        while job.is_running():
             abort()
-            time.sleep(_PATIENCE)
+            job.wait(_PATIENCE)
         raise
     if errors:
         raise errors[0]

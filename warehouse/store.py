@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -156,6 +157,16 @@ class Warehouse:
     def reader(self) -> Warehouse:
         """Return a second connection to the same open file, for another thread; it must only read."""
         return Warehouse(self.connection.cursor(), self.path)
+
+    @contextmanager
+    def writing_beside_cpu(self) -> Iterator[None]:
+        """Leave most cores to other work during the block, which writes while it computes."""
+        self.execute(f"SET threads = {max(1, (os.cpu_count() or 1) // 4)}")
+        try:
+            yield
+        finally:
+            with suppress(duckdb.Error):
+                self.connection.execute("RESET threads")
 
     def interrupt(self) -> None:
         """End the statement that another thread is running; it fails, and its transaction is undone."""
