@@ -64,16 +64,15 @@ class _Job:
         self._target = target
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"attnrules {name}", daemon=True)
-        self._started = False
+        self._begun = False
 
     def start(self) -> None:
         """Start the thread."""
-        self._started = True
         self._thread.start()
 
     def is_running(self) -> bool:
-        """Tell whether it was started and has not ended."""
-        return self._started and not self._ended.is_set()
+        """Tell whether it has begun and not ended."""
+        return self._begun and not self._ended.is_set()
 
     def has_ended(self) -> bool:
         """Tell whether it has ended."""
@@ -84,6 +83,7 @@ class _Job:
         self._ended.wait(seconds)
 
     def _run(self) -> None:
+        self._begun = True
         try:
             self._target()
         finally:
@@ -147,7 +147,7 @@ class Stages(Generic[Read, Computed, Packed]):
             try:
                 for job in jobs:
                     job.start()
-                while any(job.is_running() for job in jobs):
+                while not all(job.has_ended() for job in jobs):
                     idle()
                     writers[0].wait(_PATIENCE)
                 idle()
@@ -258,7 +258,7 @@ def in_thread(work: Callable[[], None], abort: Callable[[], None]) -> None:
     job = _Job("work", run)
     try:
         job.start()
-        while job.is_running():
+        while not job.has_ended():
             job.wait(_PATIENCE)
     except BaseException:
         while job.is_running():
