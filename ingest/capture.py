@@ -1,13 +1,14 @@
 """Rows of tokens in, sparse activations out: one forward pass serves every layer and head.
 
 Hooks encode and discard: what leaves the device are sparse rows only. The pass stops after the last
-hook that is needed, so the unembedding is never computed.
+hook that is needed, so the unembedding is never computed. `Capture.run` is the work of the device;
+`Block.part`, the rest, belongs in another thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,13 @@ import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.model import Model
-from attnrules.ingest.saes import Location, Sae
+from attnrules.ingest.saes import Sae
+from attnrules.ingest.sparse import Columns, Copied, SparseSae, ToHost
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Columns = dict[str, npt.NDArray[Any]]
-
-# Largest dense block of activations held at once, in floats (256 MB).
-_ENCODE_FLOATS = 1 << 26
+DTYPES = ("float32", "tf32", "bfloat16")
 
 
 class _StopPassError(Exception):
@@ -43,61 +42,105 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What to capture: the input features of `layers`, and the output features and attention of `heads`.
+class Block:
+    """Rows of one fact table still on their way from the device.
 
     Arguments:
-        layers: layers whose input SAE is encoded.
-        heads: (layer, head) pairs.
+        table, layer, head: as in `Part`.
+        copied: what the device yielded.
+        build: makes the columns, without layer and head, of what was copied.
+    """
+
+    table: str
+    layer: int
+    head: int
+    copied: Copied
+    build: Callable[[Columns], Columns]
+
+    def part(self) -> Part:
+        """Wait for the copy and return the rows."""
+        columns = self.build(self.copied.arrays())
+        n_rows = len(columns["seq_id"])
+        keys: Columns = {"layer": np.full(n_rows, self.layer, np.uint8)}
+        if self.head >= 0:
+            keys["head"] = np.full(n_rows, self.head, np.uint8)
+        return Part(self.table, self.layer, self.head, {**keys, **columns})
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What to capture: the input features of `layers`, the output features and attention of `heads`.
+
+    Arguments:
+        layers: layers whose input features are stored.
+        heads: (layer, head) pairs whose output features and attention are stored.
+        outputs: (layer, head) pairs whose output features alone are stored.
     """
 
     layers: tuple[int, ...]
     heads: tuple[tuple[int, int], ...]
+    outputs: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to capture; input features come with the heads that read them."""
+        return not self.heads and not self.outputs
+
+    @property
+    def reconstructed_layers(self) -> list[int]:
+        """Layers whose input SAE is run, ascending."""
+        return sorted({*self.layers, *(layer for layer, _ in self.heads)})
 
     @property
     def all_layers(self) -> list[int]:
         """Layers that anything is captured from, ascending."""
-        return sorted({*self.layers, *(layer for layer, _ in self.heads)})
+        return sorted({*self.reconstructed_layers, *(layer for layer, _ in self.outputs)})
 
     def heads_of(self, layer: int) -> list[int]:
-        """Heads captured in a layer, ascending."""
+        """Heads of a layer whose attention is captured, ascending."""
         return sorted(head for at, head in self.heads if at == layer)
+
+    def outputs_of(self, layer: int) -> list[int]:
+        """Heads of a layer whose output features are captured, ascending."""
+        return sorted(head for at, head in (*self.heads, *self.outputs) if at == layer)
 
 
 class Capture:
-    """Turns token rows into the rows of the fact tables.
+    """Turns token rows into the rows of the fact tables, on one device and in one thread.
 
     The attention computed from features (METHOD.md section 3, `weighted`) is the model's own attention
     run on the reconstruction of the residual stream, so it is exact for any architecture whose attention
     reads the layer norm's output: rotations, masks, grouped keys and soft caps are the model's.
     """
 
-    def __init__(self, model: Model, saes: Sequence[Sae], *, min_attention: float) -> None:
+    def __init__(
+        self, model: Model, saes: Sequence[Sae], *, min_attention: float, dtype: str = "float32"
+    ) -> None:
         self.model = model
-        self.input_saes = {s.location.layer: s for s in saes if s.role == "input"}
-        self.output_saes = {(s.location.layer, s.location.head): s for s in saes if s.role == "output"}
+        self.input_saes = {s.location.layer: SparseSae(s) for s in saes if s.role == "input"}
+        self.output_saes = {
+            (s.location.layer, s.location.head): SparseSae(s) for s in saes if s.role == "output"
+        }
         self.min_attention = min_attention
+        self.dtype = dtype
+        self.to_host = ToHost(model.device)
         self._require_hooks()
 
-    def run(self, tokens: npt.NDArray[np.int64], first_seq: int, targets: Targets) -> list[Part]:
+    def run(
+        self,
+        tokens: npt.NDArray[np.int64],
+        first_seq: int,
+        targets: Targets,
+        check: Callable[[], None] = lambda: None,
+    ) -> list[Block]:
         """Run the model on `tokens` [batch, seq_len] and return the rows of the fact tables.
 
-        Row b of the batch is sequence `first_seq + b`. Raises the device's out-of-memory error, having
-        kept nothing.
+        Row b of the batch is sequence `first_seq + b`. `check` is called many times a second and may
+        raise to end the pass. Raises the device's out-of-memory error, having kept nothing.
         """
-        import torch
-
-        batch = _Batch(self, targets, first_seq)
-        with torch.no_grad():
-            tensor = torch.as_tensor(tokens, device=self.model.device)
-            with _attention_arguments(self.model, targets.all_layers) as arguments:
-                self._forward(tensor, batch.hooks())
-            for layer in targets.all_layers:
-                weights, scales = self._attention_from_features(
-                    layer, batch.reconstructions.pop(layer), arguments[layer]
-                )
-                batch.finish_layer(layer, weights, scales)
-        return batch.parts
+        batch = _Batch(self, targets, first_seq, tokens.shape, check)
+        self._forward(tokens, batch.attention, batch.hooks())
+        return batch.blocks
 
     def verify(self, tokens: npt.NDArray[np.int64], layers: Sequence[int]) -> None:
         """Make sure that a layer's attention, run again on its own input, gives its own pattern.
@@ -105,60 +148,55 @@ class Capture:
         Raises `AttnRulesError` naming the model when it does not: then the attention reads something
         other than the layer norm of the residual stream and cannot be computed from features.
         """
+        attention = _Attention(self.model, layers)
+        streams: dict[int, Tensor] = {}
+
+        def keep(residual: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG001
+            streams[layer] = residual.detach()
+
+        def compare(_: Tensor, *, layer: int) -> None:
+            if float(attention.pattern.triu(1).abs().max()) > 0:
+                raise AttnRulesError(
+                    f"model {self.model.name}: layer {layer} attends to later positions; only decoders,"
+                    " whose attention looks back, are supported"
+                )
+            again, _ = attention.of(layer, streams.pop(layer))
+            difference = float((again - attention.pattern).abs().max())
+            if not difference < 1e-3:
+                raise AttnRulesError(
+                    f"model {self.model.name}: the attention of layer {layer} is not a function of"
+                    " its layer norm's output alone, so it cannot be computed from input features;"
+                    " this architecture is not supported"
+                )
+            if layer == max(layers):
+                raise _StopPassError
+
+        hooks = attention.hooks()
+        for layer in layers:
+            hooks.append((_resid_pre(layer), partial(keep, layer=layer)))
+            hooks += attention.hooks_when_seen(layer, partial(compare, layer=layer))
+        self._forward(tokens, attention, hooks)
+
+    def _forward(
+        self, tokens: npt.NDArray[np.int64], attention: _Attention, hooks: list[tuple[str, Any]]
+    ) -> None:
         import torch
 
-        seen: dict[tuple[int, str], Tensor] = {}
-
-        def keep(tensor: Tensor, hook: Any, *, key: tuple[int, str]) -> None:  # noqa: ARG001
-            seen[key] = tensor.detach().clone()
-
-        hooks = [
-            (name, partial(keep, key=(layer, what)))
-            for layer in layers
-            for what, name in (("x", _resid_pre(layer)), ("pattern", _pattern(layer)))
-        ]
-        with torch.no_grad():
-            tensor = torch.as_tensor(tokens, device=self.model.device)
-            with _attention_arguments(self.model, layers) as arguments:
-                self._forward(tensor, [*hooks, *_stop_after(max(layers))])
-            for layer in layers:
-                if float(seen[layer, "pattern"].triu(1).abs().max()) > 0:
-                    raise AttnRulesError(
-                        f"model {self.model.name}: layer {layer} attends to later positions; only decoders,"
-                        " whose attention looks back, are supported"
-                    )
-                again, _ = self._attention_from_features(layer, seen[layer, "x"], arguments[layer])
-                difference = float((again - seen[layer, "pattern"]).abs().max())
-                if not difference < 1e-3:
-                    raise AttnRulesError(
-                        f"model {self.model.name}: the attention of layer {layer} is not a function of"
-                        " its layer norm's output alone, so it cannot be computed from input features;"
-                        " this architecture is not supported"
-                    )
-
-    def _forward(self, tokens: Tensor, hooks: list[tuple[str, Any]]) -> None:
         bridge = self.model.bridge
-        with bridge.hooks(fwd_hooks=hooks), suppress(_StopPassError):
-            bridge(tokens, return_type=None, use_cache=False, prepend_bos=False)
-
-    def _attention_from_features(
-        self, layer: int, residual: Tensor, arguments: _AttentionArguments
-    ) -> tuple[Tensor, Tensor]:
-        """Return the pattern [batch, n_heads, q, k] and scale [batch, pos] for a residual stream."""
-        block = self.model.bridge.blocks[layer]
-        seen: dict[str, Tensor] = {}
-
-        def keep_scale(tensor: Tensor, hook: Any) -> None:  # noqa: ARG001
-            seen["scale"] = tensor.squeeze(-1)
-
-        def keep_pattern(tensor: Tensor, hook: Any) -> None:  # noqa: ARG001
-            seen["pattern"] = tensor
-            raise _StopPassError
-
-        hooks = [(_scale(layer), keep_scale), (_pattern(layer), keep_pattern)]
-        with self.model.bridge.hooks(fwd_hooks=hooks), suppress(_StopPassError):
-            arguments.call(block.attn, block.ln1(residual))
-        return seen["pattern"], seen["scale"]
+        tensor = torch.as_tensor(tokens, device=self.model.device)
+        rounding = (
+            torch.autocast(self.model.device.type, dtype=torch.bfloat16)
+            if self.dtype == "bfloat16"
+            else nullcontext()
+        )
+        with (
+            torch.no_grad(),
+            rounding,
+            attention.recorded(),
+            bridge.hooks(fwd_hooks=hooks),
+            suppress(_StopPassError),
+        ):
+            bridge(tensor, return_type=None, use_cache=False, prepend_bos=False)
 
     def _require_hooks(self) -> None:
         available = self.model.bridge.hook_dict
@@ -172,134 +210,212 @@ class Capture:
                     )
 
 
-class _Batch:
-    """What one forward pass has yielded so far."""
+class _Attention:
+    """The attention of the layer that a forward pass is in, and the same run again on another input.
 
-    def __init__(self, capture: Capture, targets: Targets, first_seq: int) -> None:
-        self.capture = capture
-        self.targets = targets
-        self.first_seq = first_seq
-        self.reconstructions: dict[int, Tensor] = {}
-        self._patterns: dict[int, Tensor] = {}
-        self._scales: dict[int, Tensor] = {}
-        self._errors: dict[int, npt.NDArray[Any]] = {}
-        self.parts: list[Part] = []
+    `scale` [batch, pos, 1] and `pattern` [batch, n_heads, q, k] are those of the pass itself.
+    """
+
+    scale: Tensor
+    pattern: Tensor
+
+    def __init__(self, model: Model, layers: Sequence[int]) -> None:
+        self._bridge = model.bridge
+        self._layers = layers
+        self._call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        self._again: dict[str, Tensor] | None = None
 
     def hooks(self) -> list[tuple[str, Any]]:
-        """Return the forward hooks, in no particular order."""
-        hooks: list[tuple[str, Any]] = []
-        layers = self.targets.all_layers
-        for layer in layers:
-            hooks.append((_resid_pre(layer), partial(self._on_residual, layer=layer)))
-            hooks.append((_scale(layer), partial(self._on_scale, layer=layer)))
-            hooks.append((_pattern(layer), partial(self._on_pattern, layer=layer)))
-            hooks.append((_z(layer), partial(self._on_z, layer=layer)))
-        hooks += _stop_after(layers[-1])
-        return hooks
+        """Return the forward hooks that it needs."""
+        return [
+            hook
+            for layer in self._layers
+            for hook in ((_scale(layer), self._on_scale), (_pattern(layer), self._on_pattern))
+        ]
 
-    def finish_layer(self, layer: int, from_features: Tensor, scales: Tensor) -> None:
-        """Add the attention and scales of a layer, now that both versions of each are known."""
-        if heads := self.targets.heads_of(layer):
-            self._add_attention(layer, heads, from_features[:, heads])
-        if layer in self.targets.layers:
-            scale = self._scales.pop(layer)
-            n_seqs, seq_len = scale.shape
-            seq, pos = np.divmod(np.arange(n_seqs * seq_len), seq_len)
-            columns: Columns = {
-                "seq_id": (seq + self.first_seq).astype(np.uint32),
-                "pos": pos.astype(np.uint16),
-                "ln_scale": _numpy(scale).reshape(-1),
-                "ln_scale_from_features": _numpy(scales).reshape(-1),
-                "reconstruction_error": self._errors.pop(layer),
-            }
-            self._add("token_scales", layer, -1, columns)
+    def hooks_when_seen(self, layer: int, act: Callable[[Tensor], None]) -> list[tuple[str, Any]]:
+        """Return hooks that call `act` with z once the pattern and z of a layer were seen.
+
+        Architectures differ in which of the two comes first.
+        """
+        seen: dict[str, Tensor] = {}
+
+        def see(tensor: Tensor, hook: Any, *, what: str) -> None:  # noqa: ARG001
+            if self._again is not None:
+                return
+            seen[what] = tensor
+            if len(seen) == 2:
+                z = seen["z"]
+                seen.clear()
+                act(z)
+
+        return [
+            (_pattern(layer), partial(see, what="pattern")),
+            (_z(layer), partial(see, what="z")),
+        ]
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record, while the block runs, how each attention is called, so that it can be called again."""
+        handles = [
+            self._bridge.blocks[layer].attn.register_forward_pre_hook(self._on_call, with_kwargs=True)
+            for layer in self._layers
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def of(self, layer: int, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pattern and scale for another residual stream [batch, pos, d_model] entering `layer`.
+
+        To be called from a hook on the layer's attention, after its pattern.
+        """
+        block = self._bridge.blocks[layer]
+        positional, named = self._call
+        again: dict[str, Tensor] = {}
+        self._again = again
+        try:
+            with suppress(_StopPassError):
+                normalized = block.ln1(residual)
+                if positional:
+                    block.attn(normalized, *positional[1:], **named)
+                else:
+                    block.attn(**{**named, "hidden_states": normalized})
+        finally:
+            self._again = None
+        return again["pattern"], again["scale"]
+
+    def _on_call(self, _: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if self._again is None:
+            without_cache = {**named, "past_key_values": None} if "past_key_values" in named else named
+            self._call = (positional, without_cache)
+
+    def _on_scale(self, scale: Tensor, hook: Any) -> None:  # noqa: ARG002
+        if self._again is None:
+            self.scale = scale.detach()
+        else:
+            self._again["scale"] = scale.detach()
+
+    def _on_pattern(self, pattern: Tensor, hook: Any) -> None:  # noqa: ARG002
+        if self._again is None:
+            self.pattern = pattern.detach()
+        else:
+            self._again["pattern"] = pattern.detach()
+            raise _StopPassError
+
+
+class _Batch:
+    """One forward pass: what it has yielded so far, and the layer that it is in."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        targets: Targets,
+        first_seq: int,
+        shape: tuple[int, ...],
+        check: Callable[[], None],
+    ) -> None:
+        self.capture = capture
+        self.targets = targets
+        self.blocks: list[Block] = []
+        self.attention = _Attention(capture.model, targets.reconstructed_layers)
+        self._check = check
+        self._last_layer = targets.all_layers[-1]
+        # Of every token of the batch, in order.
+        sequence, position = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+        self._sequences = (sequence + first_seq).astype(np.uint32)
+        self._positions = position.astype(np.uint16)
+
+    def hooks(self) -> list[tuple[str, Any]]:
+        """Return the forward hooks."""
+        hooks = self.attention.hooks()
+        for layer in self.targets.reconstructed_layers:
+            hooks.append((_resid_pre(layer), partial(self._on_residual, layer=layer)))
+        for layer in self.targets.all_layers:
+            if layer in self.targets.reconstructed_layers:
+                hooks += self.attention.hooks_when_seen(layer, partial(self._on_z, layer=layer))
+            else:
+                hooks.append((_z(layer), lambda z, hook, layer=layer: self._on_z(z, layer=layer)))  # noqa: ARG005
+        return hooks
 
     def _on_residual(self, residual: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG002
         import torch
 
-        sae = self.capture.input_saes[layer]
-        n_seqs, seq_len, d_model = residual.shape
-        x = residual.detach().reshape(-1, d_model).float()
-        rebuilt = torch.empty_like(x)
-        store = layer in self.targets.layers
-        for start, activations in _encode_in_blocks(sae, x):
-            stop = start + len(activations)
-            rebuilt[start:stop] = sae.module.decode(activations).float()
-            if store:
-                self._add("input_activations", layer, -1, self._sparse(activations, start, seq_len))
-        self.reconstructions[layer] = rebuilt.reshape(n_seqs, seq_len, d_model).to(residual.dtype)
-        if store:
-            error = (x - rebuilt).square().sum(-1) / x.square().sum(-1).clamp_min(1e-30)
-            self._errors[layer] = _numpy(error)
+        x = residual.detach().reshape(-1, residual.shape[-1]).float()
+        rebuilt: list[Tensor] = []
+        for active in self.capture.input_saes[layer].active(x, decode=True, check=self._check):
+            rebuilt.append(active.rebuilt)
+            if layer in self.targets.layers:
+                self._add_active("input_activations", layer, -1, active)
+        flat = torch.cat(rebuilt)
+        self._error = (x - flat).square().sum(-1) / x.square().sum(-1).clamp_min(1e-30)
+        self._rebuilt = flat.reshape(residual.shape).to(residual.dtype)
 
-    def _on_scale(self, scale: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG002
-        self._scales[layer] = scale.detach().squeeze(-1)
-
-    def _on_pattern(self, pattern: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG002
-        if heads := self.targets.heads_of(layer):
-            self._patterns[layer] = pattern.detach()[:, heads]
-
-    def _on_z(self, z: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG002
-        heads = self.capture.model.n_heads
-        z = z.detach().reshape(z.shape[0], z.shape[1], heads, -1)
-        for head in self.targets.heads_of(layer):
-            sae = self.capture.output_saes[layer, head]
+    def _on_z(self, z: Tensor, *, layer: int) -> None:
+        z = z.detach().reshape(z.shape[0], z.shape[1], self.capture.model.n_heads, -1)
+        for head in self.targets.outputs_of(layer):
             x = z[:, :, head].reshape(-1, z.shape[-1]).float()
-            for start, activations in _encode_in_blocks(sae, x):
-                rows = self._sparse(activations, start, z.shape[1])
-                self._add("output_activations", layer, head, rows)
+            for active in self.capture.output_saes[layer, head].active(x, decode=False, check=self._check):
+                self._add_active("output_activations", layer, head, active)
+        self._check()
+        if layer in self.targets.reconstructed_layers:
+            self._add_attention(layer, self.targets.heads_of(layer))
+        if layer == self._last_layer:
+            raise _StopPassError
 
-    def _sparse(self, activations: Tensor, start: int, seq_len: int) -> Columns:
-        rows, features = (activations > 0).nonzero(as_tuple=True)
-        values = activations[rows, features]
-        seq, pos = np.divmod(_numpy(rows) + start, seq_len)
-        return {
-            "seq_id": (seq + self.first_seq).astype(np.uint32),
-            "pos": pos.astype(np.uint16),
-            "feature": _numpy(features).astype(np.uint32),
-            "activation": _numpy(values.float()),
+    def _add_active(self, table: str, layer: int, head: int, active: Any) -> None:
+        import torch
+
+        def build(arrays: Columns) -> Columns:
+            kept = arrays["values"] > 0
+            if not kept.all():
+                arrays = {name: array[kept] for name, array in arrays.items()}
+            return {
+                "seq_id": self._sequences[arrays["rows"]],
+                "pos": self._positions[arrays["rows"]],
+                "feature": arrays["features"].view(np.uint32),
+                "activation": arrays["values"],
+            }
+
+        tensors = {
+            "rows": active.rows.to(torch.int32),
+            "features": active.features.to(torch.int32),
+            "values": active.values,
         }
+        self.blocks.append(Block(table, layer, head, self.capture.to_host.copy(tensors), build))
 
-    def _add_attention(self, layer: int, heads: list[int], from_features: Tensor) -> None:
-        pattern = self._patterns.pop(layer).transpose(0, 1)
-        from_features = from_features.transpose(0, 1)
+    def _add_attention(self, layer: int, heads: list[int]) -> None:
+        """Add the attention and scales of a layer, both the model's and those from the features."""
+        from_features, scale = self.attention.of(layer, self._rebuilt)
+        if layer in self.targets.layers:
+            scales = {
+                "ln_scale": self.attention.scale.reshape(-1).float(),
+                "ln_scale_from_features": scale.reshape(-1).float(),
+                "reconstruction_error": self._error,
+            }
+            where: Columns = {"seq_id": self._sequences, "pos": self._positions}
+            copied = self.capture.to_host.copy(scales)
+            self.blocks.append(Block("token_scales", layer, -1, copied, lambda arrays: {**where, **arrays}))
         least = self.capture.min_attention
-        kept = ((pattern > least) | (from_features > least)).nonzero(as_tuple=True)
-        columns: Columns = {
-            "seq_id": (_numpy(kept[1]) + self.first_seq).astype(np.uint32),
-            "query_pos": _numpy(kept[2]).astype(np.uint16),
-            "key_pos": _numpy(kept[3]).astype(np.uint16),
-            "weight": _numpy(pattern[kept].float()),
-            "weight_from_features": _numpy(from_features[kept].float()),
+        for head in heads:
+            pattern = self.attention.pattern[:, head].reshape(-1).float()
+            rebuilt = from_features[:, head].reshape(-1).float()
+            at = ((pattern > least) | (rebuilt > least)).nonzero().squeeze(1)
+            tensors = {"at": at, "weight": pattern[at], "weight_from_features": rebuilt[at]}
+            copied = self.capture.to_host.copy(tensors)
+            self.blocks.append(Block("attention_sources", layer, head, copied, self._build_attention))
+
+    def _build_attention(self, arrays: Columns) -> Columns:
+        seq_len = 1 + int(self._positions[-1])
+        query, key = np.divmod(arrays.pop("at"), seq_len)
+        return {
+            "seq_id": self._sequences[query],
+            "query_pos": self._positions[query],
+            "key_pos": key.astype(np.uint16),
+            **arrays,
         }
-        # `nonzero` lists head after head: the rows of one head are a slice.
-        bounds = np.searchsorted(_numpy(kept[0]), np.arange(len(heads) + 1))
-        for index, head in enumerate(heads):
-            rows = slice(bounds[index], bounds[index + 1])
-            of_head = {name: column[rows] for name, column in columns.items()}
-            self._add("attention_sources", layer, head, of_head)
-
-    def _add(self, table: str, layer: int, head: int, columns: Columns) -> None:
-        n_rows = len(columns["seq_id"])
-        keys: Columns = {"layer": np.full(n_rows, layer, np.uint8)}
-        if head >= 0:
-            keys["head"] = np.full(n_rows, head, np.uint8)
-        self.parts.append(Part(table, layer, head, {**keys, **columns}))
-
-
-@dataclass
-class _AttentionArguments:
-    """How a layer's attention was called, so that it can be called again on another input."""
-
-    positional: tuple[Any, ...]
-    named: dict[str, Any]
-
-    def call(self, attn: Any, normalized: Tensor) -> None:
-        """Run `attn` on `normalized` [batch, pos, d_model] in place of what it was called with."""
-        if self.positional:
-            attn(normalized, *self.positional[1:], **self.named)
-        else:
-            attn(**{**self.named, "hidden_states": normalized})
 
 
 @dataclass(frozen=True)
@@ -326,60 +442,17 @@ def read_layer(model: Model, layer: int, tokens: Tensor) -> LayerReading:
         seen[name] = tensor.detach()
 
     names = (_resid_pre(layer), _pattern(layer), _z(layer))
-    hooks = [*((name, partial(keep, name=name)) for name in names), *_stop_after(layer)]
+
+    def stop(_: Tensor, hook: Any) -> None:  # noqa: ARG001
+        if all(name in seen for name in names):
+            raise _StopPassError
+
+    hooks: list[tuple[str, Any]] = [(name, partial(keep, name=name)) for name in names]
+    hooks += [(_pattern(layer), stop), (_z(layer), stop)]
     with torch.no_grad(), model.bridge.hooks(fwd_hooks=hooks), suppress(_StopPassError):
         model.bridge(tokens, return_type=None, use_cache=False, prepend_bos=False)
     residual, pattern, z = (seen[name] for name in names)
     return LayerReading(residual, pattern, z.reshape(*z.shape[:2], model.n_heads, -1))
-
-
-@contextmanager
-def _attention_arguments(model: Model, layers: Sequence[int]) -> Iterator[dict[int, _AttentionArguments]]:
-    recorded: dict[int, _AttentionArguments] = {}
-
-    def record(_: Any, positional: tuple[Any, ...], named: dict[str, Any], *, layer: int) -> None:
-        without_cache = {**named, "past_key_values": None} if "past_key_values" in named else named
-        recorded[layer] = _AttentionArguments(positional, without_cache)
-
-    handles = [
-        model.bridge.blocks[layer].attn.register_forward_pre_hook(
-            partial(record, layer=layer), with_kwargs=True
-        )
-        for layer in layers
-    ]
-    try:
-        yield recorded
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def locations_of(targets: Targets) -> list[Location]:
-    """Return the SAE locations that capturing `targets` needs, input SAEs first."""
-    inputs = [Location(layer) for layer in targets.all_layers]
-    return [*inputs, *(Location(layer, head) for layer, head in targets.heads)]
-
-
-def _encode_in_blocks(sae: Sae, x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    step = max(1, _ENCODE_FLOATS // sae.d_sae)
-    for start in range(0, len(x), step):
-        yield start, sae.module.encode(x[start : start + step])
-
-
-def _stop_after(layer: int) -> list[tuple[str, Any]]:
-    """Return hooks that end the pass once the pattern and z of a layer are seen, in whichever order."""
-    unseen = {_pattern(layer), _z(layer)}
-
-    def stop(tensor: Tensor, hook: Any, *, name: str) -> None:  # noqa: ARG001
-        unseen.discard(name)
-        if not unseen:
-            raise _StopPassError
-
-    return [(name, partial(stop, name=name)) for name in sorted(unseen)]
-
-
-def _numpy(tensor: Tensor) -> npt.NDArray[Any]:
-    return tensor.detach().cpu().numpy()
 
 
 def _resid_pre(layer: int) -> str:

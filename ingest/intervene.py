@@ -16,7 +16,7 @@ import numpy.typing as npt
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.capture import read_layer
 from attnrules.ingest.model import Model, is_out_of_memory, load_model
-from attnrules.ingest.pipeline import AUTO_BATCH, choose_device
+from attnrules.ingest.pipeline import choose_device
 from attnrules.ingest.saes import Location, Role, Sae, SaeSource, find_saes, load_sae
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-# A pass is read at one position and stops at one layer, so that more of them fit in than in an ingest.
-_LARGER = 8
+# Sequences in a forward pass, by type of device: it is read at one position and stops at one layer.
+_BATCH = {"cpu": 256, "cuda": 2048, "mps": 512}
 
 _READINGS = ("activation", "attention_to_key", "attention_to_changed", "probe_activation")
 
@@ -72,7 +72,7 @@ class Laboratory:
         self._model = model
         self._sources = sources
         self._sha256 = sha256
-        self._batch_size = batch_size or _LARGER * AUTO_BATCH.get(model.device.type, 32)
+        self._batch_size = batch_size or _BATCH.get(model.device.type, 256)
         self._saes: dict[tuple[str, Location], Sae] = {}
 
     @classmethod

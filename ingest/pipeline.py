@@ -1,15 +1,15 @@
 """`ingest`: the one pass from a model, its SAEs and a corpus into a warehouse.
 
-The unit of work is a chunk of sequences: captured, then committed with its ledger row in one
-transaction. A chunk remembers which heads it holds, so that resuming after a kill, adding sequences and
-adding layers or heads are the same thing: doing whatever the ledger does not list yet.
+Here the request is compared with what the sources offer and with what the warehouse holds, and refused
+or made into targets; `flow` then does whatever the ledger of the warehouse does not list yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.ingest.capture import Capture, Part, Targets
+from attnrules.ingest.capture import DTYPES, Capture, Targets
 from attnrules.ingest.corpus import CorpusSpec, documents, locate, shortage, token_rows
 from attnrules.ingest.embeddings import embedding_descriptions
-from attnrules.ingest.model import Model, is_out_of_memory, load_model
+from attnrules.ingest.flow import Flow, Ledger, chunk_size, work
+from attnrules.ingest.model import Model, load_model
 from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
+from attnrules.ingest.stages import in_thread
 from attnrules.warehouse import Warehouse
 
 Tokens = npt.NDArray[np.int64]
-
-_FACT_TABLES = ("input_activations", "output_activations", "attention_sources", "token_scales")
-# Sequences in a forward pass, by type of device.
-AUTO_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,13 @@ class IngestSpec:
         layers, heads: which to capture; None for all that the SAE sources offer.
         n_sequences: rows to hold in the end.
         min_attention: a pair of positions is stored where either weight exceeds this.
-        device: cpu, cuda, mps or auto. batch_size: sequences in a forward pass, None for automatic.
-        chunk_size: sequences committed together.
+        device: cpu, cuda, mps, auto, or several separated by commas, such as cuda:0,cuda:1: each gets a
+            copy of the model and the SAEs.
+        dtype: precision of the forward pass and the encoding: float32, tf32 (CUDA) or bfloat16.
+        batch_size: sequences in a forward pass, None to find it by trying.
+        chunk_size: sequences committed together, None for as many as memory holds a few times.
+        replace_output_saes: whether an output SAE that differs from the stored one of its head takes its
+            place, instead of being refused.
         seed: seeds torch; recorded with the run.
     """
 
@@ -62,8 +65,10 @@ class IngestSpec:
     n_sequences: int = 50_000
     min_attention: float = 0.01
     device: str = "auto"
+    dtype: str = "float32"
     batch_size: int | None = None
-    chunk_size: int = 512
+    chunk_size: int | None = None
+    replace_output_saes: bool = False
     seed: int = 0
 
 
@@ -85,17 +90,6 @@ class IngestResult:
     warnings: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A range of sequences and what to capture from them; `is_new` when the ledger has no row yet."""
-
-    chunk_id: int
-    first_seq: int
-    tokens: Tokens
-    targets: Targets
-    is_new: bool
-
-
 def ingest(
     path: Path, spec: IngestSpec, report: Callable[[IngestProgress], None] = lambda _: None
 ) -> IngestResult:
@@ -104,6 +98,7 @@ def ingest(
     Does only what is missing: an interrupted ingest goes on, more sequences, layers or heads are added.
     Raises `AttnRulesError` when a source is missing or malformed, when the SAEs do not fit the model, or
     when the warehouse holds another model, SAE or cutting of the corpus; stored chunks stay as they are.
+    Ctrl-C ends it within a second or two, wherever it is.
     """
     _validate(spec)
     commits = stored_commits(path)
@@ -129,27 +124,21 @@ def ingest(
         if stored is not None:
             _refuse_other_corpus(stored, spec)
         report(IngestProgress("loading the model"))
-        model = load_model(
-            spec.model,
-            revision=spec.revision,
-            device=choose_device(spec.device),
-            commit=commits.model.get(spec.revision),
-        )
+        devices = _devices(spec)
+        commit = commits.model.get(spec.revision)
+        model = load_model(spec.model, revision=spec.revision, device=devices[0], commit=commit)
         if stored is not None:
-            _refuse_other_model(stored, model)
+            _refuse_other_model(stored, model, spec)
         if spec.corpus.seq_len > model.n_ctx:
             raise UsageError(
                 f"--seq-len {spec.corpus.seq_len}: the context of {model.name} is {model.n_ctx} tokens"
             )
-        wanted = set(_choose_heads(spec, model, inputs, outputs))
-        if stored is not None:
-            wanted |= set(stored.rows("SELECT layer, head FROM heads"))
-        heads = tuple(sorted(wanted))
+        chosen = _choose_heads(spec, model, inputs, outputs)
+        heads = tuple(sorted({*chosen, *_unfinished_heads(stored, spec, model, chosen, corpus_commit)}))
         targets = Targets(tuple(sorted({layer for layer, _ in heads})), heads)
         report(IngestProgress("loading the SAEs"))
-        saes = _load_saes(targets, inputs, outputs, model)
-        if stored is not None:
-            _refuse_other_saes(stored, saes)
+        saes = _load_saes(targets, inputs, outputs, model, stored)
+        replaced = [] if stored is None else _differing_saes(stored, saes, spec)
         rows = _rows(spec, model, corpus_commit)
         first_row = next(rows, None)
         if first_row is None:
@@ -157,15 +146,23 @@ def ingest(
                 f"corpus {spec.corpus.source}: no document is as long as a row of"
                 f" {spec.corpus.seq_len} tokens; name a longer corpus or a smaller --seq-len"
             )
-        capture = Capture(model, saes, min_attention=spec.min_attention)
-        capture.verify(first_row[None], targets.layers)
+        _set_precision(spec)
+        captures = [Capture(model, saes, min_attention=spec.min_attention, dtype=spec.dtype)]
+        captures[0].verify(first_row[None], targets.layers)
+        for device in devices[1:]:
+            report(IngestProgress(f"loading onto {device}"))
+            copy = load_model(spec.model, revision=spec.revision, device=device, commit=commit)
+            copies = _load_saes(targets, inputs, outputs, copy, stored)
+            captures.append(Capture(copy, copies, min_attention=spec.min_attention, dtype=spec.dtype))
         warehouse = stored or Warehouse.create(path, d_head=model.d_head)
         stored = warehouse
         result = IngestResult(warnings=_name_warnings(model, inputs, outputs))
         with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
-            _store_weights(warehouse, spec, model, saes, corpus_commit)
-            all_rows = _prepend(first_row, rows)
-            _capture_all(warehouse, spec, capture, targets, all_rows, run_id, report, result)
+            store = partial(_store_weights, warehouse, spec, model, saes, replaced, corpus_commit)
+            in_thread(store, warehouse.interrupt)
+            flow = Flow(warehouse, captures, batch_size=spec.batch_size, run_id=run_id)
+            size = spec.chunk_size or chunk_size(captures[0].run(first_row[None], 0, targets))
+            _capture_all(flow, warehouse, spec, targets, chain([first_row], rows), size, report, result)
         return result
     finally:
         if stored is not None:
@@ -179,6 +176,22 @@ def _validate(spec: IngestSpec) -> None:
         raise UsageError(f"--sequences {spec.n_sequences}: must be at least 1")
     if not 0 <= spec.min_attention < 1:
         raise UsageError(f"--min-attention {spec.min_attention}: must be at least 0 and below 1")
+    if spec.dtype not in DTYPES:
+        raise UsageError(f"--dtype {spec.dtype}: must be one of {', '.join(DTYPES)}")
+
+
+def _devices(spec: IngestSpec) -> list[str]:
+    devices = [choose_device(name.strip()) for name in spec.device.split(",")]
+    if spec.dtype == "tf32" and not all(device.startswith("cuda") for device in devices):
+        raise UsageError("--dtype tf32: only CUDA devices have it; use float32 or bfloat16")
+    return devices
+
+
+def _set_precision(spec: IngestSpec) -> None:
+    import torch
+
+    torch.manual_seed(spec.seed)
+    torch.set_float32_matmul_precision("high" if spec.dtype == "tf32" else "highest")
 
 
 def choose_device(name: str) -> str:
@@ -239,11 +252,53 @@ def _refuse_foreign_locations(source: SaeSource, model: Model) -> None:
             )
 
 
-def _load_saes(targets: Targets, inputs: SaeSource, outputs: SaeSource, model: Model) -> list[Sae]:
-    return [
-        *(load_sae(inputs, Location(layer), model) for layer in targets.layers),
-        *(load_sae(outputs, Location(layer, head), model) for layer, head in targets.heads),
+def _unfinished_heads(
+    stored: Warehouse | None,
+    spec: IngestSpec,
+    model: Model,
+    chosen: list[tuple[int, int]],
+    corpus_commit: str | None,
+) -> list[tuple[int, int]]:
+    """Return the stored heads that were not asked for, but without which sequences would be incomplete."""
+    if stored is None:
+        return []
+    others = [pair for pair in stored.rows("SELECT layer, head FROM heads") if pair not in chosen]
+    ledger = Ledger(stored)
+    if others and spec.n_sequences > ledger.n_sequences:
+        beyond = islice(_rows(spec, model, corpus_commit), ledger.n_sequences, None)
+        if next(beyond, None) is not None:
+            return others
+    return [pair for pair in others if ledger.lacks(*pair)]
+
+
+def _load_saes(
+    targets: Targets, inputs: SaeSource, outputs: SaeSource, model: Model, stored: Warehouse | None
+) -> list[Sae]:
+    wanted = [
+        *((inputs, Location(layer)) for layer in targets.layers),
+        *((outputs, Location(layer, head)) for layer, head in targets.heads),
     ]
+    return [load_sae(_source_of(source, at, stored), at, model) for source, at in wanted]
+
+
+def _source_of(given: SaeSource, at: Location, stored: Warehouse | None) -> SaeSource:
+    """Return `given`, or where it lacks the SAE of a stored head, the source that the head came from."""
+    if stored is None or given.available is None or at in given.available:
+        return given
+    recorded = stored.value(
+        "SELECT source FROM saes WHERE role = $role AND layer = $layer AND head IS NOT DISTINCT FROM $head",
+        {"role": given.role, "layer": at.layer, "head": at.head},
+    )
+    if recorded is None or recorded == given.name:
+        return given
+    heads = None if at.head is None else (at.head,)
+    try:
+        return find_saes(given.role, recorded, sae_id=None, layers=(at.layer,), heads=heads)
+    except AttnRulesError as error:
+        raise AttnRulesError(
+            f"{given.role} SAE {given.name}: has none of {at}, which {stored.path} holds and further"
+            f" sequences need; nor is it where it came from ({error})"
+        ) from error
 
 
 def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
@@ -272,8 +327,13 @@ def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
             )
 
 
-def _refuse_other_model(warehouse: Warehouse, model: Model) -> None:
-    for name, sha256 in warehouse.rows("SELECT name, sha256 FROM model"):
+def _refuse_other_model(warehouse: Warehouse, model: Model, spec: IngestSpec) -> None:
+    for name, sha256, dtype in warehouse.rows("SELECT name, sha256, dtype FROM model"):
+        if dtype != spec.dtype:
+            raise AttnRulesError(
+                f"{warehouse.path}: was ingested with --dtype {dtype}, not {spec.dtype};"
+                " use another file for other settings"
+            )
         if sha256 != model.sha256:
             raise AttnRulesError(
                 f"{warehouse.path}: holds the model {name} (weights {sha256[:12]}), not {model.name}"
@@ -281,22 +341,29 @@ def _refuse_other_model(warehouse: Warehouse, model: Model) -> None:
             )
 
 
-def _refuse_other_saes(warehouse: Warehouse, saes: list[Sae]) -> None:
+def _differing_saes(warehouse: Warehouse, saes: list[Sae], spec: IngestSpec) -> list[Location]:
+    """Return the heads whose output SAE is to be replaced; refuse any other difference."""
     held = {
         (role, layer, head): (source, sha256)
         for role, layer, head, source, sha256 in warehouse.rows(
             "SELECT role, layer, head, source, sha256 FROM saes"
         )
     }
+    replaced = []
     for sae in saes:
-        key = (sae.role, sae.location.layer, sae.location.head)
-        if key in held and held[key][1] != sae.sha256:
-            source, sha256 = held[key]
-            raise AttnRulesError(
-                f"{warehouse.path}: holds the {sae.role} SAE of {sae.location} from {source} (weights"
-                f" {sha256[:12]}), not the one in {sae.source} (weights {sae.sha256[:12]});"
-                " use another file"
-            )
+        source, sha256 = held.get((sae.role, sae.location.layer, sae.location.head), (None, sae.sha256))
+        if sha256 == sae.sha256:
+            continue
+        if sae.role == "output" and spec.replace_output_saes:
+            replaced.append(sae.location)
+            continue
+        remedy = " or give --replace-output-sae" if sae.role == "output" else ""
+        raise AttnRulesError(
+            f"{warehouse.path}: holds the {sae.role} SAE of {sae.location} from {source} (weights"
+            f" {sha256[:12]}), not the one in {sae.source} (weights {sae.sha256[:12]});"
+            f" use another file{remedy}"
+        )
+    return replaced
 
 
 def _name_warnings(model: Model, *sources: SaeSource) -> list[str]:
@@ -321,34 +388,46 @@ def _rows(spec: IngestSpec, model: Model, corpus_commit: str | None) -> Iterator
     )
 
 
-def _prepend(first: Tokens, rest: Iterator[Tokens]) -> Iterator[Tokens]:
-    yield first
-    yield from rest
-
-
 def _store_weights(
-    warehouse: Warehouse, spec: IngestSpec, model: Model, saes: list[Sae], corpus_commit: str | None
+    warehouse: Warehouse,
+    spec: IngestSpec,
+    model: Model,
+    saes: list[Sae],
+    replaced: list[Location],
+    corpus_commit: str | None,
 ) -> None:
-    """Store the model, SAEs and everything that is known from the weights alone, where not yet there."""
-    held = set(warehouse.rows("SELECT role, layer, head FROM saes"))
-    missing = [s for s in saes if (s.role, s.location.layer, s.location.head) not in held]
+    """Store the model, SAEs and everything that is known from the weights alone, where not yet there.
+
+    Of the heads `replaced`, everything that came from their output SAE is deleted first; all or nothing.
+    """
     inputs = {s.location.layer: s for s in saes if s.role == "input"}
     with warehouse.transaction():
+        for at in replaced:
+            warehouse.forget_output_features(at.layer, at.head or 0)
+        if replaced:
+            warehouse.outdate_derived()
+        held = set(warehouse.rows("SELECT role, layer, head FROM saes"))
+        heads_held = set(warehouse.rows("SELECT layer, head FROM heads"))
         if not warehouse.rows("FROM model"):
-            warehouse.append("model", pa.Table.from_pylist([model.facts()]))
+            warehouse.append("model", pa.Table.from_pylist([{**model.facts(), "dtype": spec.dtype}]))
             warehouse.append("corpus", pa.Table.from_pylist([_corpus_facts(spec, corpus_commit)]))
             vocabulary = model.vocabulary()
             warehouse.append(
                 "vocabulary", pa.table({"token_id": range(len(vocabulary)), "token": vocabulary})
             )
-        for sae in missing:
+        for sae in saes:
+            layer, head = sae.location.layer, sae.location.head
+            if (sae.role, layer, head) in held:
+                continue
             warehouse.append("saes", pa.Table.from_pylist([sae.facts()]))
-            if sae.role == "input":
+            if head is None:
                 warehouse.append("input_features", _input_features(sae))
-                if sae.location.layer == 0:
+                if layer == 0:
                     warehouse.append("feature_descriptions", embedding_descriptions(model, sae))
-            else:
-                _store_head(warehouse, model, inputs[sae.location.layer], sae)
+                continue
+            if (layer, head) not in heads_held:
+                _store_head(warehouse, model, inputs[layer], layer, head)
+            warehouse.append("output_features", _output_features(sae, layer, head))
 
 
 def _corpus_facts(spec: IngestSpec, commit: str | None) -> dict[str, object]:
@@ -373,10 +452,7 @@ def _input_features(sae: Sae) -> pa.Table:
     )
 
 
-def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, output_sae: Sae) -> None:
-    layer, head = output_sae.location.layer, output_sae.location.head
-    if head is None:
-        raise ValueError("an output SAE belongs to a head")
+def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, layer: int, head: int) -> None:
     weights = model.head_weights(layer, head)
     projections = {"query": weights.W_Q, "key": weights.W_K, "value": weights.W_V}
     facts: dict[str, Any] = {
@@ -401,23 +477,23 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, output_sae: 
             }
         ),
     )
-    n = output_sae.d_sae
-    bias = output_sae.b_enc.double()
-    centring = output_sae.b_dec.double() @ output_sae.W_enc.double()
-    warehouse.append(
-        "output_features",
-        pa.table(
-            {
-                "layer": np.full(n, layer, np.uint8),
-                "head": np.full(n, head, np.uint8),
-                "feature": np.arange(n, dtype=np.uint32),
-                "n_sequences": np.zeros(n, np.uint32),
-                "n_tokens": np.zeros(n, np.uint64),
-                "encoder": _vectors(output_sae.W_enc.T),
-                "bias": bias.numpy(),
-                "preactivation_bias": (bias - centring if output_sae.centres_input else bias).numpy(),
-            }
-        ),
+
+
+def _output_features(sae: Sae, layer: int, head: int) -> pa.Table:
+    n = sae.d_sae
+    bias = sae.b_enc.double()
+    centring = sae.b_dec.double() @ sae.W_enc.double()
+    return pa.table(
+        {
+            "layer": np.full(n, layer, np.uint8),
+            "head": np.full(n, head, np.uint8),
+            "feature": np.arange(n, dtype=np.uint32),
+            "n_sequences": np.zeros(n, np.uint32),
+            "n_tokens": np.zeros(n, np.uint64),
+            "encoder": _vectors(sae.W_enc.T),
+            "bias": bias.numpy(),
+            "preactivation_bias": (bias - centring if sae.centres_input else bias).numpy(),
+        }
     )
 
 
@@ -428,161 +504,26 @@ def _vectors(matrix: Any) -> pa.FixedSizeListArray:
 
 
 def _capture_all(
+    flow: Flow,
     warehouse: Warehouse,
     spec: IngestSpec,
-    capture: Capture,
     targets: Targets,
     rows: Iterator[Tokens],
-    run_id: int,
+    size: int,
     report: Callable[[IngestProgress], None],
     result: IngestResult,
 ) -> None:
-    import torch
-
-    torch.manual_seed(spec.seed)
-    total = _sequences_to_capture(warehouse, spec, targets)
-    batch_size = spec.batch_size or AUTO_BATCH.get(capture.model.device.type, 32)
-    for work in _work(warehouse, spec, targets, rows):
-        parts, batch_size = _capture_work(
-            capture,
-            work,
-            batch_size,
-            lambda n: report(IngestProgress("capturing", result.n_captured + n, total)),
-        )
-        _commit(warehouse, work, parts, run_id)
-        result.n_captured += len(work.tokens)
+    total = Ledger(warehouse).n_to_capture(targets, spec.n_sequences)
+    reader = warehouse.reader()
+    try:
+        todo = work(reader, targets, rows, n_sequences=spec.n_sequences, chunk_size=size)
+        flow.run(todo, lambda n: report(IngestProgress("capturing", n, total)) if n else None)
+    finally:
+        reader.close()
+        result.n_captured = flow.n_committed
     result.n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
     if result.n_sequences < spec.n_sequences:
         result.warnings.append(shortage(spec.corpus, result.n_sequences, spec.n_sequences))
-    unfinished = "SELECT 1 FROM heads WHERE kept_attention_mass IS NULL"
-    if result.n_captured or warehouse.rows(unfinished):
+    if warehouse.rows("SELECT 1 FROM heads WHERE kept_attention_mass IS NULL"):
         report(IngestProgress("counting and describing features"))
-        warehouse.refresh_derived()
-
-
-def _missing(done: list[str], targets: Targets) -> Targets:
-    """Return the targets that a chunk holding the heads `done` lacks."""
-    heads = tuple((lay, head) for lay, head in targets.heads if f"L{lay}H{head}" not in done)
-    layers_done = {int(name[1:].split("H")[0]) for name in done}
-    return Targets(tuple(lay for lay in targets.layers if lay not in layers_done), heads)
-
-
-def _ledger(warehouse: Warehouse) -> list[tuple[int, int, int, list[str]]]:
-    return warehouse.rows("SELECT chunk_id, first_seq, n_seqs, heads FROM chunks ORDER BY first_seq")
-
-
-def _sequences_to_capture(warehouse: Warehouse, spec: IngestSpec, targets: Targets) -> int:
-    ledger = _ledger(warehouse)
-    n_stored = sum(n_seqs for _, _, n_seqs, _ in ledger)
-    incomplete = sum(n for _, _, n, done in ledger if _missing(done, targets).heads)
-    return incomplete + max(0, spec.n_sequences - n_stored)
-
-
-def _work(
-    warehouse: Warehouse, spec: IngestSpec, targets: Targets, rows: Iterator[Tokens]
-) -> Iterator[_Work]:
-    """Yield what the ledger lacks: heads of stored chunks first, then new sequences."""
-    ledger = _ledger(warehouse)
-    n_stored = sum(n_seqs for _, _, n_seqs, _ in ledger)
-    for chunk_id, first_seq, n_seqs, done in ledger:
-        missing = _missing(done, targets)
-        if missing.heads:
-            tokens = _stored_tokens(warehouse, first_seq, n_seqs)
-            yield _Work(chunk_id, first_seq, tokens, missing, is_new=False)
-    if spec.n_sequences <= n_stored:
-        return
-    for _, first_seq, n_seqs, _ in ledger:
-        _refuse_other_rows(warehouse, spec, first_seq, list(islice(rows, n_seqs)), n_seqs)
-    next_id = 1 + max((chunk_id for chunk_id, _, _, _ in ledger), default=-1)
-    first_seq = n_stored
-    while first_seq < spec.n_sequences:
-        chunk = list(islice(rows, min(spec.chunk_size, spec.n_sequences - first_seq)))
-        if not chunk:
-            return
-        yield _Work(next_id, first_seq, np.stack(chunk), targets, is_new=True)
-        first_seq += len(chunk)
-        next_id += 1
-
-
-def _stored_tokens(warehouse: Warehouse, first_seq: int, n_seqs: int) -> Tokens:
-    columns = warehouse.connection.execute(
-        "SELECT token_id FROM tokens WHERE seq_id >= $first AND seq_id < $last ORDER BY seq_id, pos",
-        {"first": first_seq, "last": first_seq + n_seqs},
-    ).fetchnumpy()
-    return np.asarray(columns["token_id"], dtype=np.int64).reshape(n_seqs, -1)
-
-
-def _refuse_other_rows(
-    warehouse: Warehouse, spec: IngestSpec, first_seq: int, rows: list[Tokens], n_seqs: int
-) -> None:
-    stored = _stored_tokens(warehouse, first_seq, n_seqs)
-    for index in range(n_seqs):
-        if index >= len(rows) or not np.array_equal(rows[index], stored[index]):
-            raise AttnRulesError(
-                f"corpus {spec.corpus.source}: its sequence {first_seq + index} is not the one stored in"
-                f" {warehouse.path}, the corpus has changed; give the same corpus or use another file"
-            )
-
-
-def _capture_work(
-    capture: Capture, work: _Work, batch_size: int, on_batch: Callable[[int], None]
-) -> tuple[list[Part], int]:
-    """Capture a chunk; halve the batch for as long as the device runs out of memory."""
-    parts: list[Part] = []
-    start = 0
-    while start < len(work.tokens):
-        tokens = work.tokens[start : start + batch_size]
-        try:
-            parts += capture.run(tokens, work.first_seq + start, work.targets)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if batch_size == 1:
-                raise AttnRulesError(
-                    "the device has too little memory for one sequence; use --device cpu, a smaller"
-                    " --seq-len or fewer --layers"
-                ) from error
-            batch_size = max(1, min(batch_size, len(tokens)) // 2)
-            continue
-        start += len(tokens)
-        on_batch(start)
-    return parts, batch_size
-
-
-def _commit(warehouse: Warehouse, work: _Work, parts: list[Part], run_id: int) -> None:
-    counts = dict.fromkeys(("tokens", *_FACT_TABLES), 0)
-    with warehouse.transaction():
-        if work.is_new:
-            counts["tokens"] = warehouse.append("tokens", _token_table(work))
-        # Head after head: rows of one head lie together and are skipped together when not asked for.
-        ordered = sorted(parts, key=lambda part: (part.layer, part.head))
-        for table in _FACT_TABLES:
-            tables = [pa.table(part.columns) for part in ordered if part.table == table]
-            if tables:
-                counts[table] = warehouse.append(table, pa.concat_tables(tables))
-        names = [f"L{layer}H{head}" for layer, head in work.targets.heads]
-        if work.is_new:
-            entry = {
-                "chunk_id": work.chunk_id,
-                "first_seq": work.first_seq,
-                "n_seqs": len(work.tokens),
-                "state": "done",
-                **counts,
-                "heads": names,
-                "run_id": run_id,
-            }
-            warehouse.append("chunks", pa.Table.from_pylist([entry]))
-        else:
-            warehouse.extend_chunk({**counts, "heads": names, "run_id": run_id, "chunk_id": work.chunk_id})
-
-
-def _token_table(work: _Work) -> pa.Table:
-    n_seqs, seq_len = work.tokens.shape
-    seq, pos = np.divmod(np.arange(n_seqs * seq_len), seq_len)
-    return pa.table(
-        {
-            "seq_id": (seq + work.first_seq).astype(np.uint32),
-            "pos": pos.astype(np.uint16),
-            "token_id": work.tokens.reshape(-1).astype(np.uint32),
-        }
-    )
+        in_thread(warehouse.refresh_derived, warehouse.interrupt)

@@ -123,19 +123,19 @@ def _checked(spec: pipeline.IngestSpec, stored: Warehouse | None, commit: str | 
     """Load local sources as an ingest would, and run the first sequences for the rates."""
     inputs = find_saes("input", spec.input_sae, sae_id=None, layers=spec.layers, heads=None)
     outputs = find_saes("output", spec.output_sae, sae_id=None, layers=spec.layers, heads=spec.heads)
-    model = load_model(spec.model, revision=None, device=pipeline.choose_device(spec.device))
+    model = load_model(spec.model, revision=None, device=pipeline._devices(spec)[0])
     if stored is not None:
-        pipeline._refuse_other_model(stored, model)
+        pipeline._refuse_other_model(stored, model, spec)
     if spec.corpus.seq_len > model.n_ctx:
         raise UsageError(
             f"--seq-len {spec.corpus.seq_len}: the context of {model.name} is {model.n_ctx} tokens"
         )
     heads = sorted(pipeline._choose_heads(spec, model, inputs, outputs))
     targets = Targets(tuple(sorted({layer for layer, _ in heads})), tuple(heads))
-    saes = pipeline._load_saes(targets, inputs, outputs, model)
+    saes = pipeline._load_saes(targets, inputs, outputs, model, stored)
     if stored is not None:
-        pipeline._refuse_other_saes(stored, saes)
-    capture = Capture(model, saes, min_attention=spec.min_attention)
+        pipeline._differing_saes(stored, saes, spec)
+    capture = Capture(model, saes, min_attention=spec.min_attention, dtype=spec.dtype)
     return _Facts(
         sources=[
             (f"model {model.name}", f"local, weights {model.sha256[:12]}, checked"),
@@ -161,7 +161,7 @@ def _measured(
         )
     capture.verify(rows[0][None], targets.layers)
     started = time.perf_counter()
-    parts = capture.run(np.stack(rows), 0, targets)
+    parts = [block.part() for block in capture.run(np.stack(rows), 0, targets)]
     seconds = time.perf_counter() - started
     n_tokens = len(rows) * spec.corpus.seq_len
     per_token = {
@@ -211,7 +211,7 @@ def _computed(spec: pipeline.IngestSpec, d_model: int, facts: _Facts) -> Rates:
     body = 24 * d_model**2 * (max(layers) + 1)
     features = len(layers) * (4 * d_model * facts.input_width + 8 * d_model**2)
     heads = len(facts.heads) * 2 * facts.d_head * facts.output_width
-    per_token, speed = body + features + heads, _arithmetic_speed(pipeline.choose_device(spec.device))
+    per_token, speed = body + features + heads, _arithmetic_speed(pipeline._devices(spec)[0])
     basis = (
         f"rows and bytes: those {_DEMO_BASIS}; time: the arithmetic alone, {per_token / 1e9:.2f} GFLOP a"
         f" token at {speed / 1e9:,.0f} GFLOP/s (a matrix product timed here), so no less than this"

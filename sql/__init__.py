@@ -44,6 +44,11 @@ def best_descriptions_statement() -> str:
     return (files(__name__) / "derived" / "stored_descriptions_3_pick.sql").read_text("utf-8")
 
 
+def forget_statements() -> list[str]:
+    """Return the statements that delete all that depends on the output SAE of $layer, $head."""
+    return [f.read_text("utf-8") for f in _sql_files("forget")]
+
+
 def ledger_statement(name: str) -> str:
     """Return a statement that keeps the ledgers `runs` and `chunks`."""
     return (files(__name__) / "ledger" / f"{name}.sql").read_text("utf-8")

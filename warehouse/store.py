@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -145,7 +146,7 @@ class Warehouse:
         return int(rows.num_rows)
 
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
-        """Add row counts and heads to the ledger row of a stored chunk."""
+        """Add row counts to the ledger row of a stored chunk, and set the heads it holds."""
         self.execute(sql.ledger_statement("extend_chunk"), additions)
 
     def replace_descriptions(self, layer: int, rows: pa.Table) -> None:
@@ -158,6 +159,34 @@ class Warehouse:
             self.execute(sql.ledger_statement("forget_descriptions"), {"layer": layer, "sources": sources})
             self.append("feature_descriptions", rows)
             self.execute(sql.best_descriptions_statement())
+
+    def outdate_derived(self) -> None:
+        """Mark counts, descriptions and kept attention mass as not yet computed from the facts."""
+        self.execute(sql.ledger_statement("outdate_derived"))
+
+    def forget_output_features(self, layer: int, head: int) -> None:
+        """Delete a head's output SAE, its features and activations, and everything mined about them."""
+        for statement in sql.forget_statements():
+            self.execute(statement, {"layer": layer, "head": head})
+
+    def reader(self) -> Warehouse:
+        """Return a second connection to the same open file, for another thread; it must only read."""
+        return Warehouse(self.connection.cursor(), self.path)
+
+    @contextmanager
+    def writing_beside_cpu(self) -> Iterator[None]:
+        """Leave most cores to other work during the block, which writes while it computes."""
+        self.execute(f"SET threads = {max(1, (os.cpu_count() or 1) // 4)}")
+        try:
+            yield
+        finally:
+            with suppress(duckdb.Error):
+                self.connection.execute("RESET threads")
+
+    def interrupt(self) -> None:
+        """End the statement that another thread is running; it fails, and its transaction is undone."""
+        with suppress(duckdb.Error):
+            self.connection.interrupt()
 
     def refresh_derived(self) -> None:
         """Recompute counts, descriptions and kept attention mass from the facts, in one transaction."""

@@ -72,14 +72,27 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     show_default=True,
     help="Store a pair of positions where the attention exceeds this.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
-@click.option("--batch-size", default="auto", show_default=True, help="Sequences in a forward pass.")
 @click.option(
-    "--chunk-size",
-    type=click.IntRange(1),
-    default=512,
+    "--device",
+    default="auto",
     show_default=True,
-    help="Sequences per commit.",
+    help="cpu, cuda, mps or auto; several share the work, such as cuda:0,cuda:1.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "tf32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the forward pass.",
+)
+@click.option(
+    "--batch-size", default="auto", show_default=True, help="Sequences in a forward pass; auto tries."
+)
+@click.option("--chunk-size", type=click.IntRange(1), help="Sequences per commit.  [what memory holds]")
+@click.option(
+    "--replace-output-sae",
+    is_flag=True,
+    help="Replace the output features of a head whose SAE differs from the stored one, and drop its rules.",
 )
 @seed_option
 @click.option("--dry-run", is_flag=True, help="Check the sources and print the plan; write nothing.")
@@ -101,8 +114,10 @@ def command(
     keep_long_documents: bool,
     min_attention: float,
     device: str,
+    dtype: str,
     batch_size: str,
-    chunk_size: int,
+    chunk_size: int | None,
+    replace_output_sae: bool,
     seed: int,
     dry_run: bool,
 ) -> None:
@@ -137,6 +152,8 @@ def command(
         device=device,
         batch_size=None if batch_size == "auto" else int(batch_size),
         chunk_size=chunk_size,
+        dtype=dtype,
+        replace_output_saes=replace_output_sae,
         seed=seed,
     )
     if dry_run:

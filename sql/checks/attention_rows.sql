@@ -1,4 +1,4 @@
--- The stored attention of a query position sums to at most 1 (up to float32 rounding), both as measured and as
+-- The stored attention of a query position sums to at most 1 (up to rounding), both as measured and as
 -- computed from features, and no weight is negative.
 SELECT
     format(
@@ -6,7 +6,8 @@ SELECT
         layer, head, seq_id, query_pos, kept_mass, kept_mass_from_features
     ) AS problem
 FROM attention_coverage
-WHERE NOT (kept_mass <= 1.0001 AND kept_mass_from_features <= 1.0001)
+CROSS JOIN (SELECT 1 + CASE dtype WHEN 'bfloat16' THEN 0.01 ELSE 0.0001 END AS bound FROM model) AS most
+WHERE NOT (kept_mass <= most.bound AND kept_mass_from_features <= most.bound)
 UNION ALL
 SELECT format('L{}H{} sequence {} query {}: a weight is negative', layer, head, seq_id, query_pos) AS problem
 FROM attention_sources

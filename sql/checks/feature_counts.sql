@@ -1,4 +1,5 @@
--- The counts of output features agree with the activations they were derived from.
+-- The counts of output features agree with the activations they were derived from; of an ingest that is not
+-- finished, they are not computed yet.
 WITH counted AS (
     SELECT
         layer,
@@ -16,5 +17,8 @@ SELECT
         f.layer, f.head, f.feature, f.n_tokens, f.n_sequences, coalesce(c.n_tokens, 0), coalesce(c.n_sequences, 0)
     ) AS problem
 FROM output_features AS f
+INNER JOIN heads AS h ON f.layer = h.layer AND f.head = h.head
 LEFT JOIN counted AS c ON f.layer = c.layer AND f.head = c.head AND f.feature = c.feature
-WHERE f.n_tokens <> coalesce(c.n_tokens, 0) OR f.n_sequences <> coalesce(c.n_sequences, 0);
+WHERE
+    h.kept_attention_mass IS NOT NULL
+    AND (f.n_tokens <> coalesce(c.n_tokens, 0) OR f.n_sequences <> coalesce(c.n_sequences, 0));

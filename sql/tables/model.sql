@@ -15,6 +15,7 @@ CREATE TABLE model (
     positional_embedding VARCHAR NOT NULL,
     bos_token_id UINTEGER NOT NULL,
     processing VARCHAR NOT NULL,
+    dtype VARCHAR NOT NULL,
     sha256 VARCHAR NOT NULL,
     resolved_commit VARCHAR
 );
@@ -34,5 +35,6 @@ COMMENT ON COLUMN model.normalization IS 'Normalisation before attention: LN or 
 COMMENT ON COLUMN model.positional_embedding IS 'Kind of position information, such as standard or rotary';
 COMMENT ON COLUMN model.bos_token_id IS 'Token put in front of every sequence';
 COMMENT ON COLUMN model.processing IS 'Weight processing in force when the activations were taken';
+COMMENT ON COLUMN model.dtype IS 'Precision of the forward pass and the encoding: float32, tf32 or bfloat16';
 COMMENT ON COLUMN model.sha256 IS 'Digest of the weights as loaded, before processing';
 COMMENT ON COLUMN model.resolved_commit IS 'Hub commit that the revision stood for at the first ingest, NULL for a local folder; later ingests load this one';

@@ -1,0 +1,289 @@
+"""The flow of sequences through an ingest: what is still to do, captured, packed and committed.
+
+The unit of work is a chunk of sequences, committed with its ledger row in one transaction. The ledger
+says of each chunk which heads it holds, so that resuming after a kill, adding sequences, adding heads and
+replacing an SAE are the same thing: doing whatever the ledger does not list yet.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from attnrules.errors import AttnRulesError
+from attnrules.ingest.batching import BatchSize
+from attnrules.ingest.capture import Block, Capture, Targets
+from attnrules.ingest.model import is_out_of_memory, one_line
+from attnrules.ingest.stages import Stages, Stop
+from attnrules.warehouse import Warehouse
+
+Tokens = npt.NDArray[np.int64]
+
+FACT_TABLES = ("input_activations", "output_activations", "attention_sources", "token_scales")
+# Rows of a chunk that are held in memory until it is committed, bytes.
+_CHUNK_BYTES = 512 << 20
+_LARGEST_CHUNK = 512
+# Of a head whose output SAE was replaced: its attention is stored, its output features are not yet.
+_ATTENTION_ONLY = ":attention"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A row of the ledger: a stored range of sequences and the heads it holds."""
+
+    chunk_id: int
+    first_seq: int
+    n_seqs: int
+    heads: list[str]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A range of sequences, what to capture from them, and the ledger row where there is one already."""
+
+    chunk_id: int
+    first_seq: int
+    tokens: Tokens
+    targets: Targets
+    stored: Chunk | None
+
+
+class Ledger:
+    """What is stored, and therefore what is missing."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        rows = warehouse.rows("SELECT chunk_id, first_seq, n_seqs, heads FROM chunks ORDER BY first_seq")
+        self.chunks = [Chunk(*row) for row in rows]
+
+    @property
+    def n_sequences(self) -> int:
+        """Sequences stored."""
+        return sum(chunk.n_seqs for chunk in self.chunks)
+
+    def lacks(self, layer: int, head: int) -> bool:
+        """Tell whether any stored sequence lacks this head."""
+        return any(_name(layer, head) not in chunk.heads for chunk in self.chunks)
+
+    def n_to_capture(self, targets: Targets, n_sequences: int) -> int:
+        """Return how many sequences have to go through the model to hold `targets` of `n_sequences`."""
+        incomplete = sum(chunk.n_seqs for chunk in self.chunks if not missing(chunk, targets).is_empty)
+        return incomplete + max(0, n_sequences - self.n_sequences)
+
+
+def missing(chunk: Chunk, targets: Targets) -> Targets:
+    """Return the targets that a stored chunk lacks."""
+    lacking = [pair for pair in targets.heads if _name(*pair) not in chunk.heads]
+    outputs = tuple(pair for pair in lacking if _name(*pair) + _ATTENTION_ONLY in chunk.heads)
+    layers_held = {int(name[1:].split("H")[0]) for name in chunk.heads}
+    return Targets(
+        layers=tuple(layer for layer in targets.layers if layer not in layers_held),
+        heads=tuple(pair for pair in lacking if pair not in outputs),
+        outputs=outputs,
+    )
+
+
+def chunk_size(blocks: Sequence[Block]) -> int:
+    """Return the sequences to commit together, as many as fit in memory a few times.
+
+    `blocks` are the rows of one sequence.
+    """
+    n_bytes = sum(column.nbytes for block in blocks for column in block.part().columns.values())
+    return int(np.clip(_CHUNK_BYTES // max(1, n_bytes), 1, _LARGEST_CHUNK))
+
+
+def work(
+    warehouse: Warehouse, targets: Targets, rows: Iterator[Tokens], *, n_sequences: int, chunk_size: int
+) -> Iterator[Work]:
+    """Yield what the ledger lacks: heads of stored chunks first, then new sequences from `rows`.
+
+    Raises `AttnRulesError` when the corpus does not begin with the sequences that are stored.
+    """
+    ledger = Ledger(warehouse)
+    for chunk in ledger.chunks:
+        lacking = missing(chunk, targets)
+        if not lacking.is_empty:
+            tokens = _stored_tokens(warehouse, chunk)
+            yield Work(chunk.chunk_id, chunk.first_seq, tokens, lacking, chunk)
+    if n_sequences <= ledger.n_sequences:
+        return
+    for chunk in ledger.chunks:
+        _refuse_other_rows(warehouse, chunk, list(islice(rows, chunk.n_seqs)))
+    next_id = 1 + max((chunk.chunk_id for chunk in ledger.chunks), default=-1)
+    first_seq = ledger.n_sequences
+    while first_seq < n_sequences:
+        taken = list(islice(rows, min(chunk_size, n_sequences - first_seq)))
+        if not taken:
+            return
+        yield Work(next_id, first_seq, np.stack(taken), targets, None)
+        first_seq += len(taken)
+        next_id += 1
+
+
+class Flow:
+    """Runs work through the stages: read, capture on each device, pack, commit.
+
+    Arguments:
+        captures: one for each device.
+        batch_size: sequences in a forward pass, None to find it by trying on each device.
+        run_id: run that the chunks are attributed to.
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, captures: Sequence[Capture], *, batch_size: int | None, run_id: int
+    ) -> None:
+        self._warehouse = warehouse
+        self._captures = captures
+        self._batch_size = batch_size
+        self._run_id = run_id
+        self._stop = Stop()
+        self._counting = threading.Lock()
+        self.n_captured = 0
+        self.n_committed = 0
+
+    def run(self, work: Iterator[Work], report: Callable[[int], None]) -> None:
+        """Capture and commit all `work`; call `report` with the sequences captured so far meanwhile.
+
+        Raises the first error of any stage; what was read before it is committed.
+        """
+        with self._warehouse.writing_beside_cpu() if self._on_cpu() else nullcontext():
+            self._run(work, report)
+
+    def _on_cpu(self) -> bool:
+        return all(capture.model.device.type == "cpu" for capture in self._captures)
+
+    def _run(self, work: Iterator[Work], report: Callable[[int], None]) -> None:
+        Stages(
+            work,
+            [self._worker(capture) for capture in self._captures],
+            _pack,
+            self._commit,
+            in_flight=2 * len(self._captures) + 2,
+            abort=self._warehouse.interrupt,
+            stop=self._stop,
+        ).run(lambda: report(self.n_captured))
+
+    def _worker(self, capture: Capture) -> Callable[[Work], tuple[Work, list[Block]]]:
+        sizes: list[BatchSize] = []
+
+        def run(work: Work) -> tuple[Work, list[Block]]:
+            if not sizes:
+                sizes.append(_batch_size(self._batch_size, capture, work))
+            return work, self._capture(capture, work, sizes[0])
+
+        return run
+
+    def _capture(self, capture: Capture, work: Work, batch: BatchSize) -> list[Block]:
+        blocks: list[Block] = []
+        start = 0
+        while start < len(work.tokens):
+            self._stop.check()
+            tokens = work.tokens[start : start + batch.size]
+            started = time.perf_counter()
+            try:
+                blocks += capture.run(tokens, work.first_seq + start, work.targets, self._stop.check)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    _refuse_lost_device(capture, error)
+                    raise
+                batch.failed(len(tokens))
+                continue
+            batch.succeeded(len(tokens), time.perf_counter() - started)
+            start += len(tokens)
+            with self._counting:
+                self.n_captured += len(tokens)
+        return blocks
+
+    def _commit(self, packed: tuple[Work, dict[str, pa.Table]]) -> None:
+        work, tables = packed
+        warehouse = self._warehouse
+        counts = dict.fromkeys(("tokens", *FACT_TABLES), 0)
+        with warehouse.transaction():
+            for table, rows in tables.items():
+                counts[table] = warehouse.append(table, rows)
+            names = [_name(*pair) for pair in (*work.targets.heads, *work.targets.outputs)]
+            entry: dict[str, object] = {**counts, "run_id": self._run_id, "chunk_id": work.chunk_id}
+            if work.stored is None:
+                entry |= {
+                    "first_seq": work.first_seq,
+                    "n_seqs": len(work.tokens),
+                    "state": "done",
+                    "heads": names,
+                }
+                warehouse.append("chunks", pa.Table.from_pylist([entry]))
+            else:
+                replaced = {name + _ATTENTION_ONLY for name in names}
+                held = [name for name in work.stored.heads if name not in replaced]
+                warehouse.extend_chunk({**entry, "heads": [*held, *names]})
+            warehouse.outdate_derived()
+        self.n_committed += len(work.tokens)
+
+
+def _batch_size(asked: int | None, capture: Capture, work: Work) -> BatchSize:
+    seq_len = work.tokens.shape[1]
+    on_cpu = capture.model.device.type == "cpu"
+    start, largest = (512, 8192) if on_cpu else (4096, 1 << 18)
+    return BatchSize(asked, start=max(1, start // seq_len), limit=max(1, largest // seq_len))
+
+
+def _refuse_lost_device(capture: Capture, error: RuntimeError) -> None:
+    if capture.model.device.type != "cpu":
+        raise AttnRulesError(
+            f"device {capture.model.device}: failed ({one_line(error)}); what was committed is intact, run"
+            " the same command again, with another --device if it stays lost"
+        ) from error
+
+
+def _pack(captured: tuple[Work, list[Block]]) -> tuple[Work, dict[str, pa.Table]]:
+    """Turn what a chunk yielded into one Arrow table for each table of the warehouse."""
+    work, blocks = captured
+    tables = {} if work.stored is not None else {"tokens": _token_table(work)}
+    parts = [block.part() for block in blocks]
+    # Head after head: rows of one head lie together and are skipped together when not asked for.
+    parts.sort(key=lambda part: (part.layer, part.head))
+    for table in FACT_TABLES:
+        rows = [pa.table(part.columns) for part in parts if part.table == table]
+        if rows:
+            tables[table] = pa.concat_tables(rows)
+    return work, tables
+
+
+def _name(layer: int, head: int) -> str:
+    return f"L{layer}H{head}"
+
+
+def _stored_tokens(warehouse: Warehouse, chunk: Chunk) -> Tokens:
+    columns = warehouse.connection.execute(
+        "SELECT token_id FROM tokens WHERE seq_id >= $first AND seq_id < $last ORDER BY seq_id, pos",
+        {"first": chunk.first_seq, "last": chunk.first_seq + chunk.n_seqs},
+    ).fetchnumpy()
+    return np.asarray(columns["token_id"], dtype=np.int64).reshape(chunk.n_seqs, -1)
+
+
+def _refuse_other_rows(warehouse: Warehouse, chunk: Chunk, rows: list[Tokens]) -> None:
+    stored = _stored_tokens(warehouse, chunk)
+    for index in range(chunk.n_seqs):
+        if index >= len(rows) or not np.array_equal(rows[index], stored[index]):
+            raise AttnRulesError(
+                f"{warehouse.path}: the corpus does not yield its sequence {chunk.first_seq + index} again,"
+                " the corpus has changed; give the same corpus or use another file"
+            )
+
+
+def _token_table(work: Work) -> pa.Table:
+    n_seqs, seq_len = work.tokens.shape
+    seq, pos = np.divmod(np.arange(n_seqs * seq_len), seq_len)
+    columns: dict[str, Any] = {
+        "seq_id": (seq + work.first_seq).astype(np.uint32),
+        "pos": pos.astype(np.uint16),
+        "token_id": work.tokens.reshape(-1).astype(np.uint32),
+    }
+    return pa.table(columns)

@@ -1,0 +1,3 @@
+-- Grain of the deletion: the head whose output SAE is replaced.
+DELETE FROM feature_descriptions
+WHERE role = 'output' AND layer = $layer AND head = $head;

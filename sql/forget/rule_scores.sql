@@ -1,0 +1,3 @@
+-- Grain of the deletion: the head whose output SAE is replaced.
+DELETE FROM rule_scores
+WHERE layer = $layer AND head = $head;

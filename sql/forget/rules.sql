@@ -1,0 +1,3 @@
+-- Grain of the deletion: the head whose output SAE is replaced.
+DELETE FROM rules
+WHERE layer = $layer AND head = $head;
