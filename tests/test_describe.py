@@ -28,8 +28,8 @@ def facts(mined_once: Path) -> dict[str, Any]:
 
 def test_every_run_is_stored_with_its_arguments(facts: dict[str, Any], planted_spec: IngestSpec) -> None:
     mined = [
-        SkipgramSpec(n_features=None, examples_per_split=10, scaling=scaling)
-        for scaling in ("paper", "model")
+        SkipgramSpec(method=method, n_features=None, examples_per_split=10, scaling=scaling)
+        for method, scaling in (("all", "paper"), ("magnitude", "model"))
     ]
     expected = [("ingest", asdict(planted_spec)), *(("mine skipgrams", asdict(spec)) for spec in mined)]
     stored = [(run["command"], run["arguments"]) for run in facts["runs"]]

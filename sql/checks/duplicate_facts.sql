@@ -42,5 +42,6 @@ SELECT
     format('rules: L{}H{}.{} {} {} rank {} is stored {} times', layer, head, feature, method, scaling, rank, count(*))
         AS problem
 FROM rules
-GROUP BY layer, head, feature, method, scaling, rank
+-- The keys of a group share its rank.
+GROUP BY layer, head, feature, method, scaling, rank, CASE WHEN method = 'weighted_groups' THEN key_feature END
 HAVING count(*) > 1;
