@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from attnrules.commands.progress import quiet_libraries, run_ingest
-from attnrules.commands.show import rule_words
+from attnrules.commands.show import grouped_words
 
 
 @click.command("demo")
@@ -81,9 +81,9 @@ def _print_best(path: Path) -> None:
         for name, _, method, n_rules, precision, recall, f1, spearman, description in best:
             click.echo(f"{name} fires on {description}")
             card = feature_card(opened, parse_feature(name), n_rules=3)
-            for rule in card.rules:
-                if rule["method"] == method:
-                    click.echo(f"    {rule_words(rule)} → {name}")
+            rules = [rule for rule in card.rules if rule["method"] == method]
+            for words in grouped_words(rules):
+                click.echo(f"    {words} → {name}")
             click.echo(
                 f"    {n_rules} {method} rules: precision {precision:.2f}, recall {recall:.2f},"
                 f" F1 {f1:.2f}, Spearman {spearman:.2f}\n"

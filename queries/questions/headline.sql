@@ -48,8 +48,7 @@ best AS (
     SELECT
         layer,
         example_set,
-        method,
-        count(*) OVER (PARTITION BY layer, example_set) AS n_features
+        method
     FROM judged
     WHERE kind = 'rules' AND n_rules = 16 AND average_precision IS NOT NULL
     QUALIFY
@@ -65,8 +64,8 @@ winners AS (
         layer,
         method,
         16 AS n_rules,
-        any_value(n_features) AS n_features,
-        count(*) / any_value(n_features) AS answer
+        sum(count(*)) OVER (PARTITION BY layer, example_set) AS n_features,
+        count(*) / sum(count(*)) OVER (PARTITION BY layer, example_set) AS answer
     FROM best
     GROUP BY layer, example_set, method
 ),
