@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from attnrules.queries import step
-from attnrules.queries.skipgrams import SkipgramSpec, predict
+from attnrules.queries.evaluation import evaluate
+from attnrules.queries.skipgrams import SkipgramSpec
 from attnrules.warehouse import Warehouse
 
 SEQ_LEN, N_INPUT_FEATURES, ACTIVE_PER_TOKEN, SIDE = 64, 4096, 20, 64
@@ -46,6 +47,9 @@ def synthesise(warehouse: Warehouse, n_features: int, n_rules: int, n_examples: 
     ones = np.ones(n_tokens)
     scales = {"ln_scale": ones, "ln_scale_from_features": ones, "reconstruction_error": ones}
     warehouse.append("token_scales", table(seq_id=seq, pos=pos, **scales))
+    corpus = {"source": "synthetic", "split": "train", "text_column": "text", "seq_len": SEQ_LEN}
+    corpus |= {"keep_long_documents": False, "min_attention": 0.01}
+    warehouse.append("corpus", pa.Table.from_pylist([corpus]))
     for f in range(n_features):
         label = np.arange(n_examples) % 2
         examples = table(
@@ -125,7 +129,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--baseline-features", type=int, default=2)
     options = parser.parse_args()
-    grid = SkipgramSpec(max_rules=options.rules).grid
+    spec = SkipgramSpec(max_rules=options.rules, example_sets=("paper",), baselines=False)
+    grid = spec.grid
     with (
         tempfile.TemporaryDirectory() as folder,
         Warehouse.create(Path(folder) / "benchmark.duckdb", d_head=8) as warehouse,
@@ -133,14 +138,15 @@ def main() -> None:
         synthesise(warehouse, options.features, options.rules, options.examples)
         everything = list(range(options.features))
         warehouse.execute(step("make_mined_features"), {**AT, "seed": 0, "features": everything})
+        warehouse.execute(step("make_held_out_positions"), {"seed": 0, "n_sequences": 1})
         started = time.perf_counter()
-        predict(warehouse, 0, 0, grid=grid, bos_keys=False, run_id=1)
-        n_predictions = warehouse.value("SELECT count(prediction) FROM rule_predictions")
+        evaluate(warehouse, 0, 0, spec.judge(), run_id=1)
         product = time.perf_counter() - started
-        print(f"product: {product:.2f} s for {n_predictions} predictions of {options.features} features")
-        started = time.perf_counter()
-        warehouse.execute(step("insert_metrics"), AT)
-        print(f"product: {time.perf_counter() - started:.2f} s more for their metrics")
+        n_predictions = warehouse.value("SELECT count(prediction) FROM rule_predictions")
+        print(
+            f"product: {product:.2f} s for {n_predictions} predictions of {options.features} features,"
+            " their metrics and intervals"
+        )
         some = everything[: options.baseline_features]
         expected, loop = baseline(warehouse, some, grid)
         found = {
