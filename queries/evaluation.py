@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from attnrules.queries import step
-from attnrules.queries.scores import Floats, HeadScores, Ints, head_scores, matrix
+from attnrules.queries.scores import Floats, Ints, columns, head_scores, matrix
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -85,6 +85,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
     for example_set in judge.example_sets:
         place = {**at, "example_set": example_set}
+        warehouse.execute(step("make_judged"), place)
         warehouse.execute(step("make_truth"), place)
         grid = judge.grid_of(example_set)
         for method, scaling in _predictions(warehouse, at, judge, example_set):
@@ -101,8 +102,8 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
                 },
             )
             warehouse.execute(step("make_judged_rows"), {"example_set": example_set})
-            warehouse.execute(step("make_levels"))
-            warehouse.execute(step("make_judgements"))
+            warehouse.execute(step("make_judged_lists"))
+            warehouse.execute(step("make_active_rows"))
             aggregation = judge.aggregation if rules and method not in ADDITIVE else "sum"
             fitted = {**named, "aggregation": aggregation}
             warehouse.execute(step("insert_evaluations"), {**fitted, "run_id": run_id})
@@ -129,64 +130,89 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
     weights = bootstrap_weights(len(sequences), judge.seed)
     place = np.searchsorted(sequences, seq_id)
     starts = np.flatnonzero(np.r_[True, (feature[1:] != feature[:-1]) | (n_rules[1:] != n_rules[:-1])])
-    ends = np.r_[starts[1:], len(feature)]
-    total = weights.sum(axis=0) * (seq_len - 1) if everywhere else None
-    found = [
-        metric_intervals(
-            prediction[a:b], active[a:b], weights[place[a:b]], float(threshold[a] or np.nan), total
+    found = []
+    for rows in map(slice, starts, np.r_[starts[1:], len(feature)]):
+        # Of all positions, those of sequences without a row count too.
+        drawn, sequence = (weights, place[rows]) if everywhere else _compressed(weights, place[rows])
+        found.append(
+            metric_intervals(
+                prediction[rows],
+                active[rows],
+                sequence,
+                drawn,
+                float(threshold[rows.start] or np.nan),
+                seq_len - 1 if everywhere else None,
+            )
         )
-        for a, b in zip(starts, ends, strict=True)
-    ]
     names = ("f1", "f1_at_threshold", "average_precision")
-    columns = {
+    ends = {
         f"{name}_{end}": pa.array([f[i][j] for f in found], pa.float64(), from_pandas=True)
         for i, name in enumerate(names)
         for j, end in enumerate(("low", "high"))
     }
-    warehouse.append(
-        "intervals", pa.table({"feature": feature[starts], "n_rules": n_rules[starts], **columns})
-    )
+    warehouse.append("intervals", pa.table({"feature": feature[starts], "n_rules": n_rules[starts], **ends}))
 
 
 def bootstrap_weights(n_sequences: int, seed: int) -> Floats:
     """Return how often each sequence is drawn, Poisson of mean 1: [n_sequences, n_replicates]."""
-    return np.random.default_rng(seed).poisson(1, (n_sequences, _REPLICATES)).astype(np.float64)
+    return np.random.default_rng(seed).poisson(1, (n_sequences, _REPLICATES)).astype(np.float32)
 
 
 def metric_intervals(
-    prediction: Floats, active: Ints, weights: Floats, threshold: float, total: Floats | None
+    prediction: Floats, active: Ints, sequence: Ints, weights: Floats, threshold: float, n_each: int | None
 ) -> list[tuple[float, float]]:
     """Return the 95% bootstrap intervals of F1 at 0, F1 at `threshold` and average precision.
 
     Arguments:
-        prediction, active: [n], predictions descending. weights: [n, n_replicates], of each row's sequence.
-        total: [n_replicates], weight of all positions, where those predicted 0 and inactive are no rows.
+        prediction, active: [n], predictions descending. sequence: [n], row of `weights` of each.
+        weights: [n_sequences, n_replicates], how often each sequence is drawn.
+        n_each: positions per sequence, where those predicted 0 and inactive are no rows; else None.
     """
-    hits = weights * active[:, None]
-    n_active = hits.sum(axis=0)
-    found = []
+    n_sequences = len(weights)
+
+    def drawn(rows: Ints) -> Floats:
+        return np.bincount(sequence[rows], minlength=n_sequences) @ weights
+
+    found = np.flatnonzero(active)
+    missing = 0.0 if n_each is None else n_each * weights.sum(axis=0) - drawn(np.arange(len(prediction)))
+    n_active = drawn(found)
+    values = []
     for least in (0.0, threshold):
-        chosen = prediction > least
-        n_predicted = weights[chosen].sum(axis=0)
-        if total is not None and least < 0:
-            n_predicted = n_predicted + total - weights.sum(axis=0)
-        found.append(2 * hits[chosen].sum(axis=0) / np.maximum(n_predicted + n_active, 1))
-    last = np.flatnonzero(np.r_[prediction[1:] != prediction[:-1], True])
-    n_at_least = weights.cumsum(axis=0)[last]
-    if total is not None:
-        n_at_least[prediction[last] <= 0] += total - weights.sum(axis=0)
-    hits_at_least = hits.cumsum(axis=0)[last]
+        n_chosen = int(np.searchsorted(-prediction, -least))
+        n_predicted = drawn(np.arange(n_chosen)) + (missing if least < 0 else 0.0)
+        values.append(2 * drawn(found[found < n_chosen]) / np.maximum(n_predicted + n_active, 1))
+    # Average precision changes at predictions of active rows alone: rows are counted by level and sequence,
+    # a level being what is predicted more than the next such prediction and at most this one.
+    levels, place = np.unique(-prediction[found], return_inverse=True)
+    level = np.searchsorted(levels, -prediction)
+    n_levels = len(levels)
+
+    def at_least(rows: Ints, level: Ints) -> Floats:
+        cells = np.bincount(level * n_sequences + sequence[rows], minlength=n_levels * n_sequences)
+        counts: Floats = cells[: n_levels * n_sequences].reshape(n_levels, n_sequences) @ weights
+        return counts.cumsum(axis=0)
+
+    counted = np.flatnonzero(level < n_levels)
+    n_at_least = at_least(counted, level[counted])
+    n_at_least[levels >= 0] += missing
+    hits_at_least = at_least(found, place)
     gained = np.diff(hits_at_least, axis=0, prepend=0)
     share = hits_at_least / np.maximum(n_at_least, 1)
-    found.append((gained * share).sum(axis=0) / np.maximum(n_active, 1))
+    values.append((gained * share).sum(axis=0) / np.maximum(n_active, 1))
     # A replicate without an active position says nothing about how well active ones are found.
     usable = n_active > 0
     if not usable.any():
-        return [(np.nan, np.nan)] * len(found)
-    ends = [np.quantile(values[usable], (0.025, 0.975)) for values in found]
+        return [(np.nan, np.nan)] * len(values)
+    ends = [np.quantile(value[usable], (0.025, 0.975)) for value in values]
     if np.isnan(threshold):
         ends[1] = np.array([np.nan, np.nan])
     return [(float(low), float(high)) for low, high in ends]
+
+
+def _compressed(weights: Floats, place: Ints) -> tuple[Floats, Ints]:
+    """Return the rows of `weights` that are in use, and the place of each among them."""
+    used, sequence = np.unique(place, return_inverse=True)
+    return weights[used], sequence
 
 
 def _predictions(
@@ -195,7 +221,6 @@ def _predictions(
     """Make the temporary table `predictions` for one way to predict after another, and yield its name."""
     grid = judge.grid_of(example_set)
     place = {**at, "example_set": example_set}
-    warehouse.execute(step("make_judged"), place)
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
     lists = warehouse.rows(step("list_names"))
     if not judge.baselines:
@@ -257,54 +282,53 @@ def _ceilings(
     constants = warehouse.sql(step("value_biases"), at).to_arrow_table()
     decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
     features = np.array([f for (f,) in warehouse.rows("SELECT feature FROM mined_features ORDER BY 1")])
-    places = warehouse.sql(step("attended_scales"), at).to_arrow_table()
-    scope, seq_id, pos = (places.column(name).to_numpy() for name in ("scope", "seq_id", "pos"))
-    rows = warehouse.sql(step("received_rows")).to_arrow_table()
-    where = _positions_of(rows, (scope, seq_id, pos))
-    keys = rows.column("key_feature").to_numpy()
+    encoders = scores.encoders[features]
+    attended = columns(warehouse, "attended_scales", at)
+    place, scope = attended["place"], attended["scope"]
+    rows = {} if everywhere else columns(warehouse, "received_rows")
     for name, kind in zip(CEILINGS, ("from_features", "by_model"), strict=True):
-        amounts = rows.column(f"amount_{kind}").to_numpy()
-        z = _weighted_sums(scores, keys, amounts, where, len(scope))
-        z += places.column(f"scaled_{kind}").to_numpy()[:, None] * decoder_bias
-        z += places.column(f"weight_{kind}").to_numpy()[:, None] * b_v
+        scaled, weight = attended[f"scaled_{kind}"], attended[f"weight_{kind}"]
         if everywhere:
-            prediction = z @ scores.encoders[features].T + bias[features]
-            n = len(features)
-            columns = {
-                "feature": np.tile(features, len(scope)),
-                "seq_id": np.repeat(seq_id, n),
-                "pos": np.repeat(pos, n),
-                "prediction": prediction.reshape(-1),
+            z = _carried_values(warehouse, at, kind, scores.values)[place]
+            z += scaled[:, None] * decoder_bias + weight[:, None] * b_v
+            table = {
+                "feature": np.tile(features, len(place)),
+                "place": np.repeat(place, len(features)),
+                "prediction": (z @ encoders.T + bias[features]).reshape(-1),
             }
         else:
-            prediction = np.einsum("nd,nd->n", z, scores.encoders[scope]) + bias[scope]
-            columns = {"feature": scope, "seq_id": seq_id, "pos": pos, "prediction": prediction}
-        yield name, pa.table({**columns, "n_rules": np.zeros(len(columns["feature"]), np.uint32)})
+            owner = np.searchsorted(features, rows["scope"])
+            by_key = scores.value_scores(features)[owner, rows["key_feature"]] * rows[f"amount_{kind}"]
+            prediction = np.bincount(rows["place"], by_key, place.max(initial=0) + 1)[place] + bias[scope]
+            owner = np.searchsorted(features, scope)
+            prediction += scaled * (encoders @ decoder_bias)[owner] + weight * (encoders @ b_v)[owner]
+            table = {"feature": scope, "place": place, "prediction": prediction}
+        yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.uint32)})
 
 
-def _positions_of(rows: pa.Table, places: tuple[Ints, ...]) -> Ints:
-    """Return for each row of `received` its place among the judged positions; both are in the same order."""
-    names = ("scope", "seq_id", "pos")
-    columns = [rows.column(name).to_numpy() for name in names]
-    is_new = np.zeros(len(columns[0]), bool)
-    is_new[:1] = True
-    for column in columns:
-        is_new[1:] |= column[1:] != column[:-1]
-    # A judged position that no input feature reaches has no row: number the places that have one.
-    starts = np.flatnonzero(is_new)
-    key_of = {key: place for place, key in enumerate(zip(*(p.tolist() for p in places), strict=True))}
-    place_of_start = np.array(
-        [key_of[key] for key in zip(*(column[starts].tolist() for column in columns), strict=True)], np.int64
-    )
-    return np.asarray(place_of_start[np.cumsum(is_new) - 1])
+def _carried_values(warehouse: Warehouse, at: dict[str, object], kind: str, values: Floats) -> Floats:
+    """Return what attention carries to each judged place: [n_places, d_head].
+
+    The sum over tokens of A[q,k] times the sum over features of a[k,i] d_i W_V / sigma_k.
+    """
+    active = columns(warehouse, "token_features")
+    tokens, token = np.unique(active["token"], return_inverse=True)
+    of_token = _sums_of_rows(values, active["feature"], active["activation"], token, len(tokens))
+    sources = columns(warehouse, "attended_tokens", at)
+    # A token without an active feature has only its share of the biases.
+    row = np.searchsorted(tokens, sources["token"]).clip(max=max(0, len(tokens) - 1))
+    known = np.flatnonzero(tokens[row] == sources["token"]) if len(tokens) else row[:0]
+    place = sources["place"]
+    n_places = int(place[-1]) + 1 if len(place) else 0
+    return _sums_of_rows(of_token, row[known], sources[f"weight_{kind}"][known], place[known], n_places)
 
 
-def _weighted_sums(scores: HeadScores, keys: Ints, amounts: Floats, where: Ints, n_places: int) -> Floats:
-    """Return the sum of amounts times value vectors at each place: [n_places, d_head]."""
-    sums = np.zeros((n_places, scores.values.shape[1]))
-    for start in range(0, len(keys), _ROWS_AT_ONCE):
+def _sums_of_rows(matrix: Floats, rows: Ints, weights: Floats, owners: Ints, n_owners: int) -> Floats:
+    """Return for each owner the sum of weights times rows of `matrix`; `owners` ascend."""
+    sums = np.zeros((n_owners, matrix.shape[1]))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
         block = slice(start, start + _ROWS_AT_ONCE)
-        weighted = scores.values[keys[block]] * amounts[block, None]
-        first = np.flatnonzero(np.r_[True, where[block][1:] != where[block][:-1]])
-        sums[where[block][first]] += np.add.reduceat(weighted, first, axis=0)
+        weighted = matrix[rows[block]] * weights[block, None]
+        first = np.flatnonzero(np.r_[True, owners[block][1:] != owners[block][:-1]])
+        sums[owners[block][first]] += np.add.reduceat(weighted, first, axis=0)
     return sums

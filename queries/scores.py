@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -167,3 +168,15 @@ def matrix(column: object) -> Floats:
     vectors = chunked.combine_chunks()
     flat = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
     return np.asarray(flat.reshape(len(vectors), -1))
+
+
+def columns(
+    warehouse: Warehouse, name: str, parameters: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Return the columns of a step's result as numpy arrays, integers as int64 and the rest as float64."""
+    table = warehouse.sql(step(name), parameters).to_arrow_table()
+    arrays = {column: table.column(column).to_numpy() for column in table.column_names}
+    return {
+        column: values.astype(np.int64 if np.issubdtype(values.dtype, np.integer) else np.float64)
+        for column, values in arrays.items()
+    }

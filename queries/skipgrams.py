@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,8 +49,10 @@ METHODS = (
 # What `best` stands for: measured in docs/queries.md.
 BEST = ("weighted", "weighted_groups")
 SCALINGS = ("paper", "model")
-# Features judged in one set of statements; bounds the memory of the joins, not their result.
+# Features judged in one set of statements, and (feature, key) means taken in one pass over the corpus: both
+# bound memory (the latter to 0.5 GB), not results.
 _FEATURES_AT_ONCE = 256
+_MEANS_AT_ONCE = 1 << 26
 
 
 @dataclass(frozen=True, order=True)
@@ -187,10 +189,9 @@ def mine_skipgrams(
             chosen, summary = _choose_features(warehouse, spec, layer, head, n_sequences, result)
             n_rules = 0
             scores = head_scores(warehouse, layer, head, spec.scaling)
-            for start in range(0, len(chosen), _FEATURES_AT_ONCE):
-                features = chosen[start : start + _FEATURES_AT_ONCE]
-                batch = Batch(layer, head, features, scores, spec.bos_keys, spec.seed)
-                n_rules += _mine_batch(warehouse, spec, batch, run_id)
+            for features in _split(chosen, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
+                block = Batch(layer, head, features, scores, spec.bos_keys, spec.seed)
+                n_rules += _mine_block(warehouse, spec, block, run_id)
             result.heads.append(HeadResult(layer, head, n_features=len(chosen), n_rules=n_rules, **summary))
         if not any(head.n_features for head in result.heads):
             raise AttnRulesError(_nothing_eligible(spec, n_sequences, result))
@@ -251,21 +252,32 @@ def _choose_features(
     return np.array(sorted(chosen), dtype=np.int64), summary
 
 
-def _mine_batch(warehouse: Warehouse, spec: SkipgramSpec, batch: Batch, run_id: int) -> int:
-    at = batch.at
-    features = batch.features.tolist()
-    warehouse.execute(step("make_mined_features"), {**at, "seed": spec.seed, "features": features})
+def _split(features: Ints, at_once: int) -> list[Ints]:
+    return [features[start : start + at_once] for start in range(0, len(features), at_once)]
+
+
+def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: int) -> int:
     judge = spec.judge()
-    draw_examples(warehouse, at, judge)
-    warehouse.execute(step("make_train_active"), {**at, "seed": spec.seed})
-    means = key_means(warehouse, batch) if {*ADDITIVE, "mined"} & {*spec.methods} else None
+    _set_features(warehouse, block)
+    draw_examples(warehouse, block.at, judge)
+    warehouse.execute(step("make_train_active"), {**block.at, "seed": spec.seed})
+    means = key_means(warehouse, block) if {*ADDITIVE, "mined"} & {*spec.methods} else None
     n_rules = 0
-    for method in spec.methods:
-        warehouse.execute(step("delete_rules"), {**at, "method": method, "scaling": spec.scaling})
-        ranked = _ranked_rules(warehouse, batch, method, spec, means)
-        n_rules += warehouse.append("rules", _rule_table(ranked, at, method, spec, run_id))
-    evaluate(warehouse, batch.layer, batch.head, judge, run_id=run_id)
+    for features in _split(block.features, _FEATURES_AT_ONCE):
+        batch = replace(block, features=features)
+        _set_features(warehouse, batch)
+        of_batch = means and means.of(np.searchsorted(block.features, features))
+        for method in spec.methods:
+            warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
+            ranked = _ranked_rules(warehouse, batch, method, spec, of_batch)
+            n_rules += warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, run_id))
+        evaluate(warehouse, batch.layer, batch.head, judge, run_id=run_id)
     return n_rules
+
+
+def _set_features(warehouse: Warehouse, batch: Batch) -> None:
+    chosen = {**batch.at, "seed": batch.seed, "features": batch.features.tolist()}
+    warehouse.execute(step("make_mined_features"), chosen)
 
 
 def _ranked_rules(

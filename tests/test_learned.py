@@ -263,7 +263,9 @@ def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n
     prediction = -np.sort(-rng.integers(-2, 3, n).astype(float))
     active = rng.random(n) < 0.5
     active[0] = True
-    (f1, also_f1), *_, (ap, also_ap) = metric_intervals(prediction, active, np.ones((n, 3)), 0.0, None)
+    (f1, also_f1), *_, (ap, also_ap) = metric_intervals(
+        prediction, active, np.arange(n), np.ones((n, 3)), 0.0, None
+    )
     hits = (active & (prediction > 0)).sum()
     assert f1 == also_f1 == pytest.approx(2 * hits / ((prediction > 0).sum() + active.sum()))
     expected = 0.0

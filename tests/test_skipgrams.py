@@ -182,7 +182,9 @@ class SlowReader:
 
     def predict(self, of: tuple[Any, ...], seq: int, q: int, n: int) -> float:
         """Predict with the first n rules of the list `of` (layer, head, feature, method, scaling)."""
-        layer, head, _, method, scaling = of
+        layer, _, _, method, scaling = of
+        if method.startswith("weighted"):
+            return self._sum_of_weights(of, seq, q, n)
         scores: dict[int, list[float]] = defaultdict(list)
         for rank, key, query, s, v, score in self.lists[of]:
             if rank > n or (query is not None and query not in self.active[layer, seq, q]):
@@ -191,10 +193,6 @@ class SlowReader:
                 if key not in self.active[layer, seq, k]:
                     continue
                 a_k = self.active[layer, seq, k][key]
-                if method.startswith("weighted"):
-                    weight = dict(self.sources[layer, head, seq, q]).get(k, 0.0)
-                    scores[k].append(v * weight * a_k / self.scale[layer, seq, k][1])
-                    continue
                 a_q = self.active[layer, seq, q].get(query, 0.0)
                 if scaling == "model":
                     a_k /= self.scale[layer, seq, k][0]
@@ -209,10 +207,23 @@ class SlowReader:
                     scores[k].append((a_q * a_k * s) * (a_k * v))
         if not scores:
             return 0.0
-        aggregation = "sum" if method.startswith("weighted") else self.aggregation
-        inner = sum if aggregation in ("sum", "max_of_sums") else max
-        outer = sum if aggregation in ("sum", "sum_of_maxima") else max
+        inner = sum if self.aggregation in ("sum", "max_of_sums") else max
+        outer = sum if self.aggregation in ("sum", "sum_of_maxima") else max
         return outer(inner(values) for values in scores.values())
+
+    def _sum_of_weights(self, of: tuple[Any, ...], seq: int, q: int, n: int) -> float:
+        """V(f,i) G[q,i] over the first n rules; G in multiples of 2^-32."""
+        layer, head = of[:2]
+        total = 0.0
+        for rank, key, query, _, v, _ in self.lists[of]:
+            if rank <= n and (query is None or query in self.active[layer, seq, q]):
+                received = sum(
+                    weight * self.active[layer, seq, k].get(key, 0.0) / self.scale[layer, seq, k][1]
+                    for k, weight in self.sources[layer, head, seq, q]
+                    if k >= self.first_key
+                )
+                total += v * round(received * 2**32) / 2**32
+        return total
 
 
 def slow_metrics(pairs: list[tuple[float, float]]) -> tuple[float, float, float, float | None, float | None]:
@@ -366,10 +377,10 @@ def test_predictions_and_metrics_agree_with_the_definitions(
         train = groups.get((*at[:7], "train"), [])
         *plain, threshold, r2 = metrics[at]
         # Sums at all positions are not stored: here they are made in another order, and their last digits
-        # may part what ties, which moves what depends on order.
-        sums = aggregation != "max" or at[3].startswith("weighted")
-        ordered = at[5] != "all_positions" or not sums
-        close = 1e-6 if ordered else 0.15
+        # may part what ties, which moves what depends on order. Those of weighted rules hardly ever do.
+        weighted = at[3].startswith("weighted")
+        ordered = at[5] != "all_positions" or (aggregation == "max" and not weighted)
+        close = 1e-6 if ordered else 1e-3 if weighted else 0.15
         assert plain == pytest.approx(list(slow_metrics(rows)), nan_ok=False, abs=close), at
         least = slow_threshold(train) if train else None
         assert (threshold is None) == (least is None), at

@@ -1,30 +1,49 @@
 -- Grain: the first n rules of a feature under one method, with what was fitted on train: the threshold of largest F1 (the
 -- highest of several) and the line from prediction to activation.
 INSERT INTO rule_evaluations BY NAME
-WITH thresholds AS (
+WITH best AS (
     SELECT
         feature,
         n_rules,
-        coalesce((prediction + next_lower) / 2, prediction - 1) AS threshold
-    FROM judgements
-    WHERE split = 'train' AND n_active_in_split > 0
+        prediction
+    FROM active_rows
+    WHERE split = 'train'
     QUALIFY
         row_number() OVER (
             PARTITION BY feature, n_rules
-            ORDER BY n_active_at_least / (n_at_least + n_active_in_split) DESC, prediction DESC
+            ORDER BY n_active_at_least / (n_at_least + n_active) DESC, prediction DESC
         ) = 1
+),
+
+thresholds AS (
+    SELECT
+        b.feature,
+        b.n_rules,
+        coalesce(
+            (
+                b.prediction
+                + greatest(
+                    max(r.prediction) FILTER (WHERE r.prediction < b.prediction),
+                    CASE WHEN b.prediction > 0 AND any_value(l.n_unlisted) > 0 THEN 0 END
+                )
+            ) / 2,
+            b.prediction - 1
+        ) AS threshold
+    FROM best AS b
+    INNER JOIN judged_rows AS r ON b.feature = r.feature AND b.n_rules = r.n_rules AND r.split = 'train'
+    INNER JOIN judged_lists AS l ON b.feature = l.feature AND b.n_rules = l.n_rules AND l.split = 'train'
+    GROUP BY b.feature, b.n_rules, b.prediction
 ),
 
 moments AS (
     SELECT
         feature,
         n_rules,
-        sum(n) AS n,
-        sum(n * prediction) / sum(n) AS mean_prediction,
-        sum(activation) / sum(n) AS mean_activation
-    FROM judgements
+        n_unlisted,
+        prediction_sum / n_examples AS mean_prediction,
+        activation_sum / n_examples AS mean_activation
+    FROM judged_lists
     WHERE split = 'train'
-    GROUP BY feature, n_rules
 ),
 
 slopes AS (
@@ -33,18 +52,25 @@ slopes AS (
         m.n_rules,
         any_value(m.mean_prediction) AS mean_prediction,
         any_value(m.mean_activation) AS mean_activation,
-        -- Predictions that differ by rounding alone are constant: no line can be fitted to them.
-        CASE
-            WHEN sum(j.n * (j.prediction - m.mean_prediction) ** 2) > 1e-18 * sum(j.n * j.prediction ** 2)
-                THEN
-                    sum((j.prediction - m.mean_prediction) * (j.activation - j.n * m.mean_activation))
-                    / sum(j.n * (j.prediction - m.mean_prediction) ** 2)
-            ELSE 0
-        END AS slope
-    FROM judgements AS j
-    INNER JOIN moments AS m ON j.feature = m.feature AND j.n_rules = m.n_rules
-    WHERE j.split = 'train'
+        sum((r.prediction - m.mean_prediction) ** 2) + any_value(m.n_unlisted * m.mean_prediction ** 2) AS variance,
+        sum((r.prediction - m.mean_prediction) * (r.activation - m.mean_activation))
+        + any_value(m.n_unlisted * m.mean_prediction * m.mean_activation) AS covariance,
+        sum(r.prediction ** 2) AS squares
+    FROM moments AS m
+    INNER JOIN judged_rows AS r ON m.feature = r.feature AND m.n_rules = r.n_rules AND r.split = 'train'
     GROUP BY m.feature, m.n_rules
+),
+
+lines AS (
+    SELECT
+        m.feature,
+        m.n_rules,
+        m.mean_prediction,
+        m.mean_activation,
+        -- Predictions that differ by rounding alone are constant: no line can be fitted to them.
+        CASE WHEN s.variance > 1e-18 * s.squares THEN s.covariance / s.variance ELSE 0 END AS slope
+    FROM moments AS m
+    LEFT JOIN slopes AS s ON m.feature = s.feature AND m.n_rules = s.n_rules
 )
 
 SELECT
@@ -63,4 +89,4 @@ SELECT
     $run_id AS run_id
 FROM evaluated AS e
 LEFT JOIN thresholds AS t ON e.feature = t.feature AND e.n_rules = t.n_rules
-LEFT JOIN slopes AS s ON e.feature = s.feature AND e.n_rules = s.n_rules;
+LEFT JOIN lines AS s ON e.feature = s.feature AND e.n_rules = s.n_rules;

@@ -1,90 +1,107 @@
 -- Grain: the first n rules of a mined feature under one method, judged on a split. Definitions of METHOD.md section 5;
 -- average precision takes all positions of equal prediction together; R2 is that of the line fitted on train.
 INSERT INTO rule_metric_values BY NAME
-WITH judged_lists AS (
+WITH fitted AS (
     SELECT
-        j.*,
+        l.*,
         v.n_rules_used,
         v.threshold,
         v.slope,
-        v.intercept,
-        j.n_at_least - (j.n - 1) / 2.0 - (j.n_examples + 1) / 2.0 AS centred_rank
-    FROM judgements AS j
+        v.intercept
+    FROM judged_lists AS l
     INNER JOIN rule_evaluations AS v
         ON
             v.layer = $layer AND v.head = $head
             AND v.method = $method AND v.scaling = $scaling AND v.example_set = $example_set
-            AND j.feature = v.feature AND j.n_rules = v.n_rules
+            AND l.feature = v.feature AND l.n_rules = v.n_rules
 ),
 
+-- Over the rows; positions that are none are added below.
 summed AS (
     SELECT
-        feature,
-        n_rules,
-        split,
-        any_value(n_rules_used) AS n_rules_used,
-        any_value(threshold) AS threshold,
-        any_value(n_examples) AS n_examples,
-        any_value(n_active_in_split) AS n_active,
-        sum(n) FILTER (WHERE prediction > 0) AS n_predicted,
-        sum(n_active) FILTER (WHERE prediction > 0) AS n_hits,
-        sum(n) FILTER (WHERE prediction > threshold) AS n_predicted_at_threshold,
-        sum(n_active) FILTER (WHERE prediction > threshold) AS n_hits_at_threshold,
-        sum(n_active * n_active_at_least / n_at_least) / nullif(any_value(n_active_in_split), 0)
-            AS average_precision,
-        sum(n * centred_rank * centred_rank) AS prediction_rank_variance,
-        -- Inactive positions share the ranks after the active ones.
+        f.feature,
+        f.n_rules,
+        f.split,
+        count(*) FILTER (WHERE r.prediction > f.threshold) AS n_predicted_at_threshold,
         sum(
-            centred_rank
-            * (
-                rank_from_above
-                + (n - n_active) * (n_active_in_split + (n_examples - n_active_in_split + 1) / 2.0)
-                - n * (n_examples + 1) / 2.0
-            )
-        ) AS rank_covariance,
-        any_value(activation_squares) AS activation_squares,
-        sum(activation) AS activation_sum,
-        sum(
-            n * (intercept + slope * prediction) ** 2
-            - 2 * (intercept + slope * prediction) * activation
-        ) + any_value(activation_squares) AS squared_error
-    FROM judged_lists
-    GROUP BY feature, n_rules, split
+            (
+                (
+                    r.n_above + CASE WHEN r.prediction < 0 THEN f.n_unlisted ELSE 0 END
+                    + r.n_at_least + CASE WHEN r.prediction <= 0 THEN f.n_unlisted ELSE 0 END
+                    - f.n_examples
+                ) / 2
+            ) ** 2
+        ) AS prediction_rank_variance,
+        sum((f.intercept + f.slope * r.prediction - r.activation) ** 2) AS squared_error
+    FROM judged_rows AS r
+    INNER JOIN fitted AS f ON r.feature = f.feature AND r.n_rules = f.n_rules AND r.split = f.split
+    GROUP BY f.feature, f.n_rules, f.split
 ),
 
-activation_ranks AS (
+ranked AS (
     SELECT
-        feature,
-        split,
-        sum((rank_from_above - (n_examples + 1) / 2.0) ** 2) FILTER (WHERE activation > 0)
-        + any_value(
-            (n_examples - n_active)
-            * (n_active + (n_examples - n_active + 1) / 2.0 - (n_examples + 1) / 2.0) ** 2
-        ) AS activation_rank_variance
-    FROM truth
-    GROUP BY feature, split
+        a.feature,
+        a.n_rules,
+        a.split,
+        count(*) FILTER (WHERE a.prediction > 0) AS n_hits,
+        count(*) FILTER (WHERE a.prediction > f.threshold) AS n_hits_at_threshold,
+        sum(a.n_active_at_least / a.n_at_least) / any_value(a.n_active) AS average_precision,
+        -- Inactive positions are all ranked n_active / 2 below the middle; centred ranks of predictions add up to 0.
+        sum(
+            (a.n_above + a.n_at_least - a.n_examples) / 2
+            * (a.rank_from_above - (a.n_examples + 1) / 2.0 - a.n_active / 2.0)
+        ) AS rank_covariance
+    FROM active_rows AS a
+    INNER JOIN fitted AS f ON a.feature = f.feature AND a.n_rules = f.n_rules AND a.split = f.split
+    GROUP BY a.feature, a.n_rules, a.split
+),
+
+together AS (
+    SELECT
+        f.feature,
+        f.n_rules,
+        f.split,
+        f.n_rules_used,
+        f.threshold,
+        f.n_examples,
+        f.n_active,
+        f.n_positive AS n_predicted,
+        coalesce(a.n_hits, 0) AS n_hits,
+        coalesce(r.n_predicted_at_threshold, 0) + CASE WHEN f.threshold < 0 THEN f.n_unlisted ELSE 0 END
+            AS n_predicted_at_threshold,
+        coalesce(a.n_hits_at_threshold, 0) AS n_hits_at_threshold,
+        a.average_precision,
+        coalesce(r.prediction_rank_variance, 0)
+        + f.n_unlisted * ((f.n_positive + f.n_not_negative + f.n_unlisted - f.n_examples) / 2) ** 2
+            AS prediction_rank_variance,
+        coalesce(a.rank_covariance, 0) AS rank_covariance,
+        f.activation_rank_variance,
+        coalesce(r.squared_error, 0) + f.n_unlisted * f.intercept ** 2 AS squared_error,
+        f.activation_squares - f.activation_sum ** 2 / f.n_examples AS activation_variance
+    FROM fitted AS f
+    LEFT JOIN summed AS r ON f.feature = r.feature AND f.n_rules = r.n_rules AND f.split = r.split
+    LEFT JOIN ranked AS a ON f.feature = a.feature AND f.n_rules = a.n_rules AND f.split = a.split
 ),
 
 rated AS (
     SELECT
-        s.*,
-        CASE WHEN coalesce(s.n_predicted, 0) = 0 THEN 1 ELSE s.n_hits / s.n_predicted END AS precision,
-        CASE WHEN s.n_active = 0 THEN 1 ELSE coalesce(s.n_hits, 0) / s.n_active END AS recall,
+        t.*,
+        CASE WHEN t.n_predicted = 0 THEN 1 ELSE t.n_hits / t.n_predicted END AS precision,
+        CASE WHEN t.n_active = 0 THEN 1 ELSE t.n_hits / t.n_active END AS recall,
         CASE
-            WHEN s.threshold IS NULL THEN NULL
-            WHEN coalesce(s.n_predicted_at_threshold, 0) = 0 THEN 1
-            ELSE s.n_hits_at_threshold / s.n_predicted_at_threshold
+            WHEN t.threshold IS NULL THEN NULL
+            WHEN t.n_predicted_at_threshold = 0 THEN 1
+            ELSE t.n_hits_at_threshold / t.n_predicted_at_threshold
         END AS precision_at_threshold,
         CASE
-            WHEN s.threshold IS NULL THEN NULL
-            WHEN s.n_active = 0 THEN 1
-            ELSE coalesce(s.n_hits_at_threshold, 0) / s.n_active
+            WHEN t.threshold IS NULL THEN NULL
+            WHEN t.n_active = 0 THEN 1
+            ELSE t.n_hits_at_threshold / t.n_active
         END AS recall_at_threshold,
-        s.rank_covariance / sqrt(nullif(s.prediction_rank_variance, 0) * nullif(a.activation_rank_variance, 0))
+        t.rank_covariance / sqrt(nullif(t.prediction_rank_variance, 0) * nullif(t.activation_rank_variance, 0))
             AS spearman,
-        1 - s.squared_error / nullif(s.activation_squares - s.activation_sum ** 2 / s.n_examples, 0) AS r2
-    FROM summed AS s
-    INNER JOIN activation_ranks AS a ON s.feature = a.feature AND s.split = a.split
+        1 - t.squared_error / nullif(t.activation_variance, 0) AS r2
+    FROM together AS t
 )
 
 SELECT

@@ -7,9 +7,10 @@ SELECT
     $method AS method,
     $scaling AS scaling,
     $example_set AS example_set,
-    p.seq_id,
-    p.pos,
+    j.seq_id,
+    j.pos,
     p.n_rules,
     p.prediction
 FROM predictions AS p
-ORDER BY p.feature, p.seq_id, p.pos, p.n_rules;
+INNER JOIN judged AS j ON p.place = j.place
+ORDER BY p.feature, j.seq_id, j.pos, p.n_rules;

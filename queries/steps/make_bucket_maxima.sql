@@ -9,8 +9,7 @@ WITH of_method AS (
 
 SELECT
     r.feature,
-    q.seq_id,
-    q.pos,
+    q.place,
     NULL::USMALLINT AS key_pos,
     r.n_rules,
     max(CASE $method
@@ -28,17 +27,16 @@ SELECT
 FROM of_method AS r
 INNER JOIN query_side AS q ON r.scope = q.scope AND r.query_feature = q.query_feature
 INNER JOIN key_side AS k
-    ON r.scope = k.scope AND r.key_feature = k.key_feature AND q.seq_id = k.seq_id AND q.pos = k.pos
-GROUP BY r.feature, q.seq_id, q.pos, r.n_rules
+    ON r.scope = k.scope AND r.key_feature = k.key_feature AND q.place = k.place
+GROUP BY r.feature, q.place, r.n_rules
 UNION ALL
 SELECT
     r.feature,
-    k.seq_id,
-    k.pos,
+    k.place,
     NULL AS key_pos,
     r.n_rules,
     max(greatest(k.largest * r.value_score, k.smallest * r.value_score)) AS score
 FROM of_method AS r
 INNER JOIN key_side AS k ON r.scope = k.scope AND r.key_feature = k.key_feature
 WHERE r.query_feature IS NULL
-GROUP BY r.feature, k.seq_id, k.pos, r.n_rules;
+GROUP BY r.feature, k.place, r.n_rules;

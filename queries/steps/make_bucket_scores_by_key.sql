@@ -9,8 +9,7 @@ WITH of_method AS (
 matches AS (
     SELECT
         r.feature,
-        q.seq_id,
-        q.pos,
+        q.place,
         k.pos AS key_pos,
         r.n_rules,
         CASE $method
@@ -20,14 +19,14 @@ matches AS (
         END AS score
     FROM of_method AS r
     INNER JOIN query_side AS q ON r.scope = q.scope AND r.query_feature = q.query_feature
+    INNER JOIN judged AS j ON q.place = j.place
     INNER JOIN scaled_activations AS k
-        ON r.key_feature = k.feature AND q.seq_id = k.seq_id AND q.pos >= k.pos
+        ON r.key_feature = k.feature AND j.seq_id = k.seq_id AND j.pos >= k.pos
     WHERE k.pos > 0 OR $bos_keys
     UNION ALL
     SELECT
         r.feature,
-        j.seq_id,
-        j.pos,
+        j.place,
         k.pos AS key_pos,
         r.n_rules,
         k.activation * r.value_score AS score
@@ -40,10 +39,9 @@ matches AS (
 
 SELECT
     feature,
-    seq_id,
-    pos,
+    place,
     key_pos,
     n_rules,
     CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN sum(score) ELSE max(score) END AS score
 FROM matches
-GROUP BY feature, seq_id, pos, key_pos, n_rules;
+GROUP BY feature, place, key_pos, n_rules;

@@ -8,25 +8,23 @@ WITH of_method AS (
 
 SELECT
     r.feature,
-    g.seq_id,
-    g.pos,
+    g.place,
     NULL::USMALLINT AS key_pos,
     r.n_rules,
     sum(r.value_score * g.amount) AS score
 FROM of_method AS r
 INNER JOIN received AS g ON r.scope = g.scope AND r.key_feature = g.key_feature
 WHERE r.query_feature IS NULL
-GROUP BY r.feature, g.seq_id, g.pos, r.n_rules
+GROUP BY r.feature, g.place, r.n_rules
 UNION ALL
 SELECT
     r.feature,
-    g.seq_id,
-    g.pos,
+    g.place,
     NULL AS key_pos,
     r.n_rules,
     sum(r.value_score * g.amount) AS score
 FROM of_method AS r
 INNER JOIN query_side AS q ON r.scope = q.scope AND r.query_feature = q.query_feature
 INNER JOIN received AS g
-    ON r.scope = g.scope AND r.key_feature = g.key_feature AND q.seq_id = g.seq_id AND q.pos = g.pos
-GROUP BY r.feature, g.seq_id, g.pos, r.n_rules;
+    ON r.scope = g.scope AND r.key_feature = g.key_feature AND q.place = g.place
+GROUP BY r.feature, g.place, r.n_rules;

@@ -3,8 +3,7 @@ CREATE OR REPLACE TEMP TABLE predictions AS
 SELECT
     f.feature,
     0::UINTEGER AS n_rules,
-    j.seq_id,
-    j.pos,
+    j.place,
     1::DOUBLE AS prediction
 FROM judged AS j
 INNER JOIN mined_features AS f

@@ -2,7 +2,6 @@
 CREATE OR REPLACE TEMP TABLE predictions (
     feature UINTEGER,
     n_rules UINTEGER,
-    seq_id UINTEGER,
-    pos USMALLINT,
+    place UINTEGER,
     prediction DOUBLE
 );

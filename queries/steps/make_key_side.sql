@@ -3,8 +3,7 @@
 CREATE OR REPLACE TEMP TABLE key_side AS
 SELECT
     j.scope,
-    j.seq_id,
-    j.pos,
+    j.place,
     i.feature AS key_feature,
     max(i.activation) AS largest,
     min(i.activation) AS smallest
@@ -12,4 +11,4 @@ FROM judged AS j
 INNER JOIN scaled_activations AS i ON j.seq_id = i.seq_id AND j.pos >= i.pos
 SEMI JOIN lists AS r ON j.scope = r.scope AND i.feature = r.key_feature
 WHERE i.pos > 0 OR $bos_keys
-GROUP BY j.scope, j.seq_id, j.pos, i.feature;
+GROUP BY j.scope, j.place, i.feature;

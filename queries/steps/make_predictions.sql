@@ -3,21 +3,19 @@ CREATE OR REPLACE TEMP TABLE predictions AS
 WITH by_key AS (
     SELECT
         b.feature,
-        b.seq_id,
-        b.pos,
+        b.place,
         b.key_pos,
         g.n_rules,
         CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN sum(b.score) ELSE max(b.score) END AS score
     FROM bucket_scores AS b
     INNER JOIN (SELECT unnest($grid::UINTEGER[]) AS n_rules) AS g ON b.n_rules <= g.n_rules
-    GROUP BY b.feature, b.seq_id, b.pos, b.key_pos, g.n_rules
+    GROUP BY b.feature, b.place, b.key_pos, g.n_rules
 )
 
 SELECT
     feature,
     n_rules,
-    seq_id,
-    pos,
+    place,
     CASE WHEN $aggregation IN ('sum', 'sum_of_maxima') THEN sum(score) ELSE max(score) END AS prediction
 FROM by_key
-GROUP BY feature, n_rules, seq_id, pos;
+GROUP BY feature, n_rules, place;

@@ -2,8 +2,7 @@
 CREATE OR REPLACE TEMP TABLE query_side AS
 SELECT
     j.scope,
-    j.seq_id,
-    j.pos,
+    j.place,
     i.feature AS query_feature,
     i.activation
 FROM judged AS j

@@ -17,6 +17,7 @@ sums AS (
         g.gram,
         sum(a.activation) AS activation
     FROM train_active AS a
+    SEMI JOIN mined_features AS f ON a.feature = f.feature
     INNER JOIN grams AS g ON a.seq_id = g.seq_id AND a.pos = g.pos
     GROUP BY a.feature, g.gram
 ),
@@ -62,8 +63,7 @@ means AS (
 SELECT
     m.feature,
     0::UINTEGER AS n_rules,
-    j.seq_id,
-    j.pos,
+    j.place,
     m.activation AS prediction
 FROM judged AS j
 INNER JOIN grams AS g ON j.seq_id = g.seq_id AND j.pos = g.pos

@@ -4,23 +4,21 @@ CREATE OR REPLACE TEMP TABLE truth AS
 WITH known AS (
     SELECT
         e.feature,
-        e.seq_id,
-        e.pos,
+        j.place,
         e.split,
         e.activation::DOUBLE AS activation
     FROM examples AS e
-    SEMI JOIN mined_features AS f ON e.feature = f.feature
+    INNER JOIN judged AS j ON e.feature = j.scope AND e.seq_id = j.seq_id AND e.pos = j.pos
     WHERE e.layer = $layer AND e.head = $head AND e.example_set = $example_set
     UNION ALL
     SELECT
         a.feature,
-        a.seq_id,
-        a.pos,
-        h.split,
+        j.place,
+        j.split,
         a.activation::DOUBLE AS activation
     FROM output_activations AS a
     SEMI JOIN mined_features AS f ON a.feature = f.feature
-    INNER JOIN held_out_positions AS h ON a.seq_id = h.seq_id AND a.pos = h.pos
+    INNER JOIN judged AS j ON a.seq_id = j.seq_id AND a.pos = j.pos
     WHERE a.layer = $layer AND a.head = $head AND $example_set = 'all_positions'
 ),
 
@@ -28,7 +26,7 @@ sizes AS (
     SELECT
         split,
         count(*) AS n_positions
-    FROM held_out_positions
+    FROM judged
     GROUP BY split
 )
 

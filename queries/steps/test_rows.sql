@@ -2,11 +2,12 @@
 SELECT
     r.feature,
     r.n_rules,
-    r.seq_id,
+    j.seq_id,
     r.prediction,
     r.activation > 0 AS is_active,
     v.threshold
 FROM judged_rows AS r
+INNER JOIN judged AS j ON r.place = j.place
 INNER JOIN rule_evaluations AS v
     ON
         v.layer = $layer AND v.head = $head

@@ -1,0 +1,7 @@
+-- Grain: a position that rules of a mined feature are learnt from, of a range of sequences.
+SELECT
+    feature,
+    seq_id,
+    pos
+FROM train_active
+WHERE seq_id BETWEEN $first AND $last;

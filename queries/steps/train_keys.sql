@@ -1,0 +1,12 @@
+-- Grain: an input feature active at a token of a train sequence, of a range of sequences; its activation over the layer
+-- norm's scale, both as computed from the features.
+SELECT
+    i.seq_id,
+    i.pos,
+    i.feature,
+    i.activation / s.ln_scale_from_features::DOUBLE AS activation
+FROM input_activations AS i
+INNER JOIN token_scales AS s ON i.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
+WHERE
+    i.layer = $layer AND i.seq_id BETWEEN $first AND $last AND s.seq_id BETWEEN $first AND $last
+    AND sequence_split($seed, i.seq_id) = 'train';

@@ -1,0 +1,12 @@
+-- Grain: a source that a train position after BOS attends to, of a range of sequences, with the attention computed from the
+-- features.
+SELECT
+    seq_id,
+    query_pos,
+    key_pos,
+    weight_from_features AS weight
+FROM attention_sources
+WHERE
+    layer = $layer AND head = $head AND seq_id BETWEEN $first AND $last
+    AND query_pos > 0 AND (key_pos > 0 OR $bos_keys)
+    AND sequence_split($seed, seq_id) = 'train';
