@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from attnrules.queries.scores import HeadScores, magnitude_rules, top_k, unigram_rules
 from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
+from tests import slow
 from tests.planted import PlantedModel
 
 SPLITS = ("train", "val", "test")
@@ -151,90 +152,6 @@ def test_a_failed_mining_leaves_everything_as_it_was(mined: Path, monkeypatch: p
 # --- predictions and metrics, read slowly from the definitions --------------------------------------------------
 
 
-class SlowReader:
-    """Predictions of rules at any position, read from the tables rule by rule (METHOD.md sections 3.5 and 5)."""
-
-    def __init__(self, warehouse: Warehouse, *, bos_keys: bool, aggregation: str) -> None:
-        self.first_key = 0 if bos_keys else 1
-        self.aggregation = aggregation
-        self.scale = {
-            row[:3]: row[3:]
-            for row in warehouse.rows(
-                "SELECT layer, seq_id, pos, ln_scale, ln_scale_from_features FROM token_scales"
-            )
-        }
-        self.active: dict[tuple[int, int, int], dict[int, float]] = defaultdict(dict)
-        for layer, seq, pos, feature, activation in warehouse.rows(
-            "SELECT layer, seq_id, pos, feature, activation FROM input_activations"
-        ):
-            self.active[layer, seq, pos][feature] = activation
-        self.sources: dict[tuple[int, ...], list[tuple[int, float]]] = defaultdict(list)
-        for *at, key_pos, weight in warehouse.rows(
-            "SELECT layer, head, seq_id, query_pos, key_pos, weight_from_features FROM attention_sources"
-        ):
-            self.sources[tuple(at)].append((key_pos, weight))
-        self.lists: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
-        for row in warehouse.rows(
-            "SELECT layer, head, feature, method, scaling, rank, key_feature, query_feature, attn_score,"
-            " value_score, score FROM rules ORDER BY rank"
-        ):
-            self.lists[row[:5]].append(row[5:])
-
-    def predict(self, of: tuple[Any, ...], seq: int, q: int, n: int) -> float:
-        """Predict with the first n rules of the list `of` (layer, head, feature, method, scaling)."""
-        layer, head, _, method, scaling = of
-        scores: dict[int, list[float]] = defaultdict(list)
-        for rank, key, query, s, v, score in self.lists[of]:
-            if rank > n or (query is not None and query not in self.active[layer, seq, q]):
-                continue
-            for k in range(self.first_key, q + 1):
-                if key not in self.active[layer, seq, k]:
-                    continue
-                a_k = self.active[layer, seq, k][key]
-                if method.startswith("weighted"):
-                    weight = dict(self.sources[layer, head, seq, q]).get(k, 0.0)
-                    scores[k].append(v * weight * a_k / self.scale[layer, seq, k][1])
-                    continue
-                a_q = self.active[layer, seq, q].get(query, 0.0)
-                if scaling == "model":
-                    a_k /= self.scale[layer, seq, k][0]
-                    a_q /= self.scale[layer, seq, q][0]
-                if method == "mined":
-                    scores[k].append(score)
-                elif query is None:
-                    scores[k].append(a_k * v)
-                elif method == "importance":
-                    scores[k].append((a_q * a_k * s) * v)
-                else:
-                    scores[k].append((a_q * a_k * s) * (a_k * v))
-        if not scores:
-            return 0.0
-        aggregation = "sum" if method.startswith("weighted") else self.aggregation
-        inner = sum if aggregation in ("sum", "max_of_sums") else max
-        outer = sum if aggregation in ("sum", "sum_of_maxima") else max
-        return outer(inner(values) for values in scores.values())
-
-
-def slow_metrics(pairs: list[tuple[float, float]]) -> tuple[float, float, float, float | None, float | None]:
-    hits = sum(a > 0 and p > 0 for a, p in pairs)
-    predicted, actual = sum(p > 0 for _, p in pairs), sum(a > 0 for a, _ in pairs)
-    precision = hits / predicted if predicted else 1.0
-    recall = hits / actual if actual else 1.0
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-    def ranks(values: list[float]) -> list[float]:
-        return [sum(w < v for w in values) + (sum(w == v for w in values) + 1) / 2 for v in values]
-
-    ra, rp = (np.array(ranks([pair[side] for pair in pairs])) for side in (0, 1))
-    spearman = None if np.ptp(ra) == 0 or np.ptp(rp) == 0 else float(np.corrcoef(ra, rp)[0, 1])
-    average = 0.0
-    for threshold in {p for _, p in pairs}:
-        above = [a > 0 for a, p in pairs if p >= threshold]
-        at = sum(a > 0 for a, p in pairs if p == threshold)
-        average += at * sum(above) / len(above)
-    return precision, recall, f1, spearman, average / actual if actual else None
-
-
 def randomise_weights(path: Path, seed: int) -> None:
     """Give two heads small random integers as weights: ties and negative scores abound."""
     rng = np.random.default_rng(seed)
@@ -261,30 +178,6 @@ def randomise_weights(path: Path, seed: int) -> None:
 
 
 METRICS = "precision, recall, f1, spearman, average_precision, f1_at_threshold, r2"
-
-
-def slow_threshold(pairs: list[tuple[float, float]]) -> float | None:
-    """The prediction above which F1 is largest, half-way to the next smaller one."""
-    values = sorted({p for _, p in pairs}, reverse=True)
-    if not any(a > 0 for a, _ in pairs):
-        return None
-
-    def f1(least: float) -> float:
-        hits = sum(a > 0 and p >= least for a, p in pairs)
-        return hits / (sum(p >= least for _, p in pairs) + sum(a > 0 for a, _ in pairs))
-
-    best = max(values, key=lambda value: (round(f1(value), 12), value))
-    lower = [value for value in values if value < best]
-    return (best + lower[0]) / 2 if lower else best - 1
-
-
-def slow_fit(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Slope and intercept of the least-squares line from prediction to activation."""
-    a, p = np.array(pairs).T
-    variance = ((p - p.mean()) ** 2).sum()
-    constant = variance <= 1e-18 * (p**2).sum()
-    slope = 0.0 if constant else ((p - p.mean()) * (a - a.mean())).sum() / variance
-    return float(slope), float(a.mean() - slope * p.mean())
 
 
 @settings(max_examples=4, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
@@ -326,22 +219,21 @@ def test_predictions_and_metrics_agree_with_the_definitions(
         seed=seed,
     )
     with Warehouse.open(path) as warehouse:
-        reader = SlowReader(warehouse, bos_keys=bos_keys, aggregation=aggregation)
+        predictors = {
+            head: slow.Predictor(
+                slow.Tables(warehouse, *head, seed=seed, bos_keys=bos_keys),
+                slow.stored_lists(warehouse, *head),
+                aggregation,
+            )
+            for head in ((0, 0), (1, 0))
+        }
         found = warehouse.rows(
             "SELECT layer, head, feature, method, scaling, example_set, n_rules, split, seq_id, pos,"
             " activation, prediction FROM rule_predictions"
         )
         everywhere = warehouse.rows(
-            "WITH chosen AS (SELECT seq_id, sequence_split($seed, seq_id) AS split FROM tokens WHERE pos = 0"
-            " QUALIFY row_number() OVER (PARTITION BY sequence_split($seed, seq_id)"
-            " ORDER BY mix32(mix32($seed) + seq_id), seq_id) <= 3)"
-            " SELECT v.layer, v.head, v.feature, v.method, v.scaling, v.example_set, v.n_rules, c.split,"
-            " t.seq_id, t.pos, coalesce(o.activation, 0)"
-            " FROM rule_evaluations AS v CROSS JOIN chosen AS c"
-            " JOIN tokens AS t ON t.seq_id = c.seq_id AND t.pos > 0 LEFT JOIN output_activations AS o"
-            " ON v.layer = o.layer AND v.head = o.head AND v.feature = o.feature AND t.seq_id = o.seq_id"
-            " AND t.pos = o.pos WHERE v.example_set = 'all_positions'",
-            {"seed": seed},
+            "SELECT layer, head, feature, method, scaling, example_set, n_rules FROM rule_evaluations"
+            " WHERE example_set = 'all_positions'"
         )
         metrics = {
             row[:8]: row[8:]
@@ -352,38 +244,36 @@ def test_predictions_and_metrics_agree_with_the_definitions(
         }
     groups: dict[tuple[Any, ...], list[tuple[float, float]]] = defaultdict(list)
     for *at, n_rules, split, seq, pos, activation, prediction in found:
-        expected = reader.predict(tuple(at[:5]), seq, pos, n_rules)
+        expected = predictors[at[0], at[1]].predict(tuple(at[2:5]), (seq, pos), n_rules)
         assert prediction == pytest.approx(expected, rel=1e-9, abs=1e-12), (at, n_rules, seq, pos)
         groups[(*at, n_rules, split)].append((activation, prediction))
     assert {at[5] for at in groups} == {"paper", "bins", "uniform"}
-    for *at, n_rules, split, seq, pos, activation in everywhere:
-        prediction = reader.predict(tuple(at[:5]), seq, pos, n_rules)
-        groups[(*at, n_rules, split)].append((activation, prediction))
+    for *at, n_rules in everywhere:
+        predictor = predictors[at[0], at[1]]
+        tables = predictor.tables
+        for split, sequences in slow.held_out_sequences(tables, 3).items():
+            for place in (place for place in tables.positions if place[0] in sequences):
+                prediction = predictor.predict(tuple(at[2:5]), place, n_rules)
+                groups[(*at, n_rules, split)].append((tables.out[at[2]].get(place, 0.0), prediction))
     # A feature without an active position in a split of all positions has nothing to be judged on there.
     groups = {at: rows for at, rows in groups.items() if at[5] != "all_positions" or any(a for a, _ in rows)}
     assert metrics.keys() == groups.keys()
     for at, rows in groups.items():
         train = groups.get((*at[:7], "train"), [])
-        *plain, threshold, r2 = metrics[at]
+        *plain, f1_at_threshold, r2 = metrics[at]
         # Sums at all positions are not stored: here they are made in another order, and their last digits
         # may part what ties, which moves what depends on order.
         sums = aggregation != "max" or at[3].startswith("weighted")
         ordered = at[5] != "all_positions" or not sums
         close = 1e-6 if ordered else 0.15
-        assert plain == pytest.approx(list(slow_metrics(rows)), nan_ok=False, abs=close), at
-        least = slow_threshold(train) if train else None
-        assert (threshold is None) == (least is None), at
+        expected = [*slow.rates(rows, 0.0), slow.spearman(rows), slow.average_precision(rows)]
+        assert plain == pytest.approx(expected, nan_ok=False, abs=close), at
+        least = slow.best_threshold(train)
+        assert (f1_at_threshold is None) == (least is None), at
         if least is not None and ordered:
-            n_hits = sum(a > 0 and p > least for a, p in rows)
-            n_either = sum(p > least for _, p in rows) + sum(a > 0 for a, _ in rows)
-            assert threshold == pytest.approx(2 * n_hits / n_either if n_either else 1, abs=1e-6), at
-        slope, intercept = slow_fit(train) if train else (0.0, 0.0)
-        a, p = np.array(rows).T
-        total = ((a - a.mean()) ** 2).sum()
-        if total and train:
-            assert r2 == pytest.approx(
-                1 - ((a - intercept - slope * p) ** 2).sum() / total, rel=1e-6, abs=max(close, 1e-5)
-            ), at
+            assert f1_at_threshold == pytest.approx(slow.rates(rows, least)[2], abs=1e-6), at
+        if train and (expected_r2 := slow.r2(rows, slow.fitted_line(train))) is not None:
+            assert r2 == pytest.approx(expected_r2, rel=1e-6, abs=max(close, 1e-5)), at
 
 
 # --- ranking by weights ----------------------------------------------------------------------------
@@ -447,10 +337,5 @@ def test_unigrams_keep_the_sign_of_large_negative_values() -> None:
 @given(number=st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
 def test_mix32_is_the_finaliser_of_murmurhash3(mined_once: Path, number: int) -> None:
-    h = number
-    h ^= h >> 16
-    h = h * 0x85EBCA6B & 0xFFFFFFFF
-    h ^= h >> 13
-    h = h * 0xC2B2AE35 & 0xFFFFFFFF
     with Warehouse.open(mined_once) as warehouse:
-        assert warehouse.value("SELECT mix32($n)", {"n": number}) == h ^ (h >> 16)
+        assert warehouse.value("SELECT mix32($n)", {"n": number}) == slow.mix32(number)
