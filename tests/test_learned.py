@@ -79,6 +79,19 @@ def test_mined_support_counts_the_whole_corpus(mined_once: Path, layer: int, hea
         )
 
 
+@pytest.mark.parametrize(("layer", "head"), HEADS)
+def test_stored_importance_is_the_gradient(mined_once: Path, layer: int, head: int) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        tables = slow.Tables(warehouse, layer, head)
+        lists = slow.stored_lists(warehouse, layer, head)
+    assert tables.train_examples
+    for f in tables.train_examples:
+        keys = slow.candidate_keys(tables, f, 100, negative_values=False)
+        expected = slow.importance(tables, f, sorted(keys), 100, "paper")
+        found = [((i, j), score) for _, i, j, _, _, score in lists[f, "importance", "paper"]]
+        slow.assert_ranked(found, expected, 4096, by_size=True)
+
+
 @pytest.mark.parametrize("method", ["weighted", "weighted_signed", "weighted_groups", "weighted_pairs"])
 def test_weighted_rules_find_the_planted_keys(mined_once: Path, planted: PlantedModel, method: str) -> None:
     with Warehouse.open(mined_once) as warehouse:
