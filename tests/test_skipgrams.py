@@ -259,21 +259,19 @@ def test_predictions_and_metrics_agree_with_the_definitions(
     groups = {at: rows for at, rows in groups.items() if at[5] != "all_positions" or any(a for a, _ in rows)}
     assert metrics.keys() == groups.keys()
     for at, rows in groups.items():
+        # Sums at all positions are not stored: here they are made in another order, and their last digits may
+        # part what ties, or what cancels from 0. Tiny warehouses compare these where sums are exact.
+        if at[5] == "all_positions" and (aggregation != "max" or at[3].startswith("weighted")):
+            continue
         train = groups.get((*at[:7], "train"), [])
         *plain, f1_at_threshold, r2 = metrics[at]
-        # Sums at all positions are not stored: here they are made in another order, and their last digits
-        # may part what ties, which moves what depends on order.
-        sums = aggregation != "max" or at[3].startswith("weighted")
-        ordered = at[5] != "all_positions" or not sums
-        close = 1e-6 if ordered else 0.15
         expected = [*slow.rates(rows, 0.0), slow.spearman(rows), slow.average_precision(rows)]
-        assert plain == pytest.approx(expected, nan_ok=False, abs=close), at
+        assert plain == pytest.approx(expected, abs=1e-6), at
         least = slow.best_threshold(train)
-        assert (f1_at_threshold is None) == (least is None), at
-        if least is not None and ordered:
-            assert f1_at_threshold == pytest.approx(slow.rates(rows, least)[2], abs=1e-6), at
+        expected_f1 = None if least is None else pytest.approx(slow.rates(rows, least)[2], abs=1e-6)
+        assert f1_at_threshold == expected_f1, at
         if train and (expected_r2 := slow.r2(rows, slow.fitted_line(train))) is not None:
-            assert r2 == pytest.approx(expected_r2, rel=1e-6, abs=max(close, 1e-5)), at
+            assert r2 == pytest.approx(expected_r2, rel=1e-6, abs=1e-5), at
 
 
 # --- ranking by weights ----------------------------------------------------------------------------
