@@ -132,9 +132,7 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
     ends = np.r_[starts[1:], len(feature)]
     total = weights.sum(axis=0) * (seq_len - 1) if everywhere else None
     found = [
-        metric_intervals(
-            prediction[a:b], active[a:b], weights[place[a:b]], float(threshold[a] or np.nan), total
-        )
+        metric_intervals(prediction[a:b], active[a:b], weights[place[a:b]], float(threshold[a]), total)
         for a, b in zip(starts, ends, strict=True)
     ]
     names = ("f1", "f1_at_threshold", "average_precision")

@@ -150,6 +150,19 @@ def test_ceilings_of_an_exact_sae_are_perfect(mined_once: Path) -> None:
     assert min(value for (value,) in rows) > 0.999
 
 
+def test_a_threshold_of_zero_has_intervals(mined_once: Path) -> None:
+    # Where everything is predicted 1, the threshold lies 1 below.
+    with Warehouse.open(mined_once) as warehouse:
+        rows = warehouse.rows(
+            "SELECT threshold, f1_at_threshold_low, f1_at_threshold_high FROM rule_metrics"
+            " WHERE method = 'always_active' AND example_set = 'paper' AND split = 'test'"
+        )
+    assert rows
+    for threshold, low, high in rows:
+        assert threshold == 0
+        assert 0 < low < high < 1
+
+
 def test_few_rules_say_as_much_as_the_list(mined_once: Path, planted: PlantedModel) -> None:
     with Warehouse.open(mined_once) as warehouse:
         at = next(
