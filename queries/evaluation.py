@@ -195,7 +195,7 @@ def _predictions(
     place = {**at, "example_set": example_set}
     warehouse.execute(step("make_judged"), place)
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
-    lists = warehouse.rows(step("list_names"))
+    lists = sorted({*warehouse.rows(step("list_names")), *judge.mined_now})
     if not judge.baselines:
         lists = [(method, scaling) for method, scaling in lists if method not in BASELINES]
     for scaling in dict.fromkeys(scaling for method, scaling in lists if method not in ADDITIVE):

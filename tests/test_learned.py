@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from attnrules.queries.evaluation import metric_intervals
 from attnrules.queries.learned import closed_form_importance, wilson
 from attnrules.queries.redundancy import minimal_rules
-from attnrules.queries.skipgrams import FeatureId
+from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
 from tests import slow
 from tests.planted import PlantedModel
@@ -161,6 +161,19 @@ def test_a_threshold_of_zero_has_intervals(mined_once: Path) -> None:
     for threshold, low, high in rows:
         assert threshold == 0
         assert 0 < low < high < 1
+
+
+def test_a_method_that_finds_no_rule_is_judged(ingested: Path) -> None:
+    spec = SkipgramSpec(method="weighted", heads=(0,), layers=(0,), examples_per_split=10, baselines=False)
+    with Warehouse.open(ingested, writable=True) as warehouse:
+        warehouse.execute(
+            "UPDATE output_features SET encoder = list_transform(encoder, lambda x: 0.0::FLOAT)"
+        )
+        mine_skipgrams(warehouse, spec)
+        rows = warehouse.rows(
+            "SELECT DISTINCT n_rules_used, recall FROM rule_metrics WHERE method = 'weighted' AND n_active > 0"
+        )
+    assert rows == [(0, 0)]
 
 
 def test_few_rules_say_as_much_as_the_list(mined_once: Path, planted: PlantedModel) -> None:
