@@ -176,6 +176,20 @@ def test_a_method_that_finds_no_rule_is_judged(ingested: Path) -> None:
     assert rows == [(0, 0)]
 
 
+def test_a_ceiling_without_sources_is_the_bias(ingested: Path) -> None:
+    spec = SkipgramSpec(method="unigram", heads=(0,), layers=(0,), examples_per_split=10)
+    with Warehouse.open(ingested, writable=True) as warehouse:
+        warehouse.execute("DELETE FROM attention_sources")
+        mine_skipgrams(warehouse, spec)
+        rows = warehouse.rows(
+            "SELECT p.prediction, o.preactivation_bias FROM rule_predictions AS p"
+            " JOIN output_features AS o USING (layer, head, feature) WHERE p.method LIKE 'ceiling%'"
+        )
+    assert rows
+    for prediction, bias in rows:
+        assert prediction == bias
+
+
 def test_few_rules_say_as_much_as_the_list(mined_once: Path, planted: PlantedModel) -> None:
     with Warehouse.open(mined_once) as warehouse:
         at = next(
