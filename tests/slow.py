@@ -287,7 +287,7 @@ def leading_keys(tables: Tables, f: int, num_values: int) -> list[int]:
     return top(scores, scores.__getitem__, num_values)
 
 
-def weighted_pairs(tables: Tables, f: int, keys: list[int]) -> dict[Pair, float]:
+def weighted_pairs(tables: Tables, f: int, pairs: Iterable[Pair]) -> dict[Pair, float]:
     """V(f,i) times how much more G[q,i] 1[a_j > 0] is where f is active."""
 
     def mean(i: int, j: int, places: list[Place]) -> float:
@@ -295,15 +295,13 @@ def weighted_pairs(tables: Tables, f: int, keys: list[int]) -> dict[Pair, float]
         return sum(here) / max(1, len(places))
 
     active, everywhere = tables.train_active(f), tables.train_places()
-    return {
-        (i, j): tables.v(f, i) * (mean(i, j, active) - mean(i, j, everywhere))
-        for i, j in reached_pairs(tables, f, keys)
-    }
+    return {(i, j): tables.v(f, i) * (mean(i, j, active) - mean(i, j, everywhere)) for i, j in pairs}
 
 
 def mined_score(tables: Tables, f: int, i: int, j: int) -> float:
     """The lower end of the Wilson interval of the precision on train positions."""
-    matches = [place for place in tables.matches(i, j) if place[0] in tables.train]
+    learnt_from = tables.train - tables.held_out[f]
+    matches = [place for place in tables.matches(i, j) if place[0] in learnt_from]
     hits = {*matches} & {*tables.train_active(f)}
     return wilson_interval(len(hits), len(matches))[0]
 

@@ -80,6 +80,25 @@ def test_mined_support_counts_the_whole_corpus(mined_once: Path, layer: int, hea
 
 
 @pytest.mark.parametrize(("layer", "head"), HEADS)
+def test_mined_scores_of_planted_pairs_are_those_of_certainty(
+    mined_once: Path, planted: PlantedModel, layer: int, head: int
+) -> None:
+    # The feature is active wherever they match, so that the Wilson interval is that of n of n train positions.
+    with Warehouse.open(mined_once) as warehouse:
+        tables = slow.Tables(warehouse, layer, head)
+        lists = slow.stored_lists(warehouse, layer, head)
+    planted_here = {f: pairs for (*at, f), pairs in planted.skipgram_rules.items() if at == [layer, head]}
+    judged = 0
+    for f, pairs in planted_here.items():
+        for _, i, j, _, _, score in lists[f, "mined", "paper"]:
+            if (i, j) in pairs:
+                n = sum(seq in tables.train - tables.held_out[f] for seq, _ in tables.matches(i, j))
+                assert score == pytest.approx(n / (n + 1.959963984540054**2)), (f, i, j)
+                judged += 1
+    assert judged >= 8
+
+
+@pytest.mark.parametrize(("layer", "head"), HEADS)
 def test_stored_importance_is_the_gradient(mined_once: Path, layer: int, head: int) -> None:
     with Warehouse.open(mined_once) as warehouse:
         tables = slow.Tables(warehouse, layer, head)
