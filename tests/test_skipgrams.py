@@ -52,19 +52,47 @@ def test_planted_pairs_are_ranked_first(mined_once: Path, planted: PlantedModel,
 
 @pytest.mark.parametrize("scaling", ["paper", "model"])
 def test_planted_rules_predict_perfectly(mined_once: Path, planted: PlantedModel, scaling: str) -> None:
-    with Warehouse.open(mined_once) as warehouse:
-        rows = warehouse.rows(
-            "SELECT layer, head, feature, split, n_rules, precision, recall, f1 FROM rule_metrics"
-            " WHERE method = 'magnitude' AND scaling = $scaling",
-            {"scaling": scaling},
-        )
+    rows = rates_of(mined_once, planted, "magnitude", scaling)
     judged = 0
-    for layer, head, feature, split, n_rules, precision, recall, f1 in rows:
-        pairs = planted.skipgram_rules.get((layer, head, feature))
-        if pairs is not None and n_rules >= len(pairs):
-            assert (precision, recall, f1) == (1, 1, 1), (layer, head, feature, split, n_rules)
+    for at, _, split, n_rules, *rates in rows:
+        if n_rules >= len(planted.skipgram_rules[at]):
+            assert rates == [1, 1, 1], (at, split, n_rules)
             judged += 1
     assert judged >= 12 * len(SPLITS)
+
+
+def test_important_pairs_predict_perfectly(mined_once: Path, planted: PlantedModel) -> None:
+    # Pairs that no train example shows are missing, which the examples that look like these do not tell.
+    rows = rates_of(mined_once, planted, "importance", "paper")
+    assert len(rows) >= 12 * len(SPLITS)
+    for at, example_set, split, n_rules, precision, recall, _ in rows:
+        assert precision == 1, (at, split, n_rules)
+        assert recall == 1 or example_set == "all_positions", (at, split, n_rules)
+
+
+def test_unigrams_are_the_planted_keys(mined_once: Path, planted: PlantedModel) -> None:
+    found = defaultdict(set)
+    with Warehouse.open(mined_once) as warehouse:
+        for *at, key in warehouse.rows(
+            "SELECT layer, head, feature, key_feature FROM rules WHERE method = 'unigram' AND value_score > 1e-6"
+        ):
+            found[tuple(at)].add(key)
+    expected = {at: {key for key, _ in pairs} for at, pairs in planted.planted_pairs.items() if at in found}
+    assert len(expected) >= 15
+    assert found == expected
+    for at, _, split, n_rules, _, recall, _ in rates_of(mined_once, planted, "unigram", "paper"):
+        assert recall == 1 or n_rules < len(found[at]), (at, split, n_rules)
+
+
+def rates_of(path: Path, planted: PlantedModel, method: str, scaling: str) -> list[list[Any]]:
+    """(feature, set, split, n, precision, recall, F1) of the lists of features that are skip-grams."""
+    with Warehouse.open(path) as warehouse:
+        rows = warehouse.rows(
+            "SELECT layer, head, feature, example_set, split, n_rules, precision, recall, f1 FROM rule_metrics"
+            " WHERE method = $method AND scaling = $scaling",
+            {"method": method, "scaling": scaling},
+        )
+    return [[row[:3], *row[3:]] for row in rows if row[:3] in planted.skipgram_rules]
 
 
 # --- examples --------------------------------------------------------------------------------------
