@@ -140,7 +140,7 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
                 active[rows],
                 sequence,
                 drawn,
-                float(threshold[rows.start] or np.nan),
+                float(threshold[rows.start]),
                 seq_len - 1 if everywhere else None,
             )
         )
@@ -155,7 +155,7 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
 
 def bootstrap_weights(n_sequences: int, seed: int) -> Floats:
     """Return how often each sequence is drawn, Poisson of mean 1: [n_sequences, n_replicates]."""
-    return np.random.default_rng(seed).poisson(1, (n_sequences, _REPLICATES)).astype(np.float32)
+    return np.random.default_rng(seed).poisson(1, (n_sequences, _REPLICATES)).astype(np.float64)
 
 
 def metric_intervals(
@@ -222,7 +222,7 @@ def _predictions(
     grid = judge.grid_of(example_set)
     place = {**at, "example_set": example_set}
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
-    lists = warehouse.rows(step("list_names"))
+    lists = sorted({*warehouse.rows(step("list_names")), *judge.mined_now})
     if not judge.baselines:
         lists = [(method, scaling) for method, scaling in lists if method not in BASELINES]
     for scaling in dict.fromkeys(scaling for method, scaling in lists if method not in ADDITIVE):
@@ -289,7 +289,7 @@ def _ceilings(
     for name, kind in zip(CEILINGS, ("from_features", "by_model"), strict=True):
         scaled, weight = attended[f"scaled_{kind}"], attended[f"weight_{kind}"]
         if everywhere:
-            z = _carried_values(warehouse, at, kind, scores.values)[place]
+            z = _carried_values(warehouse, at, kind, scores.values, place)
             z += scaled[:, None] * decoder_bias + weight[:, None] * b_v
             table = {
                 "feature": np.tile(features, len(place)),
@@ -306,8 +306,10 @@ def _ceilings(
         yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.uint32)})
 
 
-def _carried_values(warehouse: Warehouse, at: dict[str, object], kind: str, values: Floats) -> Floats:
-    """Return what attention carries to each judged place: [n_places, d_head].
+def _carried_values(
+    warehouse: Warehouse, at: dict[str, object], kind: str, values: Floats, places: Ints
+) -> Floats:
+    """Return what attention carries to each judged place: [len(places), d_head].
 
     The sum over tokens of A[q,k] times the sum over features of a[k,i] d_i W_V / sigma_k.
     """
@@ -318,9 +320,8 @@ def _carried_values(warehouse: Warehouse, at: dict[str, object], kind: str, valu
     # A token without an active feature has only its share of the biases.
     row = np.searchsorted(tokens, sources["token"]).clip(max=max(0, len(tokens) - 1))
     known = np.flatnonzero(tokens[row] == sources["token"]) if len(tokens) else row[:0]
-    place = sources["place"]
-    n_places = int(place[-1]) + 1 if len(place) else 0
-    return _sums_of_rows(of_token, row[known], sources[f"weight_{kind}"][known], place[known], n_places)
+    place = np.searchsorted(places, sources["place"][known])
+    return _sums_of_rows(of_token, row[known], sources[f"weight_{kind}"][known], place, len(places))
 
 
 def _sums_of_rows(matrix: Floats, rows: Ints, weights: Floats, owners: Ints, n_owners: int) -> Floats:

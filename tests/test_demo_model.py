@@ -13,6 +13,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from attnrules.demo.corpus import iter_documents
+from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.corpus import CorpusSpec
 from attnrules.ingest.demo_training import (
     LMRecipe,
     NgramModel,
@@ -29,6 +31,9 @@ from attnrules.ingest.demo_training import (
     reconstruction,
     token_stream,
 )
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
+from attnrules.warehouse import Warehouse
+from tests import slow
 
 WEIGHTS = Path(__file__).parent.parent / "attnrules" / "demo" / "weights"
 SITES = [*input_sites(LMRecipe()), *output_sites(LMRecipe())]
@@ -109,6 +114,45 @@ def test_sae_reconstructs_sparsely(activations: dict[str, Any], site: Site) -> N
     assert 2 < measured["l0"] < 24
     assert measured["explained_variance"] > 0.7
     assert (firing_rates(sae, seen) > 0).float().mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def mined_head(texts: dict[bool, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small warehouse of one head of layer 1, with the importance rules of a few features."""
+    folder = tmp_path_factory.mktemp("demo")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[False][:100]))
+    spec = IngestSpec(
+        model=str(WEIGHTS / "attnrules-demo"),
+        input_sae=str(WEIGHTS / "input_saes"),
+        output_sae=str(WEIGHTS / "output_saes"),
+        corpus=CorpusSpec(str(corpus), seq_len=ROW_LEN, keep_long_documents=True),
+        layers=(1,),
+        heads=(2,),
+        n_sequences=N_ROWS,
+        device="cpu",
+    )
+    ingest(folder / "demo.duckdb", spec)
+    with Warehouse.open(folder / "demo.duckdb", writable=True) as warehouse:
+        mine_skipgrams(
+            warehouse,
+            SkipgramSpec(
+                method="importance", n_features=2, examples_per_split=8, example_sets=(), baselines=False
+            ),
+        )
+    return folder / "demo.duckdb"
+
+
+def test_stored_importance_is_the_gradient(mined_head: Path) -> None:
+    with Warehouse.open(mined_head) as warehouse:
+        tables = slow.Tables(warehouse, 1, 2)
+        lists = slow.stored_lists(warehouse, 1, 2)
+    assert len(tables.train_examples) == 2
+    for f in tables.train_examples:
+        keys = slow.candidate_keys(tables, f, 100, negative_values=False)
+        expected = slow.importance(tables, f, sorted(keys), 100, "paper")
+        found = [((i, j), score) for _, i, j, _, _, score in lists[f, "importance", "paper"]]
+        slow.assert_ranked(found, expected, 4096, by_size=True)
 
 
 def test_shipped_files_name_no_machine() -> None:

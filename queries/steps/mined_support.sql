@@ -1,6 +1,7 @@
 -- Grain: a candidate pair of a mined feature, counted over the whole corpus after BOS and over its train part. It matches
 -- where the query is active and the key is or was; it is supported where the feature is active too and the model
--- attends to the key. Sequences with a val or test example of the feature give no train hits.
+-- attends to the key. Sequences with a val or test example of the feature are no part of its train positions: neither
+-- their hits nor their matches count there.
 WITH keys AS (
     SELECT
         i.seq_id,
@@ -39,6 +40,30 @@ matches AS (
     INNER JOIN queries AS q ON p.query_feature = q.query_feature
     INNER JOIN keys AS k ON p.key_feature = k.key_feature AND q.seq_id = k.seq_id AND q.pos >= k.pos
     GROUP BY p.key_feature, p.query_feature
+),
+
+held_out AS (
+    SELECT DISTINCT
+        e.feature,
+        e.seq_id
+    FROM examples AS e
+    SEMI JOIN mined_features AS f ON e.feature = f.feature
+    WHERE
+        e.layer = $layer AND e.head = $head AND e.split <> 'train'
+        AND sequence_split($seed, e.seq_id) = 'train'
+),
+
+held_out_matches AS (
+    SELECT
+        p.feature,
+        p.key_feature,
+        p.query_feature,
+        count(*) AS n
+    FROM held_out AS h
+    INNER JOIN candidate_pairs AS p ON h.feature = p.feature
+    INNER JOIN queries AS q ON h.seq_id = q.seq_id AND p.query_feature = q.query_feature
+    INNER JOIN keys AS k ON h.seq_id = k.seq_id AND p.key_feature = k.key_feature AND q.pos >= k.pos
+    GROUP BY p.feature, p.key_feature, p.query_feature
 ),
 
 active AS (
@@ -117,7 +142,7 @@ SELECT
     coalesce(p.value_score * h.amount / nullif(h.support_positions, 0), 0) AS contribution,
     m.n_matches,
     h.n_hits,
-    m.n_train_matches,
+    m.n_train_matches - coalesce(o.n, 0) AS n_train_matches,
     h.n_train_hits,
     z.n_active,
     z.n_train_active,
@@ -126,4 +151,6 @@ FROM candidate_pairs AS p
 INNER JOIN hits AS h
     ON p.feature = h.feature AND p.key_feature = h.key_feature AND p.query_feature = h.query_feature
 INNER JOIN matches AS m ON p.key_feature = m.key_feature AND p.query_feature = m.query_feature
+LEFT JOIN held_out_matches AS o
+    ON p.feature = o.feature AND p.key_feature = o.key_feature AND p.query_feature = o.query_feature
 INNER JOIN sizes AS z ON p.feature = z.feature;
