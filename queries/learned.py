@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from attnrules.queries import step
+from attnrules.queries.gates import choose_queries
 from attnrules.queries.scores import Floats, HeadScores, Ints, RankedRules, top_k, top_queries, top_values
 
 if TYPE_CHECKING:
@@ -199,6 +200,63 @@ def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedR
                 )
             )
     return _joined(parts or [_ranked(0, np.zeros(0, np.int64), None, None, np.zeros(0), np.zeros(0))])
+
+
+def weighted_gates(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
+    """Give the rules of `weighted_groups` a query side, where a few queries say when they count.
+
+    Queries are chosen (`choose_queries`) on at most 1,000 train positions of each feature and at most 8,192
+    of all. A rule with queries has a row for each pair of its keys and queries, all of its rank.
+    """
+    groups = weighted_groups(batch, means, max_rules=max_rules)
+    own = [np.flatnonzero(groups.feature == feature) for feature in batch.features]
+    keys = [groups.key_feature[rows] for rows in own]
+    values = [groups.value_score[rows] for rows in own]
+    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    sampled = {"seed": batch.seed, "n_most": _PAIR_POSITIONS, "n_everywhere": _BASE_POSITIONS}
+    warehouse.execute(step("make_gate_positions"), sampled)
+    # The positions that stand for all come first, then those of one feature after another.
+    scope = _columns(warehouse, "gate_scopes", {})["scope"]
+    n_base = int(np.searchsorted(scope, 0))
+    amounts = _columns(warehouse, "gate_amounts", {**batch.at, "bos_keys": batch.bos_keys})
+    active = _columns(warehouse, "gate_queries", {"layer": batch.layer})
+    n_inputs = len(batch.scores.keys)
+    rows, queries = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for feature, mine, key, v in zip(batch.features, own, keys, values, strict=True):
+        if not len(mine):
+            continue
+        first, last = np.searchsorted(scope, [feature, feature + 1])
+        rule, n_rules = groups.rank[mine] - 1, int(groups.rank[mine].max())
+        rule_of, v_of = np.full(n_inputs, -1), np.zeros(n_inputs)
+        rule_of[key], v_of[key] = rule, v
+        here = _at_places(amounts, n_base, first, last)
+        here = {name: column[rule_of[here["key_feature"]] >= 0] for name, column in here.items()}
+        carried = np.bincount(
+            here["place"] * n_rules + rule_of[here["key_feature"]],
+            v_of[here["key_feature"]] * here["amount"],
+            (n_base + last - first) * n_rules,
+        ).reshape(-1, n_rules)
+        here = _at_places(active, n_base, first, last)
+        gates = choose_queries(carried, n_base, here["place"], here["query_feature"], n_inputs)
+        for row, of_rule in zip(mine, rule, strict=True):
+            gate = gates[of_rule] if len(gates[of_rule]) else np.array([-1])
+            rows.append(np.full(len(gate), row))
+            queries.append(gate)
+    row, j = np.concatenate(rows), np.concatenate(queries)
+    i = groups.key_feature[row]
+    s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
+    return RankedRules(
+        groups.feature[row], groups.rank[row], i, j, s, groups.value_score[row], groups.score[row]
+    )
+
+
+def _at_places(columns: dict[str, Any], n_base: int, first: int, last: int) -> dict[str, Any]:
+    """Return the rows at the first `n_base` places and at `first` up to `last`, numbered on from there."""
+    end, start, stop = np.searchsorted(columns["place"], [n_base, first, last])
+    rows = np.r_[:end, start:stop]
+    found = {name: column[rows] for name, column in columns.items()}
+    found["place"] = np.where(found["place"] < n_base, found["place"], found["place"] - first + n_base)
+    return found
 
 
 def weighted_pairs(

@@ -184,9 +184,14 @@ class SlowReader:
         """Predict with the first n rules of the list `of` (layer, head, feature, method, scaling)."""
         layer, head, _, method, scaling = of
         scores: dict[int, list[float]] = defaultdict(list)
+        counted = set()
         for rank, key, query, s, v, score in self.lists[of]:
             if rank > n or (query is not None and query not in self.active[layer, seq, q]):
                 continue
+            # A rule is one rank: each of its keys counts once, whichever of its queries is active.
+            if (rank, key) in counted:
+                continue
+            counted.add((rank, key))
             for k in range(self.first_key, q + 1):
                 if key not in self.active[layer, seq, k]:
                     continue
