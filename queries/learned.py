@@ -25,7 +25,7 @@ _BASE_POSITIONS = 8_192
 # Longest list of key rules: beyond, it holds most of what attention carries and describes nothing.
 MAX_KEY_RULES = 256
 # Keys do the same thing when what the head moves of them points the same way; so many are read at a glance.
-_SAME_DIRECTION = 0.4
+_SAME_DIRECTION = 0.3
 _KEYS_IN_GROUP = 8
 
 
@@ -169,7 +169,7 @@ def weighted_rules(batch: Batch, means: KeyMeans, *, max_rules: int, signed: boo
 def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
     """Merge the keys of the key ranking that do the same thing: one rule per group of keys.
 
-    From the top down, a key takes up to seven more whose value vectors have a cosine above 0.4 with its own.
+    From the top down, a key takes up to seven more whose value vectors have a cosine above 0.3 with its own.
     Groups are ranked by the sum of their scores; every key is a row, the rows of a group share its rank.
     """
     keys = weighted_rules(batch, means, max_rules=MAX_KEY_RULES, signed=False)
