@@ -12,4 +12,4 @@ SELECT
     score
 FROM rule_texts
 WHERE layer = $layer AND head = $head AND feature = $feature AND rank <= $n_rules
-ORDER BY method, scaling, rank;
+ORDER BY method, scaling, rank, score DESC, key_feature, query_feature;
