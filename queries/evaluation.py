@@ -23,7 +23,7 @@ EXAMPLE_SETS = ("paper", "uniform", "bins", "all_positions")
 AGGREGATIONS = ("max", "sum", "max_of_sums", "sum_of_maxima")
 BASELINES = ("always_active", "current_token", "last_two_tokens", "key_anywhere", "random")
 CEILINGS = ("ceiling_from_features", "ceiling_model_attention")
-ADDITIVE = ("weighted", "weighted_signed", "weighted_groups", "weighted_pairs")
+ADDITIVE = ("weighted", "weighted_signed", "weighted_groups", "weighted_gates", "weighted_pairs")
 _REPLICATES = 200
 # The scaling of what has none.
 NO_SCALING = "none"
@@ -247,7 +247,8 @@ def _predictions(
         warehouse.execute(step("make_received"), {**at, "bos_keys": judge.bos_keys})
         warehouse.execute(step("make_query_side"))
     for method, scaling in additive:
-        warehouse.execute(step("make_bucket_weights"), {"method": method, "scaling": scaling})
+        made = "make_bucket_gates" if method == "weighted_gates" else "make_bucket_weights"
+        warehouse.execute(step(made), {"method": method, "scaling": scaling})
         warehouse.execute(step("make_predictions"), {"aggregation": "sum", "grid": grid})
         yield method, scaling
     if judge.baselines:

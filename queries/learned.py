@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from attnrules.queries import step
+from attnrules.queries.gates import choose_queries
+from attnrules.queries.matches import count_matches
 from attnrules.queries.scores import (
     Floats,
     HeadScores,
@@ -34,8 +36,10 @@ _BASE_POSITIONS = 8_192
 _TOKENS_AT_ONCE = 1 << 19
 # Longest list of key rules: beyond, it holds most of what attention carries and describes nothing.
 MAX_KEY_RULES = 256
+# Pairs of a feature that are counted over the whole corpus.
+MAX_MINED_PAIRS = 1_024
 # Keys do the same thing when what the head moves of them points the same way; so many are read at a glance.
-_SAME_DIRECTION = 0.5
+SAME_DIRECTION = 0.3
 _KEYS_IN_GROUP = 8
 
 
@@ -237,7 +241,7 @@ def weighted_rules(batch: Batch, means: KeyMeans, *, max_rules: int, signed: boo
 def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
     """Merge the keys of the key ranking that do the same thing: one rule per group of keys.
 
-    From the top down, a key takes up to seven more whose value vectors have a cosine above 1/2 with its own.
+    From the top down, a key takes up to seven more whose value vectors have a cosine above 0.3 with its own.
     Groups are ranked by the sum of their scores; every key is a row, the rows of a group share its rank.
     """
     keys = weighted_rules(batch, means, max_rules=MAX_KEY_RULES, signed=False)
@@ -245,7 +249,7 @@ def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedR
     parts = []
     for feature in batch.features:
         rows = np.flatnonzero(keys.feature == feature)
-        similar = unit[keys.key_feature[rows]] @ unit[keys.key_feature[rows]].T > _SAME_DIRECTION
+        similar = unit[keys.key_feature[rows]] @ unit[keys.key_feature[rows]].T > SAME_DIRECTION
         group = np.full(len(rows), -1)
         for leader in range(len(rows)):
             if group[leader] < 0:
@@ -268,6 +272,65 @@ def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedR
                 )
             )
     return _joined(parts or [_ranked(0, np.zeros(0, np.int64), None, None, np.zeros(0), np.zeros(0))])
+
+
+def weighted_gates(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
+    """Give the rules of `weighted_groups` a query side, where a few queries say when they count.
+
+    Queries are chosen (`choose_queries`) on at most 1,000 train positions of each feature and at most 8,192
+    of all. A rule with queries has a row for each pair of its keys and queries, all of its rank.
+    """
+    groups = weighted_groups(batch, means, max_rules=max_rules)
+    own = [np.flatnonzero(groups.feature == feature) for feature in batch.features]
+    keys = [groups.key_feature[rows] for rows in own]
+    values = [groups.value_score[rows] for rows in own]
+    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    sampled = {"seed": batch.seed, "n_most": _PAIR_POSITIONS, "n_everywhere": _BASE_POSITIONS}
+    warehouse.execute(step("make_gate_positions"), sampled)
+    # The positions that stand for all come first, then those of one feature after another.
+    scope = columns(warehouse, "gate_scopes")["scope"]
+    n_base = int(np.searchsorted(scope, 0))
+    amounts = columns(warehouse, "gate_amounts", {**batch.at, "bos_keys": batch.bos_keys})
+    active = columns(warehouse, "gate_queries", {"layer": batch.layer})
+    n_inputs = len(batch.scores.keys)
+    rows, queries = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for feature, mine, key, v in zip(batch.features, own, keys, values, strict=True):
+        if not len(mine):
+            continue
+        first, last = np.searchsorted(scope, [feature, feature + 1])
+        rule, n_rules = groups.rank[mine] - 1, int(groups.rank[mine].max())
+        rule_of, v_of = np.full(n_inputs, -1), np.zeros(n_inputs)
+        rule_of[key], v_of[key] = rule, v
+        here = _at_places(amounts, n_base, first, last)
+        here = {name: column[rule_of[here["key_feature"]] >= 0] for name, column in here.items()}
+        carried = np.bincount(
+            here["place"] * n_rules + rule_of[here["key_feature"]],
+            v_of[here["key_feature"]] * here["amount"],
+            (n_base + last - first) * n_rules,
+        ).astype(np.float64)
+        here = _at_places(active, n_base, first, last)
+        gates = choose_queries(
+            carried.reshape(-1, n_rules), n_base, here["place"], here["query_feature"], n_inputs
+        )
+        for row, of_rule in zip(mine, rule, strict=True):
+            gate = gates[of_rule] if len(gates[of_rule]) else np.array([-1])
+            rows.append(np.full(len(gate), row))
+            queries.append(gate)
+    owner, j = np.concatenate(rows), np.concatenate(queries)
+    i = groups.key_feature[owner]
+    s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
+    return RankedRules(
+        groups.feature[owner], groups.rank[owner], i, j, s, groups.value_score[owner], groups.score[owner]
+    )
+
+
+def _at_places(rows: dict[str, Any], n_base: int, first: int, last: int) -> dict[str, Any]:
+    """Return the rows at the first `n_base` places and at `first` up to `last`, numbered on from there."""
+    end, start, stop = np.searchsorted(rows["place"], [n_base, first, last])
+    kept = np.r_[:end, start:stop]
+    found = {name: column[kept] for name, column in rows.items()}
+    found["place"] = np.where(found["place"] < n_base, found["place"], found["place"] - first + n_base)
+    return found
 
 
 def weighted_pairs(
@@ -308,7 +371,7 @@ def mined_rules(
 
     `score` is the lower end of the 95% Wilson interval of the precision on train positions, and what a match
     predicts; the support columns count the whole corpus. Candidates are pairs of the first `num_values` keys
-    of the key ranking with a query active where the feature is, at most twice `max_rules`, those to which
+    of the key ranking with a query active where the feature is, at most 1,024, those to which
     the model's attention contributes most over at most 1,000 train positions.
     """
     keys, values = _leading_keys(batch, means, num_values)
@@ -316,9 +379,11 @@ def mined_rules(
     where = {**batch.at, "bos_keys": batch.bos_keys}
     warehouse.execute(
         step("make_candidate_pairs"),
-        {**where, "n_most": _PAIR_POSITIONS, "n_pairs": 2 * max_rules, "by": "model"},
+        {**where, "n_most": _PAIR_POSITIONS, "n_pairs": MAX_MINED_PAIRS, "by": "model"},
     )
-    rows = columns(warehouse, "mined_support", {**where, "seed": batch.seed})
+    count_matches(warehouse, batch.at, bos_keys=batch.bos_keys, seed=batch.seed)
+    warehouse.execute(step("make_reached"), where)
+    rows = columns(warehouse, "mined_support", batch.at)
     score, _ = wilson(rows["n_train_hits"], rows["n_train_matches"])
     base = rows["n_active"] / rows["n_positions"]
     low, high = wilson(rows["n_hits"], rows["n_matches"])

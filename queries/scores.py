@@ -46,7 +46,8 @@ class RankedRules:
     """Rules of several features, each feature's from rank 1; arrays of one length.
 
     Arguments:
-        query_feature, attn_score: None for rules without a query.
+        query_feature, attn_score: None for rules without a query; where only some have one, the query of
+            the others is -1.
         support: further columns of the table `rules`, of rules that were counted in the corpus.
     """
 

@@ -24,6 +24,7 @@ from attnrules.queries.learned import (
     importance_rules,
     key_means,
     mined_rules,
+    weighted_gates,
     weighted_groups,
     weighted_pairs,
     weighted_rules,
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
 
 METHODS = (
     "magnitude", "importance", "unigram", "mined", "weighted", "weighted_signed", "weighted_groups",
-    "weighted_pairs",
+    "weighted_gates", "weighted_pairs",
 )  # fmt: skip
 # What `best` stands for: measured in docs/queries.md.
-BEST = ("weighted", "weighted_groups")
+BEST = ("weighted", "weighted_groups", "weighted_gates")
 SCALINGS = ("paper", "model")
 # Features judged in one set of statements, and (feature, key) means taken in one pass over the corpus: both
 # bound memory (the latter to 0.5 GB), not results.
@@ -270,7 +271,9 @@ def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: 
         for method in spec.methods:
             warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
             ranked = _ranked_rules(warehouse, batch, method, spec, of_batch)
-            n_rules += warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, run_id))
+            warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, run_id))
+            # Rows that share a rank are one rule.
+            n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
         evaluate(warehouse, batch.layer, batch.head, judge, run_id=run_id)
     return n_rules
 
@@ -299,6 +302,8 @@ def _ranked_rules(
         return find(warehouse, batch, means, num_values=spec.num_values, max_rules=longest)
     if method == "weighted_groups":
         return weighted_groups(batch, means, max_rules=longest)
+    if method == "weighted_gates":
+        return weighted_gates(warehouse, batch, means, max_rules=longest)
     return weighted_rules(batch, means, max_rules=longest, signed=method == "weighted_signed")
 
 
@@ -321,8 +326,9 @@ def _rule_table(
         "run_id": np.full(n, run_id),
     }
     if ranked.query_feature is not None:
-        columns["query_feature"] = ranked.query_feature
-        columns["attn_score"] = ranked.attn_score
+        without = ranked.query_feature < 0
+        columns["query_feature"] = pa.array(ranked.query_feature, mask=without)
+        columns["attn_score"] = pa.array(ranked.attn_score, mask=without)
     return pa.table({**columns, **ranked.support})
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from attnrules.queries.evaluation import bootstrap_weights
-from attnrules.queries.learned import MAX_KEY_RULES
+from attnrules.queries.learned import MAX_KEY_RULES, SAME_DIRECTION
 from attnrules.warehouse import Warehouse
 
 Pair = tuple[int, int]
@@ -257,7 +257,7 @@ def weighted_groups(tables: Tables, f: int) -> list[tuple[list[int], float]]:
     left = [i for i in top(scores, scores.__getitem__, MAX_KEY_RULES) if scores[i] > 0]
     groups = []
     while left:
-        similar = [i for i in left if cosine(tables.values[left[0]], tables.values[i]) > 0.5]
+        similar = [i for i in left if cosine(tables.values[left[0]], tables.values[i]) > SAME_DIRECTION]
         group = [left[0], *(i for i in similar if i != left[0])][:8]
         groups.append((group, sum(scores[i] for i in group)))
         left = [i for i in left if i not in group]
@@ -377,9 +377,13 @@ class Predictor:
         at_query = self.tables.scaled(place, scaling)
         weights = {k: weight for k, _, weight in self.tables.sources[place]}
         found = []
+        counted = set()
         for rank, key, query, s, v, score in self.lists[of]:
-            if query is not None and query not in at_query:
+            # A rule is one rank: each of its keys counts once, whichever of its queries is active.
+            if (query is not None and query not in at_query) or (rank, key) in counted:
                 continue
+            if method.startswith("weighted_g"):
+                counted.add((rank, key))
             for k in range(self.tables.first_key, q + 1):
                 if key not in self.tables.active[seq, k]:
                     continue

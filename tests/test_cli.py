@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from attnrules.cli import cli
+from attnrules.commands.show import grouped_words
 from attnrules.queries.questions import questions
 
 ROOT = Path(__file__).parent.parent
@@ -133,3 +134,15 @@ def test_progress_is_a_bar_on_a_terminal(planted_spec: Any, tmp_path: Path) -> N
 
 def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
     assert attnrules("mnie").code == 2
+
+
+def test_rules_are_stated_with_all_their_keys_and_queries() -> None:
+    def row(rank: int, key: str, query: str | None) -> dict[str, object]:
+        sides = {"key_feature": ord(key), "key_description": key}
+        other = {"query_feature": query and ord(query), "query_description": query}
+        return {"rank": rank, **sides, **other}
+
+    assert grouped_words([row(1, "a", None), row(1, "b", None), row(2, "c", None)]) == ["[a], [b] …", "[c] …"]
+    assert grouped_words([row(1, k, q) for k in "ab" for q in "jk"]) == ["[a], [b] … [j], [k]"]
+    pairs = [row(1, "a", "j"), row(2, "b", "k"), row(3, "c", "j")]
+    assert grouped_words(pairs) == ["[a], [c] … [j]", "[b] … [k]"]

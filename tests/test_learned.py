@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnrules.queries.evaluation import metric_intervals
+from attnrules.queries.gates import choose_queries
 from attnrules.queries.learned import closed_form_importance, wilson
 from attnrules.queries.redundancy import minimal_rules
 from attnrules.queries.skipgrams import METHODS, FeatureId, SkipgramSpec, mine_skipgrams
@@ -35,6 +36,53 @@ def test_importance_is_the_gradient(rng: np.random.Generator, n_examples: int, n
     of_query = [torch.from_numpy(a) for a in at_query]
     expected = slow.autograd_importance(up_to_q, of_query, torch.from_numpy(s), torch.from_numpy(v)).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * max(1e-300, np.abs(expected).max()))
+
+
+def slow_queries(
+    carried: np.ndarray, n_base: int, active: list[set[int]], n_queries: int
+) -> tuple[list[int], float, float]:
+    """The queries that one rule takes, the share of what it adds that they hold, and of all positions."""
+    base, rest = range(n_base), range(n_base, len(carried))
+
+    def added(at: list[int]) -> float:
+        when_active = sum(carried[p] for p in at if p in rest) / len(rest)
+        return float(when_active - sum(carried[p] for p in at if p in base) / len(base))
+
+    def shares(queries: list[int]) -> tuple[float, float]:
+        at = [p for p in range(len(carried)) if active[p] & set(queries)]
+        return added(at) / added([*base, *rest]), sum(p in base for p in at) / n_base
+
+    taken: list[int] = []
+    while len(taken) < 8:
+        worth = {j: np.subtract(*shares([*taken, j])) for j in range(n_queries)}
+        best = max(worth, key=lambda j: (round(worth[j], 9), -j))
+        if worth[best] - (np.subtract(*shares(taken)) if taken else 0) < 0.01:
+            break
+        taken.append(best)
+    return sorted(taken), *shares(taken)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1).map(np.random.default_rng), st.integers(1, 6), st.integers(1, 8))
+def test_queries_are_the_few_that_say_when_a_rule_counts(
+    rng: np.random.Generator, n_base: int, n_active: int
+) -> None:
+    n = n_base + n_active
+    on = rng.random((n, 12)) < 0.2
+    # Rules 0 and 1 count where one query is active; rule 2 counts anywhere.
+    carried = rng.integers(1, 9, (n, 3)) * np.c_[on[:, :2] | (rng.random((n, 2)) < 0.05), np.ones(n, bool)]
+    carried = carried * np.r_[np.full(n_base, 0.1), np.ones(n_active)][:, None]
+    place, query = np.nonzero(on)
+    found = choose_queries(carried, n_base, place, query, 12)
+    active = [set(np.flatnonzero(row).tolist()) for row in on]
+    for rule, queries in enumerate(found):
+        weights = np.r_[np.full(n_base, -1 / n_base), np.full(n_active, 1 / n_active)]
+        if weights @ carried[:, rule] <= 0:
+            assert not len(queries)
+            continue
+        taken, held, opened = slow_queries(carried[:, rule], n_base, active, 12)
+        stated = held >= 0.85 and opened <= 0.5
+        assert queries.tolist() == (taken if stated else []), (held, opened)
 
 
 HEADS = [(0, 0), (1, 0)]
@@ -111,7 +159,9 @@ def test_stored_importance_is_the_gradient(mined_once: Path, layer: int, head: i
         slow.assert_ranked(found, expected, 4096, by_size=True)
 
 
-@pytest.mark.parametrize("method", ["weighted", "weighted_signed", "weighted_groups", "weighted_pairs"])
+@pytest.mark.parametrize(
+    "method", ["weighted", "weighted_signed", "weighted_groups", "weighted_gates", "weighted_pairs"]
+)
 def test_weighted_rules_find_the_planted_keys(mined_once: Path, planted: PlantedModel, method: str) -> None:
     with Warehouse.open(mined_once) as warehouse:
         found = defaultdict(list)
@@ -156,6 +206,51 @@ def test_planted_features_are_predicted(mined_once: Path, planted: PlantedModel,
     f1 = [f1 for *at, f1 in rows if tuple(at) in planted.skipgram_rules]
     assert len(f1) >= 12
     assert min(f1) == 1
+
+
+def test_gates_are_the_groups_with_queries_that_hold_most_of_them(mined_once: Path) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        rows = warehouse.rows(
+            "SELECT method, layer, head, feature, rank, key_feature, value_score, score, query_feature,"
+            " attn_score FROM rules WHERE method IN ('weighted_groups', 'weighted_gates')"
+        )
+        s = {
+            at[:4]: at[4]
+            for at in warehouse.rows(
+                "SELECT DISTINCT layer, head, key_feature, query_feature,"
+                " attn_score(layer, head, key_feature, query_feature) FROM rules WHERE method = 'weighted_gates'"
+            )
+        }
+    groups, gates = (
+        {row[1:8] for row in rows if row[0] == method} for method in ("weighted_groups", "weighted_gates")
+    )
+    assert groups == gates
+    pairs: dict[Any, set[tuple[int, int | None]]] = defaultdict(set)
+    for _, *rule, key, _, _, query, attn in (row for row in rows if row[0] == "weighted_gates"):
+        pairs[tuple(rule)].add((key, query))
+        assert (attn is None) == (query is None)
+        if query is not None:
+            assert attn == pytest.approx(s[rule[0], rule[1], key, query], rel=1e-5, abs=1e-5)
+    for found in pairs.values():
+        keys, queries = {key for key, _ in found}, {query for _, query in found}
+        assert len(found) == len(keys) * len(queries)
+        assert len(queries) <= 8
+        assert queries == {None} or None not in queries
+
+
+def test_a_planted_query_is_stated(mined_once: Path, planted: PlantedModel) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        rows = warehouse.rows(
+            "SELECT layer, head, feature, key_feature, query_feature FROM rules"
+            " WHERE method = 'weighted_gates' AND query_feature IS NOT NULL AND value_score > 1e-6"
+        )
+    stated = defaultdict(set)
+    for *at, key, query in rows:
+        stated[tuple(at)].add((key, query))
+    judged = [at for at in planted.skipgram_rules if at in stated]
+    assert len(judged) >= 8
+    for at in judged:
+        assert stated[at] <= set(planted.skipgram_rules[at]), at
 
 
 def test_always_active_scores_what_its_base_rate_says(mined_once: Path) -> None:

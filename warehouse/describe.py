@@ -46,7 +46,7 @@ def describe(warehouse: Warehouse) -> dict[str, Any]:
         "rules": dictionaries(
             warehouse,
             "SELECT method, scaling, count(DISTINCT (layer, head, feature)) AS n_features,"
-            " count(*) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
+            " count(DISTINCT (layer, head, feature, rank)) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
         ),
         "runs": [_run(row) for row in dictionaries(warehouse, "FROM runs ORDER BY run_id")],
     }

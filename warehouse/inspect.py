@@ -69,7 +69,7 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
         rules=dictionaries(
             warehouse,
             "SELECT method, scaling, count(DISTINCT (layer, head, feature)) AS n_features,"
-            " count(*) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
+            " count(DISTINCT (layer, head, feature, rank)) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
         ),
         runs=dictionaries(warehouse, "SELECT run_id, command, status, started_at FROM runs ORDER BY run_id"),
         file_bytes=warehouse.path.stat().st_size,

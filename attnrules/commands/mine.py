@@ -28,14 +28,15 @@ def command() -> None:
     type=click.Choice(
         [
             *("best", "magnitude", "importance", "unigram", "mined"),
-            *("weighted", "weighted_signed", "weighted_groups", "weighted_pairs", "all"),
+            *("weighted", "weighted_signed", "weighted_groups", "weighted_gates", "weighted_pairs", "all"),
         ]
     ),
     default="best",
     show_default=True,
     metavar="METHOD",
-    help="How rules are found and ranked: best (weighted and weighted_groups), magnitude, importance,"
-    " unigram, mined, weighted, weighted_signed, weighted_groups, weighted_pairs or all.",
+    help="How rules are found and ranked: best (weighted, weighted_groups and"
+    " weighted_gates), magnitude, importance, unigram, mined, weighted, weighted_signed, weighted_groups,"
+    " weighted_gates, weighted_pairs or all.",
 )
 @click.option(
     "--num-values", type=click.IntRange(1), default=100, show_default=True, help="Keys per feature."

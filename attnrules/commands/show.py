@@ -36,12 +36,10 @@ def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
         click.echo("\n".join(card_lines(card)))
 
 
-def rule_words(rule: dict[str, Any]) -> str:
-    """Return a rule as words: `[key] ... [query]`."""
-    key = f"[{rule['key_description'] or 'never fires'}]"
-    if rule["query_feature"] is None:
-        return f"{key} …"
-    return f"{key} … [{rule['query_description'] or 'never fires'}]"
+def rule_words(rows: list[dict[str, Any]]) -> str:
+    """Return a rule, all rows of its rank, as words: `[key], [key] … [query], [query]`."""
+    keys = f"{_listed(rows, 'key')} …"
+    return keys if rows[0]["query_feature"] is None else f"{keys} {_listed(rows, 'query')}"
 
 
 def card_lines(card: FeatureCard) -> list[str]:
@@ -69,12 +67,12 @@ def card_lines(card: FeatureCard) -> list[str]:
 
 def _method_lines(card: FeatureCard, name: str, method: str, scaling: str) -> list[str]:
     lines = [f"{method} rules ({scaling} scaling)"]
-    for rule in card.rules:
-        if (rule["method"], rule["scaling"]) == (method, scaling):
-            attn = "" if rule["attn_score"] is None else f"S {rule['attn_score']:.2f}, "
-            lines.append(
-                f"  {rule['rank']:3}  {rule_words(rule)} → {name}   ({attn}V {rule['value_score']:.2f})"
-            )
+    mine = [rule for rule in card.rules if (rule["method"], rule["scaling"]) == (method, scaling)]
+    for rank, rows in _by_rank(mine).items():
+        v = _range([row["value_score"] for row in rows])
+        s = [row["attn_score"] for row in rows if row["attn_score"] is not None]
+        scores = f"S {_range(s)}, V {v}" if s else f"V {v}"
+        lines.append(f"  {rank:3}  {rule_words(rows)} → {name}   ({scores})")
     for kept in card.minimal:
         if (kept["method"], kept["scaling"]) == (method, scaling):
             lines += _minimal_lines(kept, name)
@@ -93,25 +91,35 @@ def _minimal_lines(kept: dict[str, Any], name: str) -> list[str]:
 def grouped_words(rules: list[dict[str, Any]]) -> list[str]:
     """Return rules as few statements: keys of one query together, queries of one key together.
 
-    Of what is left, the key or query with most rules is stated next; keys without a query come together.
+    Rules about keys alone or about groups come first, each as it is. Of the pairs, the key or query with most
+    rules is stated next.
     """
-    lines = []
-    by_rank: dict[int, list[dict[str, Any]]] = {}
-    for rule in rules:
-        if rule["query_feature"] is None:
-            by_rank.setdefault(rule["rank"], []).append(rule)
-    lines += [f"{_listed(group, 'key')} …" for group in by_rank.values()]
-    left = [rule for rule in rules if rule["query_feature"] is not None]
+    by_rank = _by_rank(rules)
+    pairs = [rows[0] for rows in by_rank.values() if len(rows) == 1 and rows[0]["query_feature"] is not None]
+    lines = [rule_words(rows) for rows in by_rank.values() if rows[0] not in pairs]
+    left = pairs
     while left:
         groups = [
-            (side, [rule for rule in left if rule[f"{side}_feature"] == feature])
+            [rule for rule in left if rule[f"{side}_feature"] == feature]
             for side in ("key", "query")
             for feature in dict.fromkeys(rule[f"{side}_feature"] for rule in left)
         ]
-        _, group = max(groups, key=lambda found: len(found[1]))
-        lines.append(f"{_listed(group, 'key')} … {_listed(group, 'query')}")
+        group = max(groups, key=len)
+        lines.append(rule_words(group))
         left = [rule for rule in left if rule not in group]
     return lines
+
+
+def _by_rank(rules: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    by_rank: dict[int, list[dict[str, Any]]] = {}
+    for rule in rules:
+        by_rank.setdefault(rule["rank"], []).append(rule)
+    return by_rank
+
+
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _listed(rules: list[dict[str, Any]], side: str) -> str:

@@ -38,11 +38,14 @@ sources AS (
     WHERE a.layer = $layer AND a.head = $head AND starts_with($method, 'weighted')
 ),
 
+-- A key of a rule with several queries counts once, however many of them are active.
 matches AS (
-    SELECT
+    SELECT DISTINCT
         r.rank,
         j.seq_id,
         j.pos,
+        k.pos AS key_pos,
+        r.key_feature,
         CASE
             WHEN starts_with($method, 'weighted')
                 THEN r.value_score * coalesce(w.weight, 0) * k.activation_from_features

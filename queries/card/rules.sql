@@ -12,4 +12,4 @@ SELECT
     score
 FROM rule_texts
 WHERE layer = $layer AND head = $head AND feature = $feature AND rank <= $n_rules
-ORDER BY method, scaling, rank;
+ORDER BY method ASC, scaling ASC, rank ASC, score DESC, key_feature ASC, query_feature ASC;

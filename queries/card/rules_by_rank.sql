@@ -13,4 +13,4 @@ WHERE
     layer = $layer AND head = $head AND feature = $feature
     AND method = $method AND scaling = $scaling
     AND rank IN (SELECT unnest($ranks::UINTEGER[]))
-ORDER BY list_position($ranks::UINTEGER[], rank), key_feature;
+ORDER BY list_position($ranks::UINTEGER[], rank) ASC, score DESC, key_feature ASC, query_feature ASC;

@@ -42,6 +42,9 @@ SELECT
     format('rules: L{}H{}.{} {} {} rank {} is stored {} times', layer, head, feature, method, scaling, rank, count(*))
         AS problem
 FROM rules
--- The keys of a group share its rank.
-GROUP BY layer, head, feature, method, scaling, rank, CASE WHEN method = 'weighted_groups' THEN key_feature END
+-- The keys and queries of a group share its rank.
+GROUP BY
+    layer, head, feature, method, scaling, rank,
+    CASE WHEN method IN ('weighted_groups', 'weighted_gates') THEN key_feature END,
+    CASE WHEN method = 'weighted_gates' THEN query_feature END
 HAVING count(*) > 1;

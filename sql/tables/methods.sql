@@ -16,6 +16,7 @@ INSERT INTO methods VALUES
 ('weighted', 'rules', 'keys by V times how much more attention carries when the feature is active'),
 ('weighted_signed', 'rules', 'the same by size, suppressors kept'),
 ('weighted_groups', 'rules', 'the same for groups of up to eight keys whose value vectors point the same way'),
+('weighted_gates', 'rules', 'these groups, with up to eight queries where those say when a group counts'),
 ('weighted_pairs', 'rules', 'the same for (key, query) pairs'),
 ('always_active', 'baseline', 'predicts active everywhere'),
 ('current_token', 'baseline', 'mean train activation on the token alone'),

@@ -21,13 +21,13 @@ CREATE TABLE rules (
     lift_high DOUBLE,
     run_id UINTEGER NOT NULL
 );
-COMMENT ON TABLE rules IS 'Skip-gram rules [key_feature] ... [query_feature] -> feature, ranked';
+COMMENT ON TABLE rules IS 'Skip-gram rules [key_feature] ... [query_feature] -> feature, ranked; rows of one list that share a rank are one rule';
 COMMENT ON COLUMN rules.layer IS 'Layer, 0-based';
 COMMENT ON COLUMN rules.head IS 'Attention head within the layer, 0-based';
 COMMENT ON COLUMN rules.feature IS 'Feature of the output SAE of this head';
 COMMENT ON COLUMN rules.method IS 'How the rules were found and ranked, see the table methods';
 COMMENT ON COLUMN rules.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
-COMMENT ON COLUMN rules.rank IS 'Place within the feature, from 1; the keys of one group (method weighted_groups) share it';
+COMMENT ON COLUMN rules.rank IS 'Place within the feature, from 1; the keys of one group share it (weighted_groups), and the pairs of its keys and queries (weighted_gates: any key with any query)';
 COMMENT ON COLUMN rules.key_feature IS 'Input feature i, active at some position k <= q';
 COMMENT ON COLUMN rules.query_feature IS 'Input feature j, active at q; NULL where the rule has no query';
 COMMENT ON COLUMN rules.attn_score IS 'S(i,j); NULL where the rule has no query';

@@ -1,0 +1,59 @@
+"""The query side of rules about groups of keys: a few queries that say when the group counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attnrules.queries.scores import Floats, Ints, top_k
+
+# Queries of a rule, the least that each must add, and when they say enough to be stated (docs/queries.md).
+_MOST_QUERIES = 8
+_LEAST_GAIN = 0.01
+_LEAST_HELD = 0.85
+_MOST_OPEN = 0.5
+# Queries looked at for each rule: the best ones alone.
+_TRIED = 32
+
+
+def choose_queries(carried: Floats, n_base: int, place: Ints, query: Ints, n_queries: int) -> list[Ints]:
+    """Return the queries of each rule, ascending; none where no few queries say when the rule counts.
+
+    What a rule adds is the mean of what attention carries where the feature is active minus the mean
+    everywhere. Queries are taken one by one, at most eight, each time the one that adds most to the share
+    of it that falls where one of them is active, less the share of all positions where one is; a query
+    must add 0.01. They are stated when they hold 85% on at most half of the positions.
+
+    Arguments:
+        carried: [n_positions, n_rules], the sum of V(f,i) G[q,i] over the keys of a rule.
+        n_base: the first so many positions stand for all; at the others the feature is active.
+        place, query: the queries active at each position. n_queries: number of input features.
+    """
+    n, n_rules = carried.shape
+    everywhere = np.arange(n) < n_base
+    weight = np.where(everywhere, -1 / n_base, 1 / max(1, n - n_base))
+    added = weight @ carried
+    share = weight[:, None] * carried / np.where(added > 0, added, 1)
+    worth = share - everywhere[:, None] / n_base
+    alone = np.stack([np.bincount(query, of_rule[place], n_queries) for of_rule in worth.T]).astype(
+        np.float64
+    )
+    tried = np.unique(top_k(alone, _TRIED))
+    column = np.full(n_queries, -1)
+    column[tried] = np.arange(len(tried))
+    known = column[query] >= 0
+    active = np.zeros((n, len(tried)))
+    active[place[known], column[query[known]]] = 1
+    chosen: list[list[int]] = [[] for _ in range(n_rules)]
+    covered = np.zeros((n, n_rules), bool)
+    for _ in range(_MOST_QUERIES):
+        # Rounded, so that queries active at the same positions tie and the first is taken.
+        gain = np.round(active.T @ np.where(covered, 0, worth), 9)
+        best = gain.argmax(axis=0)
+        for rule in np.flatnonzero(gain.max(axis=0) >= _LEAST_GAIN):
+            chosen[rule].append(int(tried[best[rule]]))
+            covered[active[:, best[rule]] > 0, rule] = True
+    held = np.where(covered, share, 0).sum(axis=0)
+    stated = (added > 0) & (held >= _LEAST_HELD) & (covered[:n_base].mean(axis=0) <= _MOST_OPEN)
+    return [
+        np.array(sorted(found) if kept else [], np.int64) for found, kept in zip(chosen, stated, strict=True)
+    ]

@@ -1,0 +1,28 @@
+-- Grain: a candidate key and a position that the queries of rules are chosen from: G[q,i] (METHOD.md section 3.5). Where a
+-- feature is active its own keys are asked for, at the positions that serve every feature those of all.
+WITH wanted AS (
+    SELECT
+        feature::BIGINT AS scope,
+        key_feature
+    FROM candidate_keys
+    UNION
+    SELECT
+        -1 AS scope,
+        key_feature
+    FROM candidate_keys
+)
+
+SELECT
+    p.place,
+    i.feature AS key_feature,
+    sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
+FROM gate_positions AS p
+INNER JOIN attention_sources AS a ON p.seq_id = a.seq_id AND p.pos = a.query_pos
+INNER JOIN input_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
+INNER JOIN token_scales AS s ON a.seq_id = s.seq_id AND a.key_pos = s.pos
+SEMI JOIN wanted AS w ON p.scope = w.scope AND i.feature = w.key_feature
+WHERE
+    a.layer = $layer AND a.head = $head AND i.layer = $layer AND s.layer = $layer
+    AND (a.key_pos > 0 OR $bos_keys)
+GROUP BY p.place, i.feature
+ORDER BY p.place;
