@@ -23,57 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from attnrules.queries.absence import statement
 from attnrules.warehouse import Warehouse
+from benchmarks.synthetic import N_INPUT, SEQ_LEN, append_activations
 
-SEQ_LEN, N_INPUT, N_OUTPUT, ACTIVE_INPUT, ACTIVE_OUTPUT = 64, 24_576, 2048, 20, 6
-SEQUENCES_AT_ONCE = 1000
 COLUMNS = (
     *("feature", "seq_id", "key_pos", "query_pos", "distractor_pos", "key_activation", "query_activation"),
     *("distractor_activation", "activation"),
 )
-
-
-def frequencies(rng: np.random.Generator, n_features: int, spread: float) -> np.ndarray[Any, Any]:
-    """Return how often each feature is drawn, log-normal."""
-    weight = np.exp(rng.normal(0, spread, n_features))
-    return weight / weight.sum()
-
-
-def synthesise(warehouse: Warehouse, n_sequences: int) -> np.ndarray[Any, Any]:
-    """Write input and output activations; return the frequencies of input features."""
-    rng = np.random.default_rng(0)
-    tables = {
-        "input_activations": (N_INPUT, ACTIVE_INPUT, frequencies(rng, N_INPUT, 1.6)),
-        "output_activations": (N_OUTPUT, ACTIVE_OUTPUT, frequencies(rng, N_OUTPUT, 1.0)),
-    }
-    for first in range(0, n_sequences, SEQUENCES_AT_ONCE):
-        n_tokens = min(SEQUENCES_AT_ONCE, n_sequences - first) * SEQ_LEN
-        for table, (n_features, n_active, frequency) in tables.items():
-            drawn = np.searchsorted(frequency.cumsum(), rng.random(n_tokens * n_active)).clip(
-                0, n_features - 1
-            )
-            token, feature = np.divmod(
-                np.unique(np.repeat(np.arange(n_tokens), n_active) * n_features + drawn), n_features
-            )
-            seq, pos = np.divmod(token, SEQ_LEN)
-            zeros = np.zeros(len(token), np.uint8)
-            warehouse.append(
-                table,
-                pa.table(
-                    {
-                        "layer": zeros,
-                        **({"head": zeros} if table == "output_activations" else {}),
-                        "seq_id": (seq + first).astype(np.uint32),
-                        "pos": pos.astype(np.uint16),
-                        "feature": feature.astype(np.uint32),
-                        "activation": rng.exponential(1, len(token)).astype(np.float32),
-                    }
-                ),
-            )
-    return tables["input_activations"][2]
 
 
 def read(warehouse: Warehouse, table: str, features: list[int]) -> list[tuple[int, int, int, float]]:
@@ -143,7 +101,7 @@ def indexed_loop(cases: list[tuple[int, int, int, int]], inputs: Any, outputs: A
 def main() -> None:
     """Run the benchmark and print times, equality, ratio and peak memory."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--features", type=int, default=N_OUTPUT)
+    parser.add_argument("--features", type=int, default=2048)
     parser.add_argument("--sequences", type=int, default=50_000)
     parser.add_argument("--baseline-features", type=int, default=20)
     parser.add_argument("--max-examples", type=int, default=200)
@@ -153,7 +111,10 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         Warehouse.create(Path(folder) / "benchmark.duckdb", d_head=64) as warehouse,
     ):
-        frequency = synthesise(warehouse, options.sequences) ** 0.5
+        drawn = np.random.default_rng(0)
+        frequency = (
+            append_activations(warehouse, options.sequences, n_output=options.features, rng=drawn) ** 0.5
+        )
         n = warehouse.value("SELECT count(*) FROM input_activations")
         print(f"{n / 1e6:.1f} M input activations of {options.sequences} sequences of {SEQ_LEN} tokens")
         cases = [

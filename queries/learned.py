@@ -407,7 +407,8 @@ def mined_rules(
         s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
         ranked = _ranked(feature, i, j, s, rows["value_score"][best], score[best])
         parts.append(replace(ranked, support={name: column[best] for name, column in support.items()}))
-    return _joined(parts)
+    kept, seen = warehouse.rows(step("kept_contribution"))[0]
+    return replace(_joined(parts), contribution=(kept, seen))
 
 
 def wilson(hits: Ints, trials: Ints) -> tuple[Floats, Floats]:

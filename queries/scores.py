@@ -49,6 +49,8 @@ class RankedRules:
         query_feature, attn_score: None for rules without a query; where only some have one, the query of
             the others is -1.
         support: further columns of the table `rules`, of rules that were counted in the corpus.
+        contribution: of pairs counted in the corpus, the size of their contributions, and of those of all
+            pairs that were seen before all but the largest were pruned.
     """
 
     feature: Ints
@@ -59,6 +61,7 @@ class RankedRules:
     value_score: Floats
     score: Floats
     support: dict[str, Floats] = field(default_factory=dict)
+    contribution: tuple[float, float] = (0.0, 0.0)
 
 
 def head_scores(warehouse: Warehouse, layer: int, head: int, scaling: str) -> HeadScores:

@@ -149,6 +149,8 @@ class HeadResult:
     Arguments:
         n_features: features mined. n_eligible: eligible ones. n_rare, n_common: features that fire in
             too few or too many sequences, `n_silent` of the rare ones in none. n_rules: rules stored.
+        counted_share: of what attention contributes through the pairs that `mined` saw, the share of those
+            it counted in the corpus; the others are pruned. None where nothing was mined so.
     """
 
     layer: int
@@ -159,6 +161,7 @@ class HeadResult:
     n_silent: int
     n_common: int
     n_rules: int
+    counted_share: float | None
 
 
 @dataclass(frozen=True)
@@ -188,12 +191,21 @@ def mine_skipgrams(
         for layer, head in heads:
             report(f"L{layer}H{head}")
             chosen, summary = _choose_features(warehouse, spec, layer, head, n_sequences, result)
-            n_rules = 0
+            mined = _Mined()
             scores = head_scores(warehouse, layer, head, spec.scaling)
             for features in _split(chosen, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
                 block = Batch(layer, head, features, scores, spec.bos_keys, spec.seed)
-                n_rules += _mine_block(warehouse, spec, block, run_id)
-            result.heads.append(HeadResult(layer, head, n_features=len(chosen), n_rules=n_rules, **summary))
+                _mine_block(warehouse, spec, block, run_id, mined)
+            result.heads.append(
+                HeadResult(
+                    layer,
+                    head,
+                    n_features=len(chosen),
+                    n_rules=mined.n_rules,
+                    counted_share=mined.kept / mined.seen if mined.seen else None,
+                    **summary,
+                )
+            )
         if not any(head.n_features for head in result.heads):
             raise AttnRulesError(_nothing_eligible(spec, n_sequences, result))
     return result
@@ -257,13 +269,21 @@ def _split(features: Ints, at_once: int) -> list[Ints]:
     return [features[start : start + at_once] for start in range(0, len(features), at_once)]
 
 
-def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: int) -> int:
+@dataclass
+class _Mined:
+    """What was found so far: rules, and the size of what pairs contribute, of those counted and of all."""
+
+    n_rules: int = 0
+    kept: float = 0.0
+    seen: float = 0.0
+
+
+def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: int, mined: _Mined) -> None:
     judge = spec.judge()
     _set_features(warehouse, block)
     draw_examples(warehouse, block.at, judge)
     warehouse.execute(step("make_train_active"), {**block.at, "seed": spec.seed})
     means = key_means(warehouse, block) if {*ADDITIVE, "mined"} & {*spec.methods} else None
-    n_rules = 0
     for features in _split(block.features, _FEATURES_AT_ONCE):
         batch = replace(block, features=features)
         _set_features(warehouse, batch)
@@ -273,9 +293,10 @@ def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: 
             ranked = _ranked_rules(warehouse, batch, method, spec, of_batch)
             warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, run_id))
             # Rows that share a rank are one rule.
-            n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
+            mined.n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
+            mined.kept += ranked.contribution[0]
+            mined.seen += ranked.contribution[1]
         evaluate(warehouse, batch.layer, batch.head, judge, run_id=run_id)
-    return n_rules
 
 
 def _set_features(warehouse: Warehouse, batch: Batch) -> None:

@@ -146,3 +146,23 @@ def test_rules_are_stated_with_all_their_keys_and_queries() -> None:
     assert grouped_words([row(1, k, q) for k in "ab" for q in "jk"]) == ["[a], [b] … [j], [k]"]
     pairs = [row(1, "a", "j"), row(2, "b", "k"), row(3, "c", "j")]
     assert grouped_words(pairs) == ["[a], [c] … [j]", "[b] … [k]"]
+
+
+def test_memory_limit_is_a_size(mined: Path, attnrules: Any) -> None:
+    options = ("--features", "all", "--layers", "0", "--heads", "0", "--examples-per-split", "3")
+    limited = attnrules(
+        "mine", "skipgrams", mined, *options, "--method", "unigram", "--memory-limit", "500MB"
+    )
+    assert limited.code == 0, limited.err
+    refused = attnrules("mine", "skipgrams", mined, *options, "--memory-limit", "plenty")
+    assert refused.code == 2
+    assert "--memory-limit" in refused.err
+    assert "not a size such as 8GB" in refused.err
+
+
+def test_mined_says_what_it_pruned(mined: Path, attnrules: Any) -> None:
+    options = ("--features", "all", "--layers", "0", "--heads", "0", "--examples-per-split", "3")
+    outcome = attnrules("mine", "skipgrams", mined, *options, "--method", "mined", "--no-baselines")
+    assert outcome.code == 0, outcome.err
+    # The planted head has fewer pairs than are counted at most.
+    assert "L0H0: mined pairs counted in the corpus hold 100% of" in outcome.err

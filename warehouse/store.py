@@ -183,6 +183,14 @@ class Warehouse:
             with suppress(duckdb.Error):
                 self.connection.execute("RESET threads")
 
+    def limit_memory(self, size: str | None = None) -> None:
+        """Let DuckDB hold `size`, such as 8GB, before it spills; by default half of the machine's memory.
+
+        What it may hold otherwise, 80%, leaves too little to the process around it.
+        """
+        default = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2} bytes"
+        self.execute("SET memory_limit = $size", {"size": size or default})
+
     def interrupt(self) -> None:
         """End the statement that another thread is running; it fails, and its transaction is undone."""
         with suppress(duckdb.Error):

@@ -11,6 +11,7 @@ from attnrules.commands.options import (
     feature_options,
     heads_option,
     layers_option,
+    memory_limit_option,
     seed_option,
     warehouse_argument,
 )
@@ -99,7 +100,10 @@ def command() -> None:
     help="Judge baselines and ceilings beside the rules.",
 )
 @seed_option
-def skipgrams(warehouse: Path, features: str, example_sets: str, **options: Any) -> None:
+@memory_limit_option
+def skipgrams(
+    warehouse: Path, features: str, example_sets: str, memory_limit: str | None, **options: Any
+) -> None:
     """Find skip-gram rules and measure how well they predict.
 
     Mining again replaces the rules of the same features, method and scaling.
@@ -114,6 +118,7 @@ def skipgrams(warehouse: Path, features: str, example_sets: str, **options: Any)
     sets = tuple(part.strip() for part in example_sets.split(","))
     chosen = {**feature_options(features), "example_sets": sets}
     with Warehouse.open(warehouse, writable=True) as opened:
+        opened.limit_memory(memory_limit)
         result = mine_skipgrams(
             opened,
             SkipgramSpec(**options, **chosen),
@@ -128,6 +133,12 @@ def skipgrams(warehouse: Path, features: str, example_sets: str, **options: Any)
             f" {head.n_rules} rules",
             err=True,
         )
+        if head.counted_share is not None:
+            click.echo(
+                f"L{head.layer}H{head.head}: mined pairs counted in the corpus hold {head.counted_share:.0%}"
+                " of what attention contributes through the pairs seen; the rest is pruned",
+                err=True,
+            )
 
 
 @command.command("absence")
@@ -158,7 +169,8 @@ def skipgrams(warehouse: Path, features: str, example_sets: str, **options: Any)
 @heads_option
 @click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
 @seed_option
-def absence(warehouse: Path, features: str, **options: Any) -> None:
+@memory_limit_option
+def absence(warehouse: Path, features: str, memory_limit: str | None, **options: Any) -> None:
     """Find absence rules: a distractor that draws attention away from a feature's key.
 
     Mining again replaces what was found for the same features and scaling, and its interventions.
@@ -171,6 +183,7 @@ def absence(warehouse: Path, features: str, **options: Any) -> None:
     from attnrules.warehouse import Warehouse
 
     with Warehouse.open(warehouse, writable=True) as opened:
+        opened.limit_memory(memory_limit)
         result = mine_absence(
             opened,
             AbsenceSpec(**options, **feature_options(features)),
@@ -212,7 +225,8 @@ def absence(warehouse: Path, features: str, **options: Any) -> None:
 @heads_option
 @click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
 @seed_option
-def counting(warehouse: Path, features: str, **options: Any) -> None:
+@memory_limit_option
+def counting(warehouse: Path, features: str, memory_limit: str | None, **options: Any) -> None:
     """Find counting rules: features that depend on how often a key stands before, not only whether.
 
     A rule is kept where it tells more than presence does on held-out sequences. Mining again replaces what
@@ -225,6 +239,7 @@ def counting(warehouse: Path, features: str, **options: Any) -> None:
     from attnrules.warehouse import Warehouse
 
     with Warehouse.open(warehouse, writable=True) as opened:
+        opened.limit_memory(memory_limit)
         result = mine_counting(
             opened,
             CountingSpec(**options, **feature_options(features)),

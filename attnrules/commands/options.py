@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,26 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 layers_option = click.option("--layers", type=Numbers(), help="Layers, such as 0,3-5.  [all]")
 heads_option = click.option("--heads", type=Numbers(), help="Heads, such as 0,1.  [all]")
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+
+
+class Size(click.ParamType[str]):
+    """An amount of memory, such as 8GB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as DuckDB reads it."""
+        if not re.fullmatch(r"[1-9]\d*(\.\d+)?\s*[MGT]i?B", str(value), re.IGNORECASE):
+            self.fail(f"{value!r} is not a size such as 8GB", param, ctx)
+        return str(value)
+
+
+memory_limit_option = click.option(
+    "--memory-limit",
+    type=Size(),
+    metavar="SIZE",
+    help="What DuckDB may hold before it spills to disk, such as 8GB.  [half of the machine's memory]",
+)
 
 
 def feature_options(features: str) -> dict[str, Any]:

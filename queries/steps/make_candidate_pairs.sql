@@ -1,6 +1,7 @@
 -- Grain: a (key, query) pair of a mined feature, with what the key receives where the query and the feature are active:
 -- sums over at most $n_most train positions of each feature, of G[q,i] and of the same with the model's attention. Of a
--- feature's pairs the $n_pairs whose sum (named by $by) times V(f,i) is the largest in size are kept.
+-- feature's pairs the $n_pairs whose sum (named by $by) times V(f,i) is the largest in size are kept, beside the size of
+-- all of them together.
 CREATE OR REPLACE TEMP TABLE candidate_pairs AS
 WITH amounts AS (
     SELECT
@@ -42,7 +43,8 @@ SELECT
     c.value_score,
     p.amount,
     p.amount_by_model,
-    c.value_score * CASE WHEN $by = 'model' THEN p.amount_by_model ELSE p.amount END AS contribution
+    c.value_score * CASE WHEN $by = 'model' THEN p.amount_by_model ELSE p.amount END AS contribution,
+    sum(abs(contribution)) OVER (PARTITION BY p.feature) AS contribution_of_all
 FROM pairs AS p
 INNER JOIN candidate_keys AS c ON p.feature = c.feature AND p.key_feature = c.key_feature
 QUALIFY
