@@ -1,0 +1,451 @@
+"""Mining tiny warehouses full of ties and edge cases, against the definitions read slowly."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from attnrules.queries.evaluation import ADDITIVE, AGGREGATIONS, CEILINGS, EXAMPLE_SETS, NO_SCALING
+from attnrules.queries.learned import MAX_KEY_RULES
+from attnrules.queries.skipgrams import METHODS, SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.warehouse import Warehouse
+from tests import slow, tiny
+from tests.tiny import HEADS, N_INPUTS, N_OUTPUTS, Tiny
+
+SPLITS = ("train", "val", "test")
+AT_THRESHOLD = ("precision_at_threshold", "recall_at_threshold", "f1_at_threshold")
+INTERVALS = tuple(
+    f"{name}_{end}" for name in ("f1", "f1_at_threshold", "average_precision") for end in ("low", "high")
+)
+# Metrics that depend on which predictions tie.
+ORDERED = ("threshold", *AT_THRESHOLD, "average_precision", "spearman", *INTERVALS)
+METRICS = (
+    *("precision", "recall", "f1", *ORDERED, "r2", "n_examples", "n_active", "base_rate", "f1_always_active"),
+    *("n_rules_used", "aggregation"),
+)
+# Mining takes seconds, so that shrinking would take minutes.
+few = settings(deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+heads = st.sampled_from(HEADS)
+seeds = st.integers(0, 2**16)
+
+
+class Mined:
+    """A tiny warehouse after mining one head of it."""
+
+    def __init__(self, warehouse: Warehouse, spec: SkipgramSpec, result: SkipgramResult) -> None:
+        self.warehouse, self.spec, self.result = warehouse, spec, result
+        [of_head] = result.heads
+        self.at = {"layer": of_head.layer, "head": of_head.head}
+        self.tables = slow.Tables(warehouse, **self.at, seed=spec.seed, bos_keys=spec.bos_keys)
+        self.features = [
+            f for (f,) in self.rows("SELECT DISTINCT feature FROM examples WHERE {at} ORDER BY 1")
+        ]
+
+    def rows(self, query: str) -> list[Any]:
+        return self.warehouse.rows(query.format(at="layer = {layer} AND head = {head}".format(**self.at)))
+
+
+@contextmanager
+def mined(shape: Tiny, at: tuple[int, int], **options: Any) -> Iterator[Mined]:
+    """Make a tiny warehouse and mine every eligible feature of one head."""
+    layer, head = at
+    defaults = {"method": "all", "examples_per_split": 1, "n_features": None, "baselines": False}
+    spec = SkipgramSpec(layers=(layer,), heads=(head,), **{**defaults, **options})
+    with TemporaryDirectory() as folder, tiny.build(Path(folder) / "tiny.duckdb", shape) as warehouse:
+        yield Mined(warehouse, spec, mine_skipgrams(warehouse, spec))
+
+
+# --- which features, which examples ----------------------------------------------------------------------------
+
+
+@settings(few, max_examples=5)
+@given(shape=tiny.shapes(6), at=heads, m=st.sampled_from([1, 2]), seed=seeds)
+def test_examples_follow_their_definition(shape: Tiny, at: tuple[int, int], m: int, seed: int) -> None:
+    m = min(m, shape.n_seqs // 6)
+    sets = ("paper", "uniform", "bins")
+    with mined(shape, at, method="unigram", examples_per_split=m, seed=seed, example_sets=sets) as found:
+        check_eligibility(found)
+        check_examples(found)
+
+
+def n_active(tables: slow.Tables, f: int) -> int:
+    return len({seq for seq, _ in tables.out[f]})
+
+
+def eligible(tables: slow.Tables, m: int) -> list[int]:
+    n_sequences = len(tables.split_of)
+    return [f for f in range(N_OUTPUTS) if 3 * m <= n_active(tables, f) <= n_sequences - 3 * m]
+
+
+def check_eligibility(found: Mined) -> None:
+    m = found.spec.examples_per_split
+    n_sequences = len(found.tables.split_of)
+    counts = [n_active(found.tables, f) for f in range(N_OUTPUTS)]
+    [summary] = found.result.heads
+    assert found.features == eligible(found.tables, m)
+    assert summary.n_features == summary.n_eligible == len(found.features)
+    assert summary.n_rare == sum(n < 3 * m for n in counts)
+    assert summary.n_silent == sum(n == 0 for n in counts)
+    assert summary.n_common == sum(n >= 3 * m and n > n_sequences - 3 * m for n in counts)
+
+
+def check_examples(found: Mined) -> None:
+    m = found.spec.examples_per_split
+    rows = defaultdict(list)
+    for feature, name, *row in found.rows(
+        "SELECT feature, example_set, split, label, seq_id, pos, activation FROM examples WHERE {at}"
+    ):
+        rows[feature, name].append(tuple(row))
+    assert rows.keys() == {(f, name) for f in found.features for name in found.spec.example_sets}
+    for (f, name), examples in rows.items():
+        strongest = {}
+        for (seq, pos), activation in sorted(found.tables.out[f].items()):
+            if activation > strongest.get(seq, (0, 0))[0]:
+                strongest[seq] = (activation, pos)
+        positives = {seq: (y, pos) for _, label, seq, pos, y in examples if label}
+        negatives = {seq: (y, pos) for _, label, seq, pos, y in examples if not label}
+        assert len(positives) + len(negatives) == len(examples)
+        assert positives.items() <= strongest.items()
+        assert not negatives.keys() & strongest.keys()
+        assert all(
+            y == 0 and 1 <= pos < found.warehouse.value("SELECT seq_len FROM corpus")
+            for y, pos in negatives.values()
+        )
+        n_inactive = len(found.tables.split_of) - len(strongest)
+        assert len(negatives) == min(len(positives), n_inactive)
+        if name == "paper":
+            order = sorted(strongest, key=lambda seq: (-strongest[seq][0], seq))
+            assert set(positives) == set(order[: 3 * m])
+        elif name == "uniform":
+            assert len(positives) == 3 * m
+        else:
+            largest = max(y for y, _ in strongest.values())
+            bins, drawn = (
+                Counter(min(9, math.floor(10 * y / largest)) for y, _ in of.values())
+                for of in (strongest, positives)
+            )
+            assert drawn == {place: min(m, n) for place, n in bins.items()}
+        for label in (0, 1):
+            sizes = Counter(split for split, of, *_ in examples if of == label)
+            n = sizes.total()
+            assert [sizes[split] for split in SPLITS] == [(n + 2) // 3, (n + 1) // 3, n // 3]
+
+
+# --- rules -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scaling", ["paper", "model"])
+@settings(few, max_examples=4)
+@given(
+    shape=tiny.shapes(6),
+    at=heads,
+    num_values=st.sampled_from([3, N_INPUTS]),
+    num_queries=st.sampled_from([2, N_INPUTS]),
+    max_rules=st.sampled_from([5, N_INPUTS**2]),
+    negative_values=st.booleans(),
+    bos_keys=st.booleans(),
+    seed=seeds,
+)
+def test_rules_follow_their_definition(
+    scaling: str, shape: Tiny, at: tuple[int, int], seed: int, **options: Any
+) -> None:
+    # Judged on nothing: what is left are the rules.
+    with mined(shape, at, scaling=scaling, seed=seed, example_sets=(), **options) as found:
+        for f in found.features:
+            rules = defaultdict(list)
+            for method, *rule in found.rows(
+                "SELECT method, rank, key_feature, query_feature, attn_score, value_score, score FROM rules"
+                f" WHERE {{at}} AND scaling = '{scaling}' AND feature = {f} ORDER BY method, rank, rules.rowid"
+            ):
+                rules[method].append(tuple(rule))
+            for method in METHODS:
+                if method != "weighted_groups":
+                    assert [rank for rank, *_ in rules[method]] == list(range(1, len(rules[method]) + 1))
+                for _, i, j, s, v, _ in rules[method]:
+                    assert v == found.tables.v(f, i)
+                    assert s == (None if j is None else found.tables.s(i, j, scaling))
+            check_weight_rules(found, f, rules)
+            check_key_rules(found, f, rules)
+            check_pair_rules(found, f, rules)
+
+
+def by_rank(rules: list[tuple[Any, ...]]) -> list[tuple[Any, float]]:
+    return [(i if j is None else (i, j), score) for _, i, j, _, _, score in rules]
+
+
+def check_weight_rules(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) -> None:
+    tables, spec = found.tables, found.spec
+    keys = slow.candidate_keys(tables, f, spec.num_values, spec.negative_values)
+    assert by_rank(rules["unigram"]) == [(i, tables.v(f, i)) for i in keys[: spec.max_rules]]
+    scores = slow.magnitude(tables, f, keys, spec.num_queries, spec.scaling)
+    order = sorted(scores, key=lambda pair: slow.magnitude_order(tables, f, pair, spec.scaling))
+    ranked = by_rank(rules["magnitude"])
+    assert [pair for pair, _ in ranked] == order[: spec.max_rules]
+    for pair, score in ranked:
+        assert score == pytest.approx(scores[pair], rel=1e-12), pair
+    gradient = slow.importance(tables, f, sorted(keys), spec.num_queries, spec.scaling)
+    slow.assert_ranked(by_rank(rules["importance"]), gradient, spec.max_rules, by_size=True)
+
+
+def check_key_rules(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) -> None:
+    n = min(found.spec.max_rules, MAX_KEY_RULES)
+    scores = slow.weighted(found.tables, f) if found.tables.train_active(f) else {}
+    raising = {i: score for i, score in scores.items() if score > 0}
+    slow.assert_ranked(by_rank(rules["weighted"]), raising, n, by_size=False)
+    slow.assert_ranked(by_rank(rules["weighted_signed"]), scores, n, by_size=True)
+    groups = defaultdict(list)
+    for rank, i, _, _, _, score in rules["weighted_groups"]:
+        assert score == pytest.approx(scores[i])
+        groups[rank].append(i)
+    expected = slow.weighted_groups(found.tables, f)[: found.spec.max_rules] if scores else []
+    assert list(groups.values()) == [group for group, _ in expected]
+    assert list(groups) == list(range(1, len(groups) + 1))
+
+
+def check_pair_rules(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) -> None:
+    tables, spec = found.tables, found.spec
+    keys = slow.leading_keys(tables, f, spec.num_values)
+    reached = slow.reached_pairs(tables, f, keys)
+    learnt = {
+        "weighted_pairs": slow.weighted_pairs(tables, f, reached),
+        "mined": {pair: slow.mined_score(tables, f, *pair) for pair in reached},
+    }
+    for method, scores in learnt.items():
+        ranked = by_rank(rules[method])
+        assert len(ranked) <= spec.max_rules
+        # With more pairs than rules, it depends on the pairs that are considered which ones are there.
+        considered = reached if len(reached) <= spec.max_rules else [pair for pair, _ in ranked]
+        positive = {pair: scores[pair] for pair in considered if scores[pair] > 0}
+        slow.assert_ranked(ranked, positive, spec.max_rules, by_size=False)
+    names = "support_positions, support_sequences, contribution, precision, recall, lift, lift_low, lift_high"
+    for i, j, *support in found.rows(
+        f"SELECT key_feature, query_feature, {names} FROM rules WHERE {{at}} AND method = 'mined' AND feature = {f}"
+    ):
+        found_support = dict(zip(names.split(", "), support, strict=True))
+        assert found_support == pytest.approx(slow.mined_support(tables, f, i, j), abs=1e-12), (i, j)
+
+
+# --- predictions, metrics, baselines and ceilings --------------------------------------------------------------
+
+
+options_of_judging = {
+    "at": heads,
+    "scaling": st.sampled_from(["paper", "model"]),
+    "example_sets": st.lists(st.sampled_from(EXAMPLE_SETS), min_size=1, max_size=2, unique=True).map(tuple),
+    "num_values": st.sampled_from([2, N_INPUTS]),
+    "max_rules": st.sampled_from([4, 24]),
+    "negative_values": st.booleans(),
+    "held_out": st.sampled_from([1, 100]),
+    "bos_keys": st.booleans(),
+    "seed": seeds,
+}
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@settings(few, max_examples=3)
+@given(shape=tiny.shapes(12), m=st.sampled_from([1, 2]), **options_of_judging)
+def test_predictions_and_metrics_of_rules(
+    aggregation: str, shape: Tiny, at: tuple[int, int], m: int, **options: Any
+) -> None:
+    with mined(shape, at, aggregation=aggregation, examples_per_split=m, **options) as found:
+        lists = slow.stored_lists(found.warehouse, **found.at)
+        predictor = slow.Predictor(found.tables, lists, aggregation)
+        names = [(method, found.spec.scaling) for method in METHODS]
+        check_judged(found, names, lists, predictor.predict)
+
+
+@settings(few, max_examples=5)
+@given(shape=tiny.shapes(12), m=st.sampled_from([1, 2]), **options_of_judging)
+def test_baselines_and_ceilings(shape: Tiny, at: tuple[int, int], m: int, **options: Any) -> None:
+    with mined(shape, at, method="magnitude", baselines=True, examples_per_split=m, **options) as found:
+        tables, scaling = found.tables, found.spec.scaling
+        lists = slow.stored_lists(found.warehouse, **found.at)
+        for f in found.features:
+            magnitude = lists[f, "magnitude", scaling]
+            lists[f, "key_anywhere", scaling] = [
+                (min(rank for rank, i, *_ in magnitude if i == key), key, None, None, tables.v(f, key), None)
+                for key in {i for _, i, *_ in magnitude}
+            ]
+            lists[f, "random", scaling] = random_rules(found, f, magnitude)
+        predictor = slow.Predictor(tables, lists, "max")
+
+        def predict(of: tuple[int, str, str], place: tuple[int, int], n: int) -> float:
+            f, method, _ = of
+            if method == "always_active":
+                return 1.0
+            if method in ("current_token", "last_two_tokens"):
+                return slow.token_mean(tables, f, place, 1 if method == "current_token" else 2)
+            if method in CEILINGS:
+                return slow.ceiling(tables, f, place, by_model=method == "ceiling_model_attention")
+            return predictor.predict(of, place, n)
+
+        without_rules = [
+            (name, NO_SCALING) for name in ("always_active", "current_token", "last_two_tokens", *CEILINGS)
+        ]
+        names = [("magnitude", scaling), ("key_anywhere", scaling), ("random", scaling), *without_rules]
+        check_judged(found, names, lists, predict)
+
+
+def random_rules(found: Mined, f: int, magnitude: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rules of the baseline `random`, after a look at what they are: the magnitude rules, other features."""
+    rules = found.rows(
+        "SELECT rank, key_feature, query_feature, attn_score, value_score, score FROM lists"
+        f" WHERE method = 'random' AND feature = {f} ORDER BY rank"
+    )
+    # On all positions, rules beyond the longest list that is judged are left out.
+    magnitude = magnitude[: len(rules)]
+    assert len(magnitude) >= 4
+    assert [(rank, *scores) for rank, _, _, *scores in rules] == [
+        (rank, *scores) for rank, _, _, *scores in magnitude
+    ]
+    layer = found.at["layer"]
+    counts = dict(found.rows(f"SELECT feature, n_tokens FROM input_features WHERE layer = {layer}"))
+    partner: dict[int, int] = {}
+    for (_, i, j, *_), (_, other_i, other_j, *_) in zip(magnitude, rules, strict=True):
+        assert partner.setdefault(i, other_i) == other_i
+        assert partner.setdefault(j, other_j) == other_j
+    # Eight that are next to each other in frequency: of nine features, the last may have no other.
+    for i, other in partner.items():
+        between = [
+            n for n in counts.values() if min(counts[i], counts[other]) < n < max(counts[i], counts[other])
+        ]
+        assert len(between) <= 6
+    assert sum(i == other for i, other in partner.items()) <= N_INPUTS % 8
+    return rules
+
+
+Name = tuple[int, str, str]
+"""(feature, method, scaling)"""
+
+
+def check_judged(
+    found: Mined,
+    names: list[tuple[str, str]],
+    lists: dict[Name, list[tuple[Any, ...]]],
+    predict: Callable[[Name, tuple[int, int], int], float],
+) -> None:
+    """Compare predictions and metrics of every list on every set with the definitions."""
+    stored = {
+        tuple(row[:-1]): row[-1]
+        for row in found.rows(
+            "SELECT feature, method, scaling, example_set, n_rules, split, seq_id, pos, prediction"
+            " FROM rule_predictions WHERE {at}"
+        )
+    }
+    metrics = {
+        tuple(row[:6]): dict(zip(METRICS, row[6:], strict=True))
+        for row in found.rows(
+            "SELECT feature, method, scaling, example_set, n_rules, split,"
+            f" {', '.join(METRICS)} FROM rule_metrics WHERE {{at}}"
+        )
+    }
+    judged: set[tuple[Any, ...]] = set()
+    # What the bootstrap draws from: every sequence that a feature of the head is judged on.
+    sequences: dict[tuple[str, str], set[int]] = defaultdict(set)
+    rows: dict[tuple[Any, ...], list[tuple[int, float, float]]] = defaultdict(list)
+    for example_set in found.spec.example_sets:
+        places = judged_places(found, example_set)
+        for _, split, seq, _ in places:
+            sequences[example_set, split].add(seq)
+        for method, scaling in names:
+            for n in grid(found, method, scaling, example_set, lists):
+                for f, split, seq, pos in places:
+                    at = (f, method, scaling, example_set, n, split)
+                    prediction = predict((f, method, scaling), (seq, pos), n)
+                    if example_set != "all_positions":
+                        judged.add((*at, seq, pos))
+                        assert stored[*at, seq, pos] == pytest.approx(prediction, rel=1e-9, abs=1e-12), (
+                            at,
+                            seq,
+                            pos,
+                        )
+                        # Sums in another order may differ in their last digit, which would part what ties.
+                        prediction = stored[*at, seq, pos]
+                    rows[at].append((seq, found.tables.out[f].get((seq, pos), 0.0), prediction))
+    assert stored.keys() == judged
+    # A feature without an active position in a split of all positions has nothing to be judged on there.
+    rows = {at: of for at, of in rows.items() if at[3] != "all_positions" or any(y for _, y, _ in of)}
+    assert metrics.keys() == rows.keys()
+    for at, of in rows.items():
+        f, method, scaling, example_set, n, split = at
+        drawn_from = sorted(sequences[example_set, split])
+        expected = expected_metrics(found, of, rows.get((*at[:5], "train"), []), drawn_from)
+        ranks = {rank for rank, *_ in lists.get((f, method, scaling), []) if rank <= n}
+        expected["n_rules_used"] = len(ranks)
+        is_sum = method in ADDITIVE or scaling == NO_SCALING
+        expected["aggregation"] = "sum" if is_sum else found.spec.aggregation
+        if split != "test":
+            expected |= dict.fromkeys(INTERVALS)
+        # Sums of scores of mined rules are not exact, see above; at all positions they are not stored.
+        if method == "mined" and found.spec.aggregation != "max" and example_set == "all_positions":
+            expected = {name: value for name, value in expected.items() if name not in ORDERED}
+        for name, value in expected.items():
+            if value is None or isinstance(value, str):
+                assert metrics[at][name] == value, (at, name)
+            else:
+                assert metrics[at][name] == pytest.approx(value, rel=1e-6, abs=1e-9), (at, name)
+
+
+def judged_places(found: Mined, example_set: str) -> list[tuple[int, str, int, int]]:
+    """(feature, split, seq, pos) of everything that is judged."""
+    if example_set != "all_positions":
+        return found.rows(
+            f"SELECT feature, split, seq_id, pos FROM examples WHERE {{at}} AND example_set = '{example_set}'"
+        )
+    return [
+        (f, split, seq, pos)
+        for split, sequences in slow.held_out_sequences(found.tables, found.spec.held_out).items()
+        for seq, pos in found.tables.positions
+        if seq in sequences
+        for f in found.features
+    ]
+
+
+def grid(
+    found: Mined, method: str, scaling: str, example_set: str, lists: dict[Name, list[tuple[Any, ...]]]
+) -> list[int]:
+    """The lengths that are judged: 4, 8, 16, ... and the longest; on all positions, every fourfold step, as
+    long as there are rules for it."""
+    if scaling == NO_SCALING:
+        return [0]
+    lengths = [n for n in (4, 8, 16) if n < found.spec.max_rules] + [found.spec.max_rules]
+    if example_set != "all_positions":
+        return lengths
+    longest = max((rule[0] for f in found.features for rule in lists[f, method, scaling]), default=0)
+    return [n for n in lengths if n == 4 or (n == 16 and longest > 4)]
+
+
+def expected_metrics(
+    found: Mined,
+    rows: list[tuple[int, float, float]],
+    train: list[tuple[int, float, float]],
+    sequences: list[int],
+) -> dict[str, Any]:
+    pairs, of_train = ([(y, prediction) for _, y, prediction in of] for of in (rows, train))
+    threshold = slow.best_threshold(of_train)
+    n_active = sum(y > 0 for y, _ in pairs)
+    plain = slow.rates(pairs, 0.0)
+    fitted = (None, None, None) if threshold is None else slow.rates(pairs, threshold)
+    ends = slow.intervals(rows, sequences, threshold, found.spec.seed)
+    return {
+        **dict(zip(("precision", "recall", "f1"), plain, strict=True)),
+        **dict(zip(AT_THRESHOLD, fitted, strict=True)),
+        "threshold": threshold,
+        "average_precision": slow.average_precision(pairs),
+        "spearman": slow.spearman(pairs),
+        "r2": slow.r2(pairs, slow.fitted_line(of_train)) if of_train else None,
+        "n_examples": len(pairs),
+        "n_active": n_active,
+        "base_rate": n_active / len(pairs),
+        "f1_always_active": 2 * n_active / (n_active + len(pairs)),
+        **dict(zip(INTERVALS, ends, strict=True)),
+    }
