@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class _Counter:
 
     def __init__(self, group: Ints, key: Ints) -> None:
         self._groups, starts = np.unique(group, return_index=True)
-        self._pairs = [slice(a, b) for a, b in zip(starts, np.r_[starts[1:], len(group)], strict=True)]
+        self._pairs = [slice(*ends) for ends in pairwise([*starts, len(group)])]
         self._key = key
         self.counts = np.zeros((len(group), _KINDS), np.int64)
 

@@ -168,7 +168,7 @@ def test_rules_follow_their_definition(
             ):
                 rules[method].append(tuple(rule))
             for method in METHODS:
-                if method != "weighted_groups":
+                if method not in ("weighted_groups", "weighted_gates"):
                     assert [rank for rank, *_ in rules[method]] == list(range(1, len(rules[method]) + 1))
                 for _, i, j, s, v, _ in rules[method]:
                     assert v == found.tables.v(f, i)
@@ -209,6 +209,16 @@ def check_key_rules(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]
     expected = slow.weighted_groups(found.tables, f)[: found.spec.max_rules] if scores else []
     assert list(groups.values()) == [group for group, _ in expected]
     assert list(groups) == list(range(1, len(groups) + 1))
+    gates, queries = defaultdict(set), defaultdict(set)
+    for rank, i, j, *_ in rules["weighted_gates"]:
+        gates[rank].add(i)
+        queries[rank].add((i, j))
+    assert gates == {rank: set(group) for rank, group in groups.items()}
+    # Each of its keys with each of its queries, or each alone.
+    for rank, pairs in queries.items():
+        stated = {j for _, j in pairs}
+        assert len(pairs) == len(gates[rank]) * len(stated)
+        assert stated == {None} or None not in stated
 
 
 def check_pair_rules(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) -> None:
