@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import factorial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from attnrules.queries import step
-from attnrules.queries.scores import Floats, Ints, columns, head_scores, matrix
+from attnrules.queries.scores import Floats, Ints, columns, head_scores, matrix, mix32
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -127,7 +128,7 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
         sequences = np.array([s for (s,) in warehouse.rows(step("held_out_test_sequences"))])
     else:
         sequences = np.unique(seq_id)
-    weights = bootstrap_weights(len(sequences), judge.seed)
+    weights = bootstrap_weights(sequences, judge.seed)
     place = np.searchsorted(sequences, seq_id)
     starts = np.flatnonzero(np.r_[True, (feature[1:] != feature[:-1]) | (n_rules[1:] != n_rules[:-1])])
     found = []
@@ -153,9 +154,14 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
     warehouse.append("intervals", pa.table({"feature": feature[starts], "n_rules": n_rules[starts], **ends}))
 
 
-def bootstrap_weights(n_sequences: int, seed: int) -> Floats:
-    """Return how often each sequence is drawn, Poisson of mean 1: [n_sequences, n_replicates]."""
-    return np.random.default_rng(seed).poisson(1, (n_sequences, _REPLICATES)).astype(np.float64)
+def bootstrap_weights(sequences: Ints, seed: int) -> Floats:
+    """Return how often each sequence is drawn, Poisson of mean 1: [n_sequences, n_replicates].
+
+    Drawn by (seed, sequence, replicate) alone: what else is judged does not change an interval.
+    """
+    drawn = mix32(mix32(mix32(np.array(seed)) + sequences)[:, None] + np.arange(_REPLICATES))
+    at_most = np.cumsum([np.exp(-1) / factorial(n) for n in range(12)])
+    return np.searchsorted(at_most, drawn / 2**32, side="right").astype(np.float64)
 
 
 def metric_intervals(

@@ -19,6 +19,7 @@ Ints = npt.NDArray[np.int64]
 
 # Rows of S computed at once: 1,024 x 24,576 doubles are 200 MB.
 _KEYS_AT_ONCE = 1024
+_LOW_32 = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -184,3 +185,14 @@ def columns(
         column: values.astype(np.int64 if np.issubdtype(values.dtype, np.integer) else np.float64)
         for column, values in arrays.items()
     }
+
+
+def mix32(numbers: Ints) -> Ints:
+    """Return the macro `mix32` of the low 32 bits of each number: the finaliser of MurmurHash3."""
+    h = numbers.astype(np.uint64) & _LOW_32
+    h ^= h >> np.uint64(16)
+    h = h * np.uint64(0x85EBCA6B) & _LOW_32
+    h ^= h >> np.uint64(13)
+    h = h * np.uint64(0xC2B2AE35) & _LOW_32
+    h ^= h >> np.uint64(16)
+    return h.astype(np.int64)

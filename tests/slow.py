@@ -527,7 +527,7 @@ def intervals(
     Args:
         rows: (sequence, activation, prediction). sequences: those that are drawn with replacement.
     """
-    drawn = bootstrap_weights(len(sequences), seed)
+    drawn = bootstrap_weights(np.array(sequences), seed)
     w = drawn[[sequences.index(seq) for seq, _, _ in rows]]
     a, p = (np.array([row[side] for row in rows]) for side in (1, 2))
 

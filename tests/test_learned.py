@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnrules.queries.evaluation import metric_intervals
+from attnrules.queries.evaluation import bootstrap_weights, metric_intervals
 from attnrules.queries.gates import choose_queries
 from attnrules.queries.learned import closed_form_importance, wilson
 from attnrules.queries.redundancy import minimal_rules
@@ -347,6 +347,13 @@ def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n
         above = active[prediction >= value]
         expected += active[prediction == value].sum() * above.mean() / active.sum()
     assert ap == also_ap == pytest.approx(expected)
+
+
+def test_sequences_are_drawn_like_a_bootstrap_whatever_else_is_judged() -> None:
+    weights = bootstrap_weights(np.arange(400), seed=3)
+    assert abs(weights.mean() - 1) < 0.02
+    assert abs(weights.var() - 1) < 0.05
+    assert (bootstrap_weights(np.array([7, 300]), seed=3) == weights[[7, 300]]).all()
 
 
 @given(hits=st.integers(0, 50), misses=st.integers(0, 50))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from attnrules.queries.scores import HeadScores, magnitude_rules, top_k, unigram_rules
+from attnrules.queries.scores import HeadScores, magnitude_rules, mix32, top_k, unigram_rules
 from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
 from tests import slow
@@ -367,3 +367,4 @@ def test_unigrams_keep_the_sign_of_large_negative_values() -> None:
 def test_mix32_is_the_finaliser_of_murmurhash3(mined_once: Path, number: int) -> None:
     with Warehouse.open(mined_once) as warehouse:
         assert warehouse.value("SELECT mix32($n)", {"n": number}) == slow.mix32(number)
+    assert mix32(np.array([number])).tolist() == [slow.mix32(number)]
