@@ -26,6 +26,7 @@ BASELINES = ("always_active", "current_token", "last_two_tokens", "key_anywhere"
 CEILINGS = ("ceiling_from_features", "ceiling_model_attention")
 ADDITIVE = ("weighted", "weighted_signed", "weighted_groups", "weighted_gates", "weighted_pairs")
 _REPLICATES = 200
+_SPLITS = ["train", "val", "test"]
 # The scaling of what has none.
 NO_SCALING = "none"
 # Rows of `received` turned into head outputs at once: with d_head 64, 256 MB.
@@ -233,7 +234,8 @@ def _predictions(
         lists = [(method, scaling) for method, scaling in lists if method not in BASELINES]
     for scaling in dict.fromkeys(scaling for method, scaling in lists if method not in ADDITIVE):
         of_scaling = [m for m, s in lists if s == scaling and m not in ADDITIVE]
-        warehouse.execute(step("make_scaled_activations"), {"layer": at["layer"], "scaling": scaling})
+        scaled = {"layer": at["layer"], "scaling": scaling, "splits": _SPLITS}
+        warehouse.execute(step("make_scaled_activations"), scaled)
         warehouse.execute(step("make_query_side"))
         fast = judge.aggregation == "max"
         if fast:
@@ -249,7 +251,8 @@ def _predictions(
             yield method, scaling
     additive = [(method, scaling) for method, scaling in lists if method in ADDITIVE]
     if additive or judge.baselines:
-        warehouse.execute(step("make_scaled_activations"), {"layer": at["layer"], "scaling": "features"})
+        scaled = {"layer": at["layer"], "scaling": "features", "splits": _SPLITS}
+        warehouse.execute(step("make_scaled_activations"), scaled)
         warehouse.execute(step("make_received"), {**at, "bos_keys": judge.bos_keys})
         warehouse.execute(step("make_query_side"))
     for method, scaling in additive:

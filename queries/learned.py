@@ -86,29 +86,32 @@ def importance_rules(
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     _fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
     warehouse.execute(step("make_judged"), {**batch.at, "example_set": "paper"})
-    warehouse.execute(step("make_scaled_activations"), {"layer": batch.layer, "scaling": scaling})
+    scaled = {"layer": batch.layer, "scaling": scaling, "splits": ["train"]}
+    warehouse.execute(step("make_scaled_activations"), scaled)
     examples = columns(warehouse, "train_examples", batch.at)
     key_rows = columns(warehouse, "train_example_keys", {**batch.at, "bos_keys": batch.bos_keys})
     query_rows = columns(warehouse, "train_example_queries", batch.at)
     parts = []
     for row, feature in enumerate(batch.features):
         first, last = np.searchsorted(examples["feature"], [feature, feature + 1])
-        k, q = np.sort(keys[row]), np.sort(queries[row])
+        # A query that is active at no example has no importance.
+        at_queries = _slice(query_rows, first, last)
+        k, q = np.sort(keys[row]), np.unique(at_queries["feature"])
         v = values[row][np.argsort(keys[row])]
         here = _slice(key_rows, first, last)
         at_keys = np.zeros((last - first, int(examples["pos"][first:last].max(initial=0)) + 1, len(k)))
         at_keys[here["example"] - first, here["pos"], np.searchsorted(k, here["feature"])] = here[
             "activation"
         ]
-        here = _slice(query_rows, first, last)
         at_query = np.zeros((last - first, len(q)))
-        at_query[here["example"] - first, np.searchsorted(q, here["feature"])] = here["activation"]
+        places = at_queries["example"] - first, np.searchsorted(q, at_queries["feature"])
+        at_query[places] = at_queries["activation"]
         s = batch.scores.keys[k] @ batch.scores.queries[q].T
         importance = closed_form_importance(at_keys, at_query, examples["pos"][first:last], s, v)
         flat = importance.reshape(-1)
         found = np.flatnonzero(flat)
         best = found[np.argsort(-np.abs(flat[found]), kind="stable")][:max_rules]
-        i, j = np.divmod(best, len(q))
+        i, j = np.divmod(best, max(1, len(q)))
         parts.append(_ranked(feature, k[i], q[j], s[i, j], v[i], flat[best]))
     return _joined(parts)
 
@@ -122,14 +125,14 @@ def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floa
         s: S(i,j), [n_keys, n_queries]. v: V(f,i), [n_keys].
     """
     pull = at_query @ s.T
-    logits = np.einsum("enk,ek->en", at_keys, pull)
+    logits = np.matmul(at_keys, pull[:, :, None])[:, :, 0]
     logits[np.arange(logits.shape[1]) > pos[:, None]] = -np.inf
     logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
     p = np.exp(logits)
     p /= p.sum(axis=1, keepdims=True)
     u = at_keys @ v
     slope = p * (u - (p * u).sum(axis=1, keepdims=True))
-    reached = np.einsum("en,enk->ek", slope, at_keys)
+    reached = np.matmul(slope[:, None], at_keys)[:, 0]
     return np.asarray(s * (reached.T @ at_query))
 
 

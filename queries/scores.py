@@ -135,14 +135,15 @@ def unigram_rules(
 def top_k(scores: Floats, k: int) -> Ints:
     """Return the columns of the k largest entries of each row, largest first, ties by column."""
     k = min(k, scores.shape[1])
-    smallest_kept = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-    larger = scores > smallest_kept
-    equal = scores == smallest_kept
-    room = k - larger.sum(axis=1, keepdims=True)
-    kept = larger | (equal & (equal.cumsum(axis=1) <= room))
-    columns = np.nonzero(kept)[1].reshape(len(scores), k)
-    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1)
+    smallest_kept = np.partition(scores, -k, axis=1)[:, -k][:, None]
+    kept = scores >= smallest_kept
+    tied = np.flatnonzero(kept.sum(axis=1) > k)
+    equal = scores[tied] == smallest_kept[tied]
+    room = k - (kept[tied] & ~equal).sum(axis=1, keepdims=True)
+    kept[tied] &= ~equal | (equal.cumsum(axis=1) <= room)
+    chosen = np.nonzero(kept)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(chosen, order, axis=1)
 
 
 def top_values(
