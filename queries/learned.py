@@ -249,32 +249,30 @@ def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedR
     """
     keys = weighted_rules(batch, means, max_rules=MAX_KEY_RULES, signed=False)
     unit = batch.scores.values / np.maximum(np.linalg.norm(batch.scores.values, axis=1, keepdims=True), 1e-30)
-    parts = []
+    rank = np.zeros(len(keys.feature), np.int64)
     for feature in batch.features:
-        rows = np.flatnonzero(keys.feature == feature)
+        rows = slice(*np.searchsorted(keys.feature, [feature, feature + 1]))
         similar = unit[keys.key_feature[rows]] @ unit[keys.key_feature[rows]].T > SAME_DIRECTION
-        group = np.full(len(rows), -1)
-        for leader in range(len(rows)):
+        group = np.full(len(similar), -1)
+        for leader in range(len(group)):
             if group[leader] < 0:
                 group[np.flatnonzero(similar[leader] & (group < 0))[:_KEYS_IN_GROUP]] = leader
-        total = np.bincount(group, keys.score[rows], len(rows)) if len(rows) else np.zeros(0)
-        leaders = np.unique(group)
-        leaders = leaders[np.argsort(-total[leaders], kind="stable")][:max_rules]
-        for rank, leader in enumerate(leaders, 1):
-            chosen = rows[group == leader]
-            n = len(chosen)
-            parts.append(
-                RankedRules(
-                    np.full(n, feature),
-                    np.full(n, rank),
-                    keys.key_feature[chosen],
-                    None,
-                    None,
-                    keys.value_score[chosen],
-                    keys.score[chosen],
-                )
-            )
-    return _joined(parts or [_ranked(0, np.zeros(0, np.int64), None, None, np.zeros(0), np.zeros(0))])
+        leaders, of_key = np.unique(group, return_inverse=True)
+        total = np.bincount(of_key, keys.score[rows], len(leaders))
+        place = np.empty(len(leaders), np.int64)
+        place[np.argsort(-total, kind="stable")] = np.arange(len(leaders))
+        rank[rows] = place[of_key] + 1
+    kept = np.flatnonzero(rank <= max_rules)
+    row = kept[np.lexsort((rank[kept], keys.feature[kept]))]
+    return RankedRules(
+        keys.feature[row],
+        rank[row],
+        keys.key_feature[row],
+        None,
+        None,
+        keys.value_score[row],
+        keys.score[row],
+    )
 
 
 def weighted_gates(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
