@@ -172,8 +172,7 @@ def main() -> None:
 
 def run(warehouse: Warehouse, options: Any) -> None:
     """Mine, judge and compare."""
-    warehouse.execute(f"SET memory_limit = '{options.memory_limit}'")
-    warehouse.execute(f"SET temp_directory = '{warehouse.path}.tmp'")
+    warehouse.limit_memory(options.memory_limit)
     sizes = {
         t: warehouse.value(f"SELECT count(*) FROM {t}") for t in ("input_activations", "attention_sources")
     }

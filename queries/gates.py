@@ -41,17 +41,22 @@ def choose_queries(carried: Floats, n_base: int, place: Ints, query: Ints, n_que
     column = np.full(n_queries, -1)
     column[tried] = np.arange(len(tried))
     known = column[query] >= 0
-    active = np.zeros((n, len(tried)))
-    active[place[known], column[query[known]]] = 1
+    place, tried_at = place[known], column[query[known]]
+    gain = alone[:, tried]
     chosen: list[list[int]] = [[] for _ in range(n_rules)]
     covered = np.zeros((n, n_rules), bool)
     for _ in range(_MOST_QUERIES):
         # Rounded, so that queries active at the same positions tie and the first is taken.
-        gain = np.round(active.T @ np.where(covered, 0, worth), 9)
-        best = gain.argmax(axis=0)
-        for rule in np.flatnonzero(gain.max(axis=0) >= _LEAST_GAIN):
+        rounded = np.round(gain, 9)
+        best = rounded.argmax(axis=1)
+        for rule in np.flatnonzero(rounded.max(axis=1) >= _LEAST_GAIN):
             chosen[rule].append(int(tried[best[rule]]))
-            covered[active[:, best[rule]] > 0, rule] = True
+            newly = np.zeros(n, bool)
+            newly[place[tried_at == best[rule]]] = True
+            newly &= ~covered[:, rule]
+            covered[newly, rule] = True
+            gone = newly[place]
+            gain[rule] -= np.bincount(tried_at[gone], worth[place[gone], rule], len(tried))
     held = np.where(covered, share, 0).sum(axis=0)
     stated = (added > 0) & (held >= _LEAST_HELD) & (covered[:n_base].mean(axis=0) <= _MOST_OPEN)
     return [
