@@ -1,4 +1,4 @@
-"""Rules ranked by what the corpus says: `importance`, `weighted` and `mined` (METHOD.md section 3).
+"""Rules ranked by what the corpus says: `importance` and `weighted` (METHOD.md section 3).
 
 SQL gathers the sparse activations of a batch of features in one statement each; what remains per feature
 is linear algebra on small dense blocks, in float64.
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from attnrules.queries import step
 from attnrules.queries.gates import choose_queries
-from attnrules.queries.matches import count_matches
+from attnrules.queries.grouped import Grouped
 from attnrules.queries.scores import (
     Floats,
     HeadScores,
@@ -30,14 +30,12 @@ if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 # Train positions per feature that pairs are learnt from, and train positions that their base is estimated on.
-_PAIR_POSITIONS = 1_000
+PAIR_POSITIONS = 1_000
 _BASE_POSITIONS = 8_192
 # Tokens whose activations are held in memory at once: with 20 active features each, 200 MB.
 _TOKENS_AT_ONCE = 1 << 19
 # Longest list of key rules: beyond, it holds most of what attention carries and describes nothing.
 MAX_KEY_RULES = 256
-# Pairs of a feature that are counted over the whole corpus.
-MAX_MINED_PAIRS = 1_024
 # Keys do the same thing when what the head moves of them points the same way; so many are read at a glance.
 SAME_DIRECTION = 0.3
 _KEYS_IN_GROUP = 8
@@ -172,12 +170,12 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
         here = {"first": first, "last": first + at_once - 1}
         train = {**here, "seed": batch.seed}
         rows = columns(warehouse, "train_sources", {**batch.at, **train, "bos_keys": batch.bos_keys})
-        sources = _Grouped.by(_token(rows, "query_pos", first, seq_len), at_once * seq_len, rows)
+        sources = Grouped.by(_token(rows, "query_pos", first, seq_len), at_once * seq_len, rows)
         sources.values["key"] = _token(sources.values, "key_pos", first, seq_len)
         rows = columns(warehouse, "train_keys", {"layer": batch.layer, **train})
-        keys = _Grouped.by(_token(rows, "pos", first, seq_len), at_once * seq_len, rows)
+        keys = Grouped.by(_token(rows, "pos", first, seq_len), at_once * seq_len, rows)
         rows = columns(warehouse, "train_active_rows", here)
-        active = _Grouped.by(
+        active = Grouped.by(
             np.searchsorted(batch.features, rows["feature"]),
             len(batch.features),
             {"token": _token(rows, "pos", first, seq_len)},
@@ -191,32 +189,11 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
     return KeyMeans(when_active, everywhere, sizes["n_active"])
 
 
-@dataclass(frozen=True)
-class _Grouped:
-    """Rows in order of their group: those of group g are `first[g]` up to `first[g] + n[g]`."""
-
-    first: Ints
-    n: Ints
-    values: dict[str, Any]
-
-    @classmethod
-    def by(cls, group: Ints, n_groups: int, values: dict[str, Any]) -> _Grouped:
-        order = np.argsort(group, kind="stable")
-        n = np.bincount(group, minlength=n_groups)
-        return cls(np.cumsum(n) - n, n, {name: column[order] for name, column in values.items()})
-
-    def rows(self, groups: Ints) -> Ints:
-        """Return the rows of these groups, one group after another."""
-        n = self.n[groups]
-        ends = np.cumsum(n)
-        return np.repeat(self.first[groups] - (ends - n), n) + np.arange(ends[-1] if len(ends) else 0)
-
-
 def _token(rows: dict[str, Any], pos: str, first: int, seq_len: int) -> Ints:
     return np.asarray((rows["seq_id"] - first) * seq_len + rows[pos])
 
 
-def _received(sources: _Grouped, keys: _Grouped, chosen: Any, n_keys: int) -> Floats:
+def _received(sources: Grouped, keys: Grouped, chosen: Any, n_keys: int) -> Floats:
     """Return the sum of G[q,i] over the sources chosen, for every input feature i: [n_keys]."""
     weight = np.bincount(sources.values["key"][chosen], sources.values["weight"][chosen], len(keys.n))
     tokens = np.flatnonzero(weight)
@@ -286,7 +263,7 @@ def weighted_gates(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_r
     keys = [groups.key_feature[rows] for rows in own]
     values = [groups.value_score[rows] for rows in own]
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    sampled = {"seed": batch.seed, "n_most": _PAIR_POSITIONS, "n_everywhere": _BASE_POSITIONS}
+    sampled = {"seed": batch.seed, "n_most": PAIR_POSITIONS, "n_everywhere": _BASE_POSITIONS}
     warehouse.execute(step("make_gate_positions"), sampled)
     # The positions that stand for all come first, then those of one feature after another.
     scope = columns(warehouse, "gate_scopes")["scope"]
@@ -342,15 +319,15 @@ def weighted_pairs(
     Keys are the first `num_values` of the key ranking; sums are taken over at most 1,000 train positions of
     each feature, the base over at most 8,192 train positions (METHOD.md section 3.5).
     """
-    keys, values = _leading_keys(batch, means, num_values)
+    keys, values = leading_keys(batch, means, num_values)
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     where = {**batch.at, "bos_keys": batch.bos_keys}
     warehouse.execute(
         step("make_candidate_pairs"),
-        {**where, "n_most": _PAIR_POSITIONS, "n_pairs": 2 * max_rules, "by": "features"},
+        {**where, "n_most": PAIR_POSITIONS, "n_pairs": 2 * max_rules},
     )
     rows = columns(warehouse, "pairs_everywhere", {**where, "seed": batch.seed, "n_most": _BASE_POSITIONS})
-    n_active = np.minimum(means.n_active, _PAIR_POSITIONS)
+    n_active = np.minimum(means.n_active, PAIR_POSITIONS)
     owner = np.searchsorted(batch.features, rows["feature"])
     score = rows["value_score"] * (rows["amount"] / np.maximum(n_active[owner], 1) - rows["mean_everywhere"])
     order = np.lexsort((rows["query_feature"], rows["key_feature"], -score, rows["feature"]))
@@ -365,64 +342,8 @@ def weighted_pairs(
     return _joined(parts)
 
 
-def mined_rules(
-    warehouse: Warehouse, batch: Batch, means: KeyMeans, *, num_values: int, max_rules: int
-) -> RankedRules:
-    """Rank (key, query) pairs by how surely the feature is active where they match (METHOD.md section 3.4).
-
-    `score` is the lower end of the 95% Wilson interval of the precision on train positions, and what a match
-    predicts; the support columns count the whole corpus. Candidates are pairs of the first `num_values` keys
-    of the key ranking with a query active where the feature is, at most 1,024, those to which
-    the model's attention contributes most over at most 1,000 train positions.
-    """
-    keys, values = _leading_keys(batch, means, num_values)
-    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    where = {**batch.at, "bos_keys": batch.bos_keys}
-    warehouse.execute(
-        step("make_candidate_pairs"),
-        {**where, "n_most": _PAIR_POSITIONS, "n_pairs": MAX_MINED_PAIRS, "by": "model"},
-    )
-    count_matches(warehouse, batch.at, bos_keys=batch.bos_keys, seed=batch.seed)
-    warehouse.execute(step("make_reached"), where)
-    rows = columns(warehouse, "mined_support", batch.at)
-    score, _ = wilson(rows["n_train_hits"], rows["n_train_matches"])
-    base = rows["n_active"] / rows["n_positions"]
-    low, high = wilson(rows["n_hits"], rows["n_matches"])
-    support = {
-        "support_positions": rows["support_positions"],
-        "support_sequences": rows["support_sequences"],
-        "contribution": rows["contribution"],
-        "precision": rows["n_hits"] / rows["n_matches"],
-        "recall": rows["n_hits"] / rows["n_active"],
-        "lift": rows["n_hits"] / rows["n_matches"] / base,
-        "lift_low": low / base,
-        "lift_high": high / base,
-    }
-    order = np.lexsort((rows["query_feature"], rows["key_feature"], -score, rows["feature"]))
-    order = order[score[order] > 0]
-    parts = []
-    for feature in batch.features:
-        first, last = np.searchsorted(rows["feature"][order], [feature, feature + 1])
-        best = order[first:last][:max_rules]
-        i, j = rows["key_feature"][best], rows["query_feature"][best]
-        s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
-        ranked = _ranked(feature, i, j, s, rows["value_score"][best], score[best])
-        parts.append(replace(ranked, support={name: column[best] for name, column in support.items()}))
-    kept, seen = warehouse.rows(step("kept_contribution"))[0]
-    return replace(_joined(parts), contribution=(kept, seen))
-
-
-def wilson(hits: Ints, trials: Ints) -> tuple[Floats, Floats]:
-    """Return the ends of the 95% Wilson score interval of a proportion; 0 and 1 without a trial."""
-    z = 1.959963984540054
-    n = np.maximum(trials, 1)
-    p = hits / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return np.where(trials > 0, np.maximum(middle - half, 0), 0), np.where(trials > 0, middle + half, 1)
-
-
-def _leading_keys(batch: Batch, means: KeyMeans, num_values: int) -> tuple[Ints, Floats]:
+def leading_keys(batch: Batch, means: KeyMeans, num_values: int) -> tuple[Ints, Floats]:
+    """Return the first keys of the key ranking and their V(f,i): [n_features, num_values] each."""
     v = batch.scores.value_scores(batch.features)
     keys = top_k(v * (means.when_active - means.everywhere), num_values)
     return keys, np.take_along_axis(v, keys, axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,17 @@ class RankedRules:
     score: Floats
     support: dict[str, Floats] = field(default_factory=dict)
     contribution: tuple[float, float] = (0.0, 0.0)
+
+    def of(self, features: Ints) -> RankedRules:
+        """Return the rules of these features; needs rules that all have a query."""
+        kept = np.isin(self.feature, features)
+        chosen: dict[str, Any] = {
+            of.name: getattr(self, of.name)[kept]
+            for of in fields(self)
+            if of.name not in ("support", "contribution")
+        }
+        support = {name: column[kept] for name, column in self.support.items()}
+        return RankedRules(**chosen, support=support, contribution=self.contribution)
 
 
 def head_scores(warehouse: Warehouse, layer: int, head: int, scaling: str) -> HeadScores:

@@ -23,12 +23,12 @@ from attnrules.queries.learned import (
     KeyMeans,
     importance_rules,
     key_means,
-    mined_rules,
     weighted_gates,
     weighted_groups,
     weighted_pairs,
     weighted_rules,
 )
+from attnrules.queries.mined import mined_rules
 from attnrules.queries.scores import (
     Ints,
     RankedRules,
@@ -284,18 +284,24 @@ def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: 
     draw_examples(warehouse, block.at, judge)
     warehouse.execute(step("make_train_active"), {**block.at, "seed": spec.seed})
     means = key_means(warehouse, block) if {*ADDITIVE, "mined"} & {*spec.methods} else None
+    counted = None
+    if means and "mined" in spec.methods:
+        counted = mined_rules(warehouse, block, means, num_values=spec.num_values, max_rules=spec.max_rules)
+        mined.kept += counted.contribution[0]
+        mined.seen += counted.contribution[1]
     for features in _split(block.features, _FEATURES_AT_ONCE):
         batch = replace(block, features=features)
         _set_features(warehouse, batch)
         of_batch = means and means.of(np.searchsorted(block.features, features))
         for method in spec.methods:
             warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
-            ranked = _ranked_rules(warehouse, batch, method, spec, of_batch)
+            if method == "mined" and counted:
+                ranked = counted.of(features)
+            else:
+                ranked = _ranked_rules(warehouse, batch, method, spec, of_batch)
             warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, run_id))
             # Rows that share a rank are one rule.
             mined.n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
-            mined.kept += ranked.contribution[0]
-            mined.seen += ranked.contribution[1]
         evaluate(warehouse, batch.layer, batch.head, judge, run_id=run_id)
 
 
@@ -318,9 +324,8 @@ def _ranked_rules(
         return importance_rules(warehouse, batch, scaling=spec.scaling, **pairs)
     if means is None:
         raise ValueError(f"{method} needs the means of its keys")
-    if method in ("mined", "weighted_pairs"):
-        find = mined_rules if method == "mined" else weighted_pairs
-        return find(warehouse, batch, means, num_values=spec.num_values, max_rules=longest)
+    if method == "weighted_pairs":
+        return weighted_pairs(warehouse, batch, means, num_values=spec.num_values, max_rules=longest)
     if method == "weighted_groups":
         return weighted_groups(batch, means, max_rules=longest)
     if method == "weighted_gates":

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from attnrules.queries.evaluation import bootstrap_weights, metric_intervals
 from attnrules.queries.gates import choose_queries
-from attnrules.queries.learned import closed_form_importance, wilson
+from attnrules.queries.learned import closed_form_importance
+from attnrules.queries.mined import wilson
 from attnrules.queries.redundancy import minimal_rules
 from attnrules.queries.skipgrams import METHODS, FeatureId, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse

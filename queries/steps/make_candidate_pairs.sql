@@ -1,7 +1,6 @@
 -- Grain: a (key, query) pair of a mined feature, with what the key receives where the query and the feature are active:
--- sums over at most $n_most train positions of each feature, of G[q,i] and of the same with the model's attention. Of a
--- feature's pairs the $n_pairs whose sum (named by $by) times V(f,i) is the largest in size are kept, beside the size of
--- all of them together.
+-- sums of G[q,i] over at most $n_most train positions of each feature. Of a feature's pairs the $n_pairs whose sum times
+-- V(f,i) is the largest in size are kept.
 CREATE OR REPLACE TEMP TABLE candidate_pairs AS
 WITH amounts AS (
     SELECT
@@ -9,8 +8,7 @@ WITH amounts AS (
         t.seq_id,
         t.pos,
         i.feature AS key_feature,
-        sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount,
-        sum(a.weight * i.activation) AS amount_by_model
+        sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
     FROM train_active AS t
     INNER JOIN attention_sources AS a ON t.seq_id = a.seq_id AND t.pos = a.query_pos
     INNER JOIN input_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
@@ -28,8 +26,7 @@ pairs AS (
         g.feature,
         g.key_feature,
         q.feature AS query_feature,
-        sum(g.amount) AS amount,
-        sum(g.amount_by_model) AS amount_by_model
+        sum(g.amount) AS amount
     FROM amounts AS g
     INNER JOIN input_activations AS q ON g.seq_id = q.seq_id AND g.pos = q.pos
     WHERE q.layer = $layer
@@ -41,13 +38,10 @@ SELECT
     p.key_feature,
     p.query_feature,
     c.value_score,
-    p.amount,
-    p.amount_by_model,
-    c.value_score * CASE WHEN $by = 'model' THEN p.amount_by_model ELSE p.amount END AS contribution,
-    sum(abs(contribution)) OVER (PARTITION BY p.feature) AS contribution_of_all
+    p.amount
 FROM pairs AS p
 INNER JOIN candidate_keys AS c ON p.feature = c.feature AND p.key_feature = c.key_feature
 QUALIFY
     row_number() OVER (
-        PARTITION BY p.feature ORDER BY abs(contribution) DESC, p.key_feature ASC, p.query_feature ASC
+        PARTITION BY p.feature ORDER BY abs(c.value_score * p.amount) DESC, p.key_feature ASC, p.query_feature ASC
     ) <= $n_pairs;

@@ -1,0 +1,38 @@
+"""Rows of numpy columns in order of a group, so that the rows of many groups are found without a join."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attnrules.queries.scores import Ints
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Rows in order of their group: those of group g are `first[g]` up to `first[g] + n[g]`."""
+
+    first: Ints
+    n: Ints
+    values: dict[str, Any]
+
+    @classmethod
+    def by(cls, group: Any, n_groups: int, values: dict[str, Any]) -> Grouped:
+        """Order columns of one length by `group`, integers below `n_groups`; ties keep their order."""
+        # Integers of 16 bits are sorted by radix, six times as fast.
+        narrow = group.astype(np.uint16) if n_groups <= np.iinfo(np.uint16).max else group
+        order = np.argsort(narrow, kind="stable")
+        n = np.bincount(group, minlength=n_groups)
+        return cls(np.cumsum(n) - n, n, {name: column[order] for name, column in values.items()})
+
+    def rows(self, groups: Ints) -> Ints:
+        """Return the rows of these groups, one group after another."""
+        n = self.n[groups]
+        ends = np.cumsum(n)
+        return np.repeat(self.first[groups] - (ends - n), n) + np.arange(ends[-1] if len(ends) else 0)
+
+    def one(self, group: int) -> slice:
+        """Return the rows of one group."""
+        return slice(self.first[group], self.first[group] + self.n[group])

@@ -1,0 +1,7 @@
+-- Grain: a position that pairs of a mined feature are learnt from, of a range of sequences.
+SELECT
+    feature,
+    seq_id,
+    pos
+FROM train_active
+WHERE draw <= $n_most AND seq_id BETWEEN $begin AND $last;

@@ -1,0 +1,8 @@
+-- Grain: an input feature active at a token, of a range of sequences.
+SELECT
+    seq_id,
+    pos,
+    feature,
+    activation
+FROM input_activations
+WHERE layer = $layer AND seq_id BETWEEN $begin AND $last;
