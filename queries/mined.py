@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from attnrules.queries import step
 from attnrules.queries.grouped import Grouped
@@ -19,6 +20,8 @@ from attnrules.queries.scores import Floats, Ints, RankedRules, columns, top_k
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
+
+Firsts = npt.NDArray[np.int32]
 
 # Pairs of a feature that are counted over the whole corpus.
 MAX_MINED_PAIRS = 1_024
@@ -294,8 +297,9 @@ def _count(warehouse: Warehouse, batch: Batch, pairs: _Pairs) -> tuple[_Counts, 
             own = slice(bounds[row], bounds[row + 1])
             sides = _Sides.of(pairs.key[own], pairs.query[own], key_column, query_column)
             out = held_out.values["place"][held_out.one(row)]
-            _count_active(span, firsts, sides, active.values["token"][active.one(row)], out, counts, own)
-            _leave_out(span, firsts, sides, out, counts, own)
+            first = _first_of_keys(span, firsts, sides)
+            _count_active(span, first, sides, active.values["token"][active.one(row)], out, counts, own)
+            _leave_out(span, first, sides, out, counts, own)
             key_column[sides.keys] = query_column[sides.queries] = -1
     return counts, n_active
 
@@ -428,17 +432,22 @@ def _query_active(span: _Span, sides: _Sides, tokens: Ints) -> tuple[Ints, Ints]
     return pair, hits.values["row"][hits.rows(sides.query)]
 
 
-def _has_come(span: _Span, firsts: Grouped, sides: _Sides, tokens: Ints) -> Any:
-    """Return whether each key was active at each token or before in its sequence: [n_tokens * n_keys]."""
-    first = np.full((span.n_tokens // span.seq_len, len(sides.keys)), span.n_tokens, np.int32)
+def _first_of_keys(span: _Span, firsts: Grouped, sides: _Sides) -> Firsts:
+    """Return the first token of each key in each sequence, `n_tokens` for none: [n_sequences, n_keys]."""
+    first = np.full((len(span.place), len(sides.keys)), span.n_tokens, np.int32)
     rows = firsts.rows(sides.keys)
     key = np.repeat(np.arange(len(sides.keys)), firsts.n[sides.keys])
     first[firsts.values["place"][rows], key] = firsts.values["token"][rows]
+    return first
+
+
+def _has_come(span: _Span, first: Firsts, tokens: Ints) -> Any:
+    """Return whether each key was active at each token or before in its sequence: [n_tokens * n_keys]."""
     return (first[tokens // span.seq_len] <= tokens[:, None]).ravel()
 
 
 def _count_active(
-    span: _Span, firsts: Grouped, sides: _Sides, tokens: Ints, held_out: Ints, counts: _Counts, own: slice
+    span: _Span, first: Firsts, sides: _Sides, tokens: Ints, held_out: Ints, counts: _Counts, own: slice
 ) -> None:
     """Add what holds at the tokens, ascending or not, where the feature is active: hits and support."""
     tokens = np.sort(tokens)
@@ -447,7 +456,7 @@ def _count_active(
     n_pairs, n_keys = len(sides.key), len(sides.keys)
     pair, row = _query_active(span, sides, tokens)
     cell = row * n_keys + sides.key[pair]
-    hit = _has_come(span, firsts, sides, tokens)[cell]
+    hit = _has_come(span, first, tokens)[cell]
     counts.n_hits[own] += np.bincount(pair[hit], minlength=n_pairs)
     counts.n_train_hits[own] += np.bincount(pair[hit & is_train[row]], minlength=n_pairs)
     reached, received = _reached(span, tokens, sides.key_column, n_keys)
@@ -464,10 +473,10 @@ def _count_active(
 
 
 def _leave_out(
-    span: _Span, firsts: Grouped, sides: _Sides, held_out: Ints, counts: _Counts, own: slice
+    span: _Span, first: Firsts, sides: _Sides, held_out: Ints, counts: _Counts, own: slice
 ) -> None:
     """Take matches in sequences with a val or test example of the feature from those of the train part."""
     tokens = (np.sort(held_out)[:, None] * span.seq_len + np.arange(1, span.seq_len)).ravel()
     pair, row = _query_active(span, sides, tokens)
-    hit = _has_come(span, firsts, sides, tokens)[row * len(sides.keys) + sides.key[pair]]
+    hit = _has_come(span, first, tokens)[row * len(sides.keys) + sides.key[pair]]
     counts.n_train_matches[own] -= np.bincount(pair[hit], minlength=len(sides.key))

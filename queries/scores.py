@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# Rows of S computed at once: 1,024 x 24,576 doubles are 200 MB.
-_KEYS_AT_ONCE = 1024
+# Rows of S computed at once: 256 x 24,576 doubles are 50 MB.
+_KEYS_AT_ONCE = 256
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 
@@ -148,11 +148,11 @@ def top_k(scores: Floats, k: int) -> Ints:
     k = min(k, scores.shape[1])
     smallest_kept = np.partition(scores, -k, axis=1)[:, -k][:, None]
     kept = scores >= smallest_kept
-    tied = np.flatnonzero(kept.sum(axis=1) > k)
+    tied = np.flatnonzero(np.count_nonzero(kept, axis=1) > k)
     equal = scores[tied] == smallest_kept[tied]
     room = k - (kept[tied] & ~equal).sum(axis=1, keepdims=True)
     kept[tied] &= ~equal | (equal.cumsum(axis=1) <= room)
-    chosen = np.nonzero(kept)[1].reshape(len(scores), k)
+    chosen = (np.flatnonzero(kept) % scores.shape[1]).reshape(len(scores), k)
     order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
     return np.take_along_axis(chosen, order, axis=1)
 

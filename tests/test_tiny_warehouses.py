@@ -425,15 +425,15 @@ def judged_places(found: Mined, example_set: str) -> list[tuple[int, str, int, i
 def grid(
     found: Mined, method: str, scaling: str, example_set: str, lists: dict[Name, list[tuple[Any, ...]]]
 ) -> list[int]:
-    """The lengths that are judged: 4, 8, 16, ... and the longest; on all positions, every fourfold step, as
-    long as there are rules for it."""
+    """The lengths that are judged: 4, 8, 16, ... and the longest; on all positions, every fourfold step that
+    adds a rule (of `key_anywhere`, ranks may leave a step out)."""
     if scaling == NO_SCALING:
         return [0]
     lengths = [n for n in (4, 8, 16) if n < found.spec.max_rules] + [found.spec.max_rules]
     if example_set != "all_positions":
         return lengths
-    longest = max((rule[0] for f in found.features for rule in lists[f, method, scaling]), default=0)
-    return [n for n in lengths if n == 4 or (n == 16 and longest > 4)]
+    ranks = {rule[0] for f in found.features for rule in lists[f, method, scaling]}
+    return [n for n in lengths if n == 4 or (n == 16 and any(4 < rank <= 16 for rank in ranks))]
 
 
 def expected_metrics(
