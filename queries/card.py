@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
+from attnrules.queries.questions import ask
 from attnrules.queries.redundancy import minimal_rules
 from attnrules.queries.skipgrams import FeatureId
 
@@ -26,6 +28,8 @@ class FeatureCard:
         metrics: one row per method, example set and number of rules, on the test split; baselines and
             ceilings too.
         minimal: per list of rules, the few that predict as well as all of it (`redundancy.MinimalRules`).
+        tokens: of the rules among these that several keys share, the tokens they act through: rows of the
+            question `rule_tokens`.
         absences, counting: the rows of `absence_summary` and `counting_summary`.
     """
 
@@ -34,6 +38,7 @@ class FeatureCard:
     rules: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
     minimal: list[dict[str, Any]]
+    tokens: list[dict[str, Any]]
     absences: list[dict[str, Any]]
     counting: list[dict[str, Any]]
 
@@ -58,12 +63,15 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
         names = ", ".join(f"L{layer}H{head}" for layer, head in stored)
         raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
+    rules = _dicts(warehouse, "rules", {**at, "n_rules": n_rules})
+    minimal = _minimal(warehouse, feature, at)
     return FeatureCard(
         feature=rows[0],
         examples=_dicts(warehouse, "examples", at),
-        rules=_dicts(warehouse, "rules", {**at, "n_rules": n_rules}),
+        rules=rules,
         metrics=_dicts(warehouse, "metrics", at),
-        minimal=_minimal(warehouse, feature, at),
+        minimal=minimal,
+        tokens=_tokens(warehouse, at, [*rules, *(rule for kept in minimal for rule in kept["rules"])]),
         absences=_dicts(warehouse, "absences", {**at, "n_rules": n_rules}),
         counting=_dicts(warehouse, "counting", {**at, "n_rules": n_rules}),
     )
@@ -80,7 +88,21 @@ def _minimal(warehouse: Warehouse, feature: FeatureId, at: dict[str, Any]) -> li
     return found
 
 
+def _tokens(warehouse: Warehouse, at: dict[str, Any], rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    keys = {(rule["method"], rule["scaling"], rule["rank"], rule["key_feature"]) for rule in rules}
+    n_keys = Counter(key[:3] for key in keys)
+    shared = {rule for rule, n in n_keys.items() if n > 1}
+    if not shared:
+        return []
+    n_rules = max(rank for _, _, rank in shared)
+    rows = _as_dicts(ask(warehouse, "rule_tokens", {**at, "n_rules": n_rules}))
+    return [row for row in rows if (row["method"], row["scaling"], row["rank"]) in shared]
+
+
 def _dicts(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     text = (files("attnrules.queries") / "card" / f"{name}.sql").read_text("utf-8")
-    relation = warehouse.sql(text, parameters)
+    return _as_dicts(warehouse.sql(text, parameters))
+
+
+def _as_dicts(relation: Any) -> list[dict[str, Any]]:
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

@@ -264,6 +264,25 @@ def weighted_groups(tables: Tables, f: int) -> list[tuple[list[int], float]]:
     return sorted(groups, key=lambda group: -group[1])
 
 
+def rule_tokens(
+    tables: Tables, f: int, keys: set[int], queries: set[int]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """What each key token, and each query token, adds to the score of a rule; no queries are any query."""
+    added: tuple[dict[int, float], dict[int, float]] = (defaultdict(float), defaultdict(float))
+    active = [place for place in tables.out[f] if place[1] > 0]
+    for places, sign in ((active, 1), (tables.positions, -1)):
+        for seq, q in places:
+            if queries and not queries & tables.active[seq, q].keys():
+                continue
+            for k, _, weight in tables.sources[seq, q]:
+                for i in keys & tables.active[seq, k].keys() if k >= tables.first_key else ():
+                    a = tables.active[seq, k][i] / tables.scale[seq, k][1]
+                    amount = sign * tables.v(f, i) * weight * a / len(places)
+                    added[0][tables.tokens[seq, k]] += amount
+                    added[1][tables.tokens[seq, q]] += amount
+    return added
+
+
 def cosine(x: np.ndarray, y: np.ndarray) -> float:
     return float(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
 

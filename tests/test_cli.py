@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from attnrules.cli import cli
-from attnrules.commands.show import grouped_words
+from attnrules.commands.show import statements
+from attnrules.queries.card import FeatureCard
 from attnrules.queries.questions import questions
 
 ROOT = Path(__file__).parent.parent
@@ -136,16 +137,43 @@ def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
     assert attnrules("mnie").code == 2
 
 
-def test_rules_are_stated_with_all_their_keys_and_queries() -> None:
-    def row(rank: int, key: str, query: str | None) -> dict[str, object]:
-        sides = {"key_feature": ord(key), "key_description": key}
-        other = {"query_feature": query and ord(query), "query_description": query}
-        return {"rank": rank, **sides, **other}
+def a_card(tokens: list[dict[str, Any]] | None = None) -> FeatureCard:
+    return FeatureCard({"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], [], [])
 
-    assert grouped_words([row(1, "a", None), row(1, "b", None), row(2, "c", None)]) == ["[a], [b] …", "[c] …"]
-    assert grouped_words([row(1, k, q) for k in "ab" for q in "jk"]) == ["[a], [b] … [j], [k]"]
-    pairs = [row(1, "a", "j"), row(2, "b", "k"), row(3, "c", "j")]
-    assert grouped_words(pairs) == ["[a], [c] … [j]", "[b] … [k]"]
+
+def a_row(rank: int, key: str, query: str | None, v: float = 1.0, method: str = "weighted") -> dict[str, Any]:
+    sides = {"key_feature": ord(key), "key_description": key}
+    other = {"query_feature": query and ord(query), "query_description": query}
+    return {"method": method, "scaling": "paper", "rank": rank, "value_score": v, **sides, **other}
+
+
+def test_rules_are_stated_with_all_their_keys_and_queries() -> None:
+    rows = [a_row(1, "a", None), a_row(1, "b", None), a_row(2, "c", None)]
+    assert statements(a_card(), rows) == ["[a], [b] … → L0H3.17", "[c] … → L0H3.17"]
+    rows = [a_row(1, k, q) for k in "ab" for q in "jk"]
+    assert statements(a_card(), rows) == ["[a], [b] … [j], [k] → L0H3.17"]
+    pairs = [a_row(1, "a", "j"), a_row(2, "b", "k"), a_row(3, "c", "j")]
+    assert statements(a_card(), pairs) == ["[a], [c] … [j] → L0H3.17", "[b] … [k] → L0H3.17"]
+
+
+def test_what_suppresses_is_stated_so_and_apart() -> None:
+    pairs = [a_row(1, "a", "j"), a_row(2, "b", "j", -1), a_row(3, "c", "j", -1)]
+    assert statements(a_card(), pairs) == ["[b], [c] … [j] ↛ L0H3.17", "[a] … [j] → L0H3.17"]
+    # A mined rule says when the feature is active.
+    assert statements(a_card(), [a_row(1, "a", "j", -1, "mined")]) == ["[a] … [j] → L0H3.17"]
+
+
+def test_groups_are_stated_by_the_tokens_they_act_through() -> None:
+    at = {"method": "weighted", "scaling": "paper"}
+    tokens = [
+        {**at, "rank": 1, "key_tokens": "'x' 60%, 'y' 9%", "query_tokens": "'z' 70%"},
+        {**at, "rank": 2, "key_tokens": "'x' 99%", "query_tokens": None},
+    ]
+    rows = [*(a_row(1, k, q) for k in "ab" for q in "jk"), a_row(2, "c", None)]
+    assert statements(a_card(tokens), rows) == [
+        "['x' 60%, 'y' 9%; 2 keys] … ['z' 70%; 2 queries] → L0H3.17",
+        "[c] … → L0H3.17",
+    ]
 
 
 def test_memory_limit_is_a_size(mined: Path, attnrules: Any) -> None:

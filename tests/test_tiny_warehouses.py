@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from attnrules.queries.evaluation import ADDITIVE, AGGREGATIONS, CEILINGS, EXAMPLE_SETS, NO_SCALING
 from attnrules.queries.learned import MAX_KEY_RULES
+from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import METHODS, SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
 from tests import slow, tiny
@@ -176,6 +177,7 @@ def test_rules_follow_their_definition(
             check_weight_rules(found, f, rules)
             check_key_rules(found, f, rules)
             check_pair_rules(found, f, rules)
+            check_tokens(found, f, rules)
 
 
 def by_rank(rules: list[tuple[Any, ...]]) -> list[tuple[Any, float]]:
@@ -242,6 +244,35 @@ def check_pair_rules(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]
     ):
         found_support = dict(zip(names.split(", "), support, strict=True))
         assert found_support == pytest.approx(slow.mined_support(tables, f, i, j), abs=1e-12), (i, j)
+
+
+def check_tokens(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) -> None:
+    at = {"layer": found.tables.layer, "head": found.tables.head, "feature": f}
+    words = ask(found.warehouse, "rule_tokens", {**at, "n_rules": 100, "n_tokens": 100}).fetchall()
+    stated = {(row[0], row[2]): row[3:] for row in words}
+    rows = defaultdict(list)
+    for method in METHODS:
+        for rank, i, j, *_ in rules[method] if method.startswith("weighted") else ():
+            rows[method, rank].append((i, j))
+    assert stated.keys() == {rule for rule in rows if rule[1] <= 100}
+    names = dict(found.warehouse.rows("SELECT token_id, token_label(token) FROM vocabulary"))
+    for rule, (n_keys, key_tokens, n_queries, query_tokens) in stated.items():
+        keys, queries = {i for i, _ in rows[rule]}, {j for _, j in rows[rule]} - {None}
+        assert (n_keys, n_queries) == (len(keys), len(queries))
+        added = slow.rule_tokens(found.tables, f, keys, queries)
+        for text, by_token in zip((key_tokens, query_tokens), added, strict=True):
+            # What adds nothing but the rounding of a sum may or may not be stated.
+            raising = {names[token]: amount for token, amount in by_token.items() if amount > 1e-12}
+            if not queries and by_token is added[1]:
+                assert text is None
+                continue
+            shares = dict(part.rsplit(" ", 1) for part in (text or "").split(", ") if part)
+            found_shares = {name: int(share.removesuffix("%")) for name, share in shares.items()}
+            assert list(found_shares.values()) == sorted(found_shares.values(), reverse=True)
+            for name in raising.keys() | found_shares.keys():
+                expected = 100 * raising.get(name, 0) / max(1e-300, sum(raising.values()))
+                if raising:
+                    assert abs(found_shares.get(name, 0) - expected) <= 0.5 + 1e-6, (rule, name)
 
 
 # --- predictions, metrics, baselines and ceilings --------------------------------------------------------------

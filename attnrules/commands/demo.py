@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from attnrules.commands.progress import quiet_libraries, run_ingest
-from attnrules.commands.show import grouped_words
+from attnrules.commands.show import statements
 
 
 @click.command("demo")
@@ -82,8 +82,8 @@ def _print_best(path: Path) -> None:
             click.echo(f"{name} fires on {description}")
             card = feature_card(opened, parse_feature(name), n_rules=3)
             rules = [rule for rule in card.rules if rule["method"] == method]
-            for words in grouped_words(rules):
-                click.echo(f"    {words} → {name}")
+            for line in statements(card, rules):
+                click.echo(f"    {line}")
             click.echo(
                 f"    {n_rules} {method} rules: precision {precision:.2f}, recall {recall:.2f},"
                 f" F1 {f1:.2f}, Spearman {spearman:.2f}\n"

@@ -36,16 +36,69 @@ def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
         click.echo("\n".join(card_lines(card)))
 
 
-def rule_words(rows: list[dict[str, Any]]) -> str:
-    """Return a rule, all rows of its rank, as words: `[key], [key] … [query], [query]`."""
-    keys = f"{_listed(rows, 'key')} …"
-    return keys if rows[0]["query_feature"] is None else f"{keys} {_listed(rows, 'query')}"
+def statements(card: FeatureCard, rules: list[dict[str, Any]]) -> list[str]:
+    """Return rules of one list as few statements: keys of one query together, queries of one key together.
+
+    Rules about keys alone or about groups come first, each as it is. Of the pairs, the key or query with most
+    rules is stated next; pairs that push a feature up are not stated together with those that hold it down.
+    """
+    by_rank = _by_rank(rules)
+    left = [rows[0] for rows in by_rank.values() if len(rows) == 1 and rows[0]["query_feature"] is not None]
+    lines = [statement(card, rows) for rows in by_rank.values() if rows[0] not in left]
+    while left:
+        groups = [
+            [rule for rule in left if rule[f"{side}_feature"] == feature and _arrow([rule]) == arrow]
+            for side in ("key", "query")
+            for feature, arrow in dict.fromkeys((rule[f"{side}_feature"], _arrow([rule])) for rule in left)
+        ]
+        group = max(groups, key=len)
+        lines.append(statement(card, group))
+        left = [rule for rule in left if rule not in group]
+    return lines
+
+
+def statement(card: FeatureCard, rows: list[dict[str, Any]]) -> str:
+    """Return rows of rules as one statement: `[key], [key] … [query], [query] → feature`.
+
+    The keys of a group, and its queries, are stated together by the tokens through which they act.
+    """
+    first = rows[0]
+    found = [
+        row
+        for row in card.tokens
+        if all((row["method"], row["scaling"], row["rank"]) == _list_and_rank(rule) for rule in rows)
+    ]
+    words = [_side(rows, "key", found), "…"]
+    if first["query_feature"] is not None:
+        words.append(_side(rows, "query", found))
+    return " ".join([*words, _arrow(rows), _name(card)])
+
+
+def _list_and_rank(rule: dict[str, Any]) -> tuple[str, str, int]:
+    return rule["method"], rule["scaling"], rule["rank"]
+
+
+def _side(rows: list[dict[str, Any]], side: str, found: list[dict[str, Any]]) -> str:
+    descriptions = {row[f"{side}_feature"]: row[f"{side}_description"] or "never fires" for row in rows}
+    if len(descriptions) > 1 and found and found[0][f"{side}_tokens"]:
+        plural = {"key": "keys", "query": "queries"}[side]
+        return f"[{found[0][f'{side}_tokens']}; {len(descriptions)} {plural}]"
+    return ", ".join(f"[{text}]" for text in descriptions.values())
+
+
+def _arrow(rows: list[dict[str, Any]]) -> str:
+    """Return which way the keys push the feature; `mined` rules say when it is active, whatever V is."""
+    suppress = all(row["value_score"] < 0 and row["method"] != "mined" for row in rows)
+    return "↛" if suppress else "→"
+
+
+def _name(card: FeatureCard) -> str:
+    return f"L{card.feature['layer']}H{card.feature['head']}.{card.feature['feature']}"
 
 
 def card_lines(card: FeatureCard) -> list[str]:
     """Return the card of a feature as lines of text."""
-    facts = card.feature
-    name = f"L{facts['layer']}H{facts['head']}.{facts['feature']}"
+    facts, name = card.feature, _name(card)
     lines = [
         f"{name}  active in {facts['n_sequences']} of {facts['n_sequences_stored']} sequences,"
         f" {facts['n_tokens']} tokens"
@@ -61,53 +114,31 @@ def card_lines(card: FeatureCard) -> list[str]:
     if not card.rules:
         lines.append("\nno rules yet: run `attnrules mine skipgrams`")
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
-        lines += ["", *_method_lines(card, name, method, scaling)]
+        lines += ["", *_method_lines(card, method, scaling)]
     return [*lines, *absence_lines(card.absences, name), *counting_lines(card.counting)]
 
 
-def _method_lines(card: FeatureCard, name: str, method: str, scaling: str) -> list[str]:
+def _method_lines(card: FeatureCard, method: str, scaling: str) -> list[str]:
     lines = [f"{method} rules ({scaling} scaling)"]
     mine = [rule for rule in card.rules if (rule["method"], rule["scaling"]) == (method, scaling)]
     for rank, rows in _by_rank(mine).items():
         v = _range([row["value_score"] for row in rows])
         s = [row["attn_score"] for row in rows if row["attn_score"] is not None]
         scores = f"S {_range(s)}, V {v}" if s else f"V {v}"
-        lines.append(f"  {rank:3}  {rule_words(rows)} → {name}   ({scores})")
+        lines.append(f"  {rank:3}  {statement(card, rows)}   ({scores})")
     for kept in card.minimal:
         if (kept["method"], kept["scaling"]) == (method, scaling):
-            lines += _minimal_lines(kept, name)
+            lines += _minimal_lines(card, kept)
     return [*lines, *_metric_lines(card.metrics, method, scaling)]
 
 
-def _minimal_lines(kept: dict[str, Any], name: str) -> list[str]:
+def _minimal_lines(card: FeatureCard, kept: dict[str, Any]) -> list[str]:
     n_kept = len(kept["ranks"])
     lines = [
         f"  {n_kept} of the first {kept['n_rules']} rules say as much (test F1 {kept['f1']:.2f},"
         f" of all {kept['f1_of_list']:.2f}):"
     ]
-    return [*lines, *(f"    {words} → {name}" for words in grouped_words(kept["rules"]))]
-
-
-def grouped_words(rules: list[dict[str, Any]]) -> list[str]:
-    """Return rules as few statements: keys of one query together, queries of one key together.
-
-    Rules about keys alone or about groups come first, each as it is. Of the pairs, the key or query with most
-    rules is stated next.
-    """
-    by_rank = _by_rank(rules)
-    pairs = [rows[0] for rows in by_rank.values() if len(rows) == 1 and rows[0]["query_feature"] is not None]
-    lines = [rule_words(rows) for rows in by_rank.values() if rows[0] not in pairs]
-    left = pairs
-    while left:
-        groups = [
-            [rule for rule in left if rule[f"{side}_feature"] == feature]
-            for side in ("key", "query")
-            for feature in dict.fromkeys(rule[f"{side}_feature"] for rule in left)
-        ]
-        group = max(groups, key=len)
-        lines.append(rule_words(group))
-        left = [rule for rule in left if rule not in group]
-    return lines
+    return [*lines, *(f"    {line}" for line in statements(card, kept["rules"]))]
 
 
 def _by_rank(rules: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
@@ -120,11 +151,6 @@ def _by_rank(rules: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
 def _range(values: list[float]) -> str:
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
     return low if low == high else f"{low} to {high}"
-
-
-def _listed(rules: list[dict[str, Any]], side: str) -> str:
-    descriptions = {rule[f"{side}_feature"]: rule[f"{side}_description"] or "never fires" for rule in rules}
-    return ", ".join(f"[{text}]" for text in descriptions.values())
 
 
 def _metric_lines(metrics: list[dict[str, Any]], method: str, scaling: str) -> list[str]:

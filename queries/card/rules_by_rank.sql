@@ -1,5 +1,7 @@
 -- Grain: a rule of one list, among those of the ranks asked for.
 SELECT
+    method,
+    scaling,
     rank,
     key_feature,
     key_description,
