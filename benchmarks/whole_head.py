@@ -1,12 +1,13 @@
 """Mining and judging a whole head of GPT-2 small's size against a straightforward reading of the definitions.
 
-python -m benchmarks.whole_head --features 2048 --sequences 50000
+python -m benchmarks.whole_head --method weighted
+python -m benchmarks.whole_head --method mined --no-baselines
+python -m benchmarks.whole_head --method importance --no-baselines --mined-features 100
 
 Generates the warehouse (24,576 input features of which 20 are active at a token, 6 of the output features,
 10 stored sources a position), mines all features and judges their lists on the sets `paper` and
-`all_positions` under DuckDB's `--memory-limit`. The baseline ranks the keys of a few features token by token
-(METHOD 3.5) and predicts position by position, on data that lie in Python dictionaries beforehand; its time
-is scaled up to all features. Its scores and average precisions must be those of the product.
+`all_positions` under DuckDB's `--memory-limit`. The loops of `benchmarks.loops` do the ranking of a few
+features, or count a few pairs; their time is scaled up. Their numbers must be those of the product.
 """
 
 from __future__ import annotations
@@ -15,113 +16,16 @@ import argparse
 import resource
 import tempfile
 import time
-from collections import defaultdict
-from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attnrules.queries.scores import head_scores
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
+from benchmarks.loops import N_KEYS, ImportanceLoop, MinedLoop, WeightedLoop
 from benchmarks.synthetic import whole_head
-
-_N_RULES = 64
-_TRAIN = "sequence_split(0, seq_id) = 'train'"
-
-
-class Baseline:
-    """The facts that a few features need, in dictionaries, and the loops over them."""
-
-    def __init__(self, warehouse: Warehouse, features: list[int]) -> None:
-        self.values = head_scores(warehouse, 0, 0, "paper").value_scores(np.array(features))
-        self.features = features
-        chosen = {"features": features}
-        of = "feature IN (SELECT unnest($features::UINTEGER[]))"
-        held_out = defaultdict(set)
-        for feature, seq in warehouse.rows(
-            f"SELECT feature, seq_id FROM examples WHERE split <> 'train' AND {of}", chosen
-        ):
-            held_out[feature].add(seq)
-        self.active: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        self.truth: dict[int, set[tuple[int, int]]] = defaultdict(set)
-        for feature, seq, pos, is_train in warehouse.rows(
-            f"SELECT feature, seq_id, pos, {_TRAIN} FROM output_activations WHERE pos > 0 AND {of}", chosen
-        ):
-            self.truth[feature].add((seq, pos))
-            if is_train and seq not in held_out[feature]:
-                self.active[feature].append((seq, pos))
-        self.judged = warehouse.rows(
-            "SELECT t.seq_id, t.pos FROM tokens AS t WHERE t.pos > 0 AND t.seq_id IN"
-            " (SELECT seq_id FROM tokens WHERE pos = 0 AND sequence_split(0, seq_id) = 'test'"
-            " ORDER BY mix32(mix32(0) + seq_id), seq_id LIMIT 100)"
-        )
-        # The mean over all train positions is the same for every feature: taken from SQL, and not timed.
-        self.everywhere = defaultdict(
-            float,
-            warehouse.rows(
-                "SELECT i.feature, sum(s.weight * i.activation / t.ln_scale_from_features)"
-                f" / (SELECT count(*) FROM tokens WHERE pos > 0 AND {_TRAIN})"
-                " FROM (SELECT seq_id, key_pos, sum(weight_from_features) AS weight FROM attention_sources"
-                f" WHERE query_pos > 0 AND key_pos > 0 AND {_TRAIN} GROUP BY seq_id, key_pos) AS s"
-                " JOIN input_activations AS i ON s.seq_id = i.seq_id AND s.key_pos = i.pos"
-                " JOIN token_scales AS t ON s.seq_id = t.seq_id AND s.key_pos = t.pos GROUP BY i.feature"
-            ),
-        )
-        sequences = {seq for places in (*self.active.values(), self.judged) for seq, _ in places}
-        where = "WHERE seq_id IN (SELECT unnest($sequences::UINTEGER[]))"
-        wanted = {"sequences": sorted(sequences)}
-        self.inputs: dict[tuple[int, int], list[tuple[int, float]]] = defaultdict(list)
-        for seq, pos, feature, activation in warehouse.rows(
-            "SELECT seq_id, pos, feature, activation / ln_scale_from_features FROM input_activations"
-            f" JOIN token_scales USING (layer, seq_id, pos) {where}",
-            wanted,
-        ):
-            self.inputs[seq, pos].append((feature, activation))
-        self.sources: dict[tuple[int, int], list[tuple[int, float]]] = defaultdict(list)
-        for seq, query, key, weight in warehouse.rows(
-            "SELECT seq_id, query_pos, key_pos, weight_from_features FROM attention_sources"
-            f" {where} AND key_pos > 0",
-            wanted,
-        ):
-            self.sources[seq, query].append((key, weight))
-
-    def received(self, place: tuple[int, int]) -> dict[int, float]:
-        """G[q,i] of every input feature (METHOD 3.5)."""
-        amount: dict[int, float] = defaultdict(float)
-        for key, weight in self.sources[place]:
-            for feature, activation in self.inputs[place[0], key]:
-                amount[feature] += weight * activation
-        return amount
-
-    def ranked(self, row: int) -> list[tuple[int, float]]:
-        """The first keys of a feature with their scores."""
-        places = self.active[self.features[row]]
-        when_active: dict[int, float] = defaultdict(float)
-        for place in places:
-            for feature, amount in self.received(place).items():
-                when_active[feature] += amount / len(places)
-        keys = {*when_active, *self.everywhere}
-        scores = {i: float(self.values[row, i]) * (when_active[i] - self.everywhere[i]) for i in keys}
-        return sorted(scores.items(), key=lambda item: -item[1])[:_N_RULES]
-
-    def average_precision(self, row: int, keys: list[int]) -> float:
-        """Of the first keys, over all positions of the test sequences that are judged."""
-        truth, values = self.truth[self.features[row]], {i: float(self.values[row, i]) for i in keys}
-        predicted = []
-        for place in self.judged:
-            amount = self.received(place)
-            predicted.append((sum(v * amount[i] for i, v in values.items() if i in amount), place in truth))
-        hits, n, total = 0, 0, 0.0
-        predicted.sort(key=lambda item: -item[0])
-        # Positions of equal prediction are taken together.
-        for _, level in groupby(predicted, key=lambda item: item[0]):
-            found = [is_active for _, is_active in level]
-            hits, n = hits + sum(found), n + len(found)
-            total += sum(found) * hits / n
-        return total / hits
 
 
 def rows_joined(warehouse: Warehouse) -> int:
@@ -193,21 +97,38 @@ def run(warehouse: Warehouse, options: Any) -> None:
         f" {rows_joined(warehouse) / 1e6:.0f} M rows joined to rank the keys of all features",
         flush=True,
     )
-    features = [
-        f
-        for (f,) in warehouse.rows("SELECT DISTINCT feature FROM rules WHERE method = 'weighted' ORDER BY 1")
-    ]
-    some = features[:: max(1, len(features) // options.baseline_features)][: options.baseline_features]
-    baseline = Baseline(warehouse, some)
-    expected = []
+    loops = {"weighted": time_weighted, "mined": time_mined, "importance": time_importance}
+    for method in spec.methods:
+        if method in loops:
+            features = warehouse.rows(
+                "SELECT feature, count(*) FROM rules"
+                " WHERE method = $method AND run_id = (SELECT max(run_id) FROM runs) GROUP BY 1 ORDER BY 1",
+                {"method": method},
+            )
+            n = options.baseline_features
+            scaled = loops[method](warehouse, features[:: max(1, len(features) // n)][:n], features)
+            print(
+                f"loop of {method}, scaled to {len(features)} features: {scaled:.0f} s,"
+                f" {scaled / product:.1f} times the product's time",
+                flush=True,
+            )
+
+
+Counts = list[tuple[int, int]]
+"""Features with the number of their rules."""
+
+
+def time_weighted(warehouse: Warehouse, some: Counts, features: Counts) -> float:
+    """Rank the keys of some features and judge one list of each; compare; return the time for all."""
+    loop = WeightedLoop(warehouse, [f for f, _ in some])
     started = time.perf_counter()
+    expected = []
     for row in range(len(some)):
-        ranked = baseline.ranked(row)
-        expected.append((ranked, baseline.average_precision(row, [key for key, _ in ranked])))
-    loop = time.perf_counter() - started
-    print(f"baseline: {loop:.1f} s for {len(some)} features and one list of {_N_RULES}")
-    for feature, (ranked, average_precision) in zip(some, expected, strict=True):
-        at = {"feature": feature, "n": _N_RULES}
+        ranked = loop.ranked(row)
+        expected.append((ranked, loop.average_precision(row, [key for key, _ in ranked])))
+    seconds = time.perf_counter() - started
+    for (feature, _), (ranked, average_precision) in zip(some, expected, strict=True):
+        at = {"feature": feature, "n": N_KEYS}
         scores = warehouse.rows(
             "SELECT score FROM rules WHERE method = 'weighted' AND feature = $feature AND rank <= $n"
             " ORDER BY rank",
@@ -220,12 +141,49 @@ def run(warehouse: Warehouse, options: Any) -> None:
             at,
         )
         np.testing.assert_allclose(found, average_precision, rtol=1e-4)
-    scaled = loop * result.n_features / len(some)
-    print(
-        "scores and average precisions equal;"
-        f" baseline scaled to {result.n_features} features: {scaled:.0f} s"
-    )
-    print(f"ratio baseline / product: {scaled / product:.1f}")
+    print(f"weighted: scores and average precisions of {len(some)} features equal, {seconds:.1f} s")
+    return seconds * len(features) / len(some)
+
+
+def time_mined(warehouse: Warehouse, some: Counts, features: Counts) -> float:
+    """Count pairs of some features, those of every 64th rank; compare; return the time for all pairs."""
+    seconds, n_counted = 0.0, 0
+    for feature, _ in some:
+        rules = warehouse.rows(
+            "SELECT key_feature, query_feature, precision, recall, support_positions, support_sequences,"
+            " contribution / value_score FROM rules"
+            " WHERE method = 'mined' AND feature = $feature AND rank % 64 = 1 ORDER BY rank",
+            {"feature": feature},
+        )
+        loop = MinedLoop(warehouse, feature, [(i, j) for i, j, *_ in rules])
+        started = time.perf_counter()
+        counts = [loop.counts(i, j) for i, j, *_ in rules]
+        seconds += time.perf_counter() - started
+        n_counted += len(rules)
+        np.testing.assert_allclose([rule[2:] for rule in rules], counts, rtol=1e-6)
+    print(f"mined: counts of {n_counted} pairs equal, {seconds:.1f} s")
+    return seconds * sum(n for _, n in features) / n_counted
+
+
+def time_importance(warehouse: Warehouse, some: Counts, features: Counts) -> float:
+    """Take the gradient for some features; compare; return the time for all."""
+    seconds = 0.0
+    for feature, n_rules in some:
+        loop = ImportanceLoop(warehouse, feature, num_values=100, num_queries=100)
+        started = time.perf_counter()
+        expected = loop.importance()
+        seconds += time.perf_counter() - started
+        rules = warehouse.rows(
+            "SELECT key_feature, query_feature, score FROM rules"
+            " WHERE method = 'importance' AND feature = $feature ORDER BY rank",
+            {"feature": feature},
+        )
+        largest = max(map(abs, expected.values()))
+        assert n_rules == min(4096, len(expected))
+        for i, j, score in rules:
+            assert abs(score - expected[i, j]) <= 1e-9 * largest, (feature, i, j)
+    print(f"importance: scores of {len(some)} features equal, {seconds:.1f} s")
+    return seconds * len(features) / len(some)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from attnrules.queries.grouped import Grouped
 from attnrules.queries.scores import Floats, Ints, top_k
 
 # Queries of a rule, the least that each must add, and when they say enough to be stated (docs/queries.md).
@@ -34,14 +35,20 @@ def choose_queries(carried: Floats, n_base: int, place: Ints, query: Ints, n_que
     added = weight @ carried
     share = weight[:, None] * carried / np.where(added > 0, added, 1)
     worth = share - everywhere[:, None] / n_base
-    alone = np.stack([np.bincount(query, of_rule[place], n_queries) for of_rule in worth.T]).astype(
-        np.float64
-    )
+    # What attention carries to a rule is 0 nearly everywhere.
+    active = Grouped.by(place, n, {"query": query})
+    row, of_rule = np.nonzero(carried)
+    cell = np.repeat(of_rule * n_queries, active.n[row]) + active.values["query"][active.rows(row)]
+    held_by = np.bincount(cell, np.repeat(share[row, of_rule], active.n[row]), n_rules * n_queries)
+    n_everywhere = np.bincount(query[place < n_base], minlength=n_queries)
+    alone = held_by.reshape(n_rules, n_queries).astype(np.float64) - n_everywhere / n_base
     tried = np.unique(top_k(alone, _TRIED))
     column = np.full(n_queries, -1)
     column[tried] = np.arange(len(tried))
     known = column[query] >= 0
     place, tried_at = place[known], column[query[known]]
+    places_of = Grouped.by(tried_at, len(tried), {"place": place})
+    tried_of = Grouped.by(place, n, {"tried": tried_at})
     gain = alone[:, tried]
     chosen: list[list[int]] = [[] for _ in range(n_rules)]
     covered = np.zeros((n, n_rules), bool)
@@ -51,12 +58,11 @@ def choose_queries(carried: Floats, n_base: int, place: Ints, query: Ints, n_que
         best = rounded.argmax(axis=1)
         for rule in np.flatnonzero(rounded.max(axis=1) >= _LEAST_GAIN):
             chosen[rule].append(int(tried[best[rule]]))
-            newly = np.zeros(n, bool)
-            newly[place[tried_at == best[rule]]] = True
-            newly &= ~covered[:, rule]
+            at = places_of.values["place"][places_of.one(best[rule])]
+            newly = at[~covered[at, rule]]
             covered[newly, rule] = True
-            gone = newly[place]
-            gain[rule] -= np.bincount(tried_at[gone], worth[place[gone], rule], len(tried))
+            gone = tried_of.values["tried"][tried_of.rows(newly)]
+            gain[rule] -= np.bincount(gone, np.repeat(worth[newly, rule], tried_of.n[newly]), len(tried))
     held = np.where(covered, share, 0).sum(axis=0)
     stated = (added > 0) & (held >= _LEAST_HELD) & (covered[:n_base].mean(axis=0) <= _MOST_OPEN)
     return [
