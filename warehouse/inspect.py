@@ -80,9 +80,8 @@ def check(warehouse: Warehouse) -> list[CheckResult]:
     """Run every integrity check of `sql/checks` and return one result per check."""
     results = []
     for name, query in sql.checks().items():
-        problems = warehouse.rows(query)
-        first = str(problems[0][0]) if problems else None
-        results.append(CheckResult(name, len(problems), first))
+        ((n_problems, first),) = warehouse.sql(query).aggregate("count(*), min(problem)").fetchall()
+        results.append(CheckResult(name, n_problems, first))
     return results
 
 
