@@ -2,7 +2,7 @@
 
 python -m benchmarks.whole_head --method weighted
 python -m benchmarks.whole_head --method mined --no-baselines
-python -m benchmarks.whole_head --method importance --no-baselines --mined-features 100
+python -m benchmarks.whole_head --method importance --no-judging --mined-features 100
 
 Generates the warehouse (24,576 input features of which 20 are active at a token, 6 of the output features,
 10 stored sources a position), mines all features and judges their lists on the sets `paper` and
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=50_000)
     parser.add_argument("--method", default="weighted")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--no-judging", action="store_true", help="draw examples and rank only")
     parser.add_argument("--mined-features", type=int, default=0, help="mine so many only, all for 0")
     parser.add_argument("--baseline-features", type=int, default=4)
     parser.add_argument("--memory-limit", default="5GB", help="of DuckDB")
@@ -85,6 +86,7 @@ def run(warehouse: Warehouse, options: Any) -> None:
         method=options.method,
         n_features=options.mined_features or None,
         baselines=not options.no_baselines,
+        example_sets=() if options.no_judging else SkipgramSpec.example_sets,
     )
     started = time.perf_counter()
     result = mine_skipgrams(warehouse, spec).heads[0]
