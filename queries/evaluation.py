@@ -26,7 +26,6 @@ BASELINES = ("always_active", "current_token", "last_two_tokens", "key_anywhere"
 CEILINGS = ("ceiling_from_features", "ceiling_model_attention")
 ADDITIVE = ("weighted", "weighted_signed", "weighted_groups", "weighted_gates", "weighted_pairs")
 _REPLICATES = 200
-_SPLITS = ["train", "val", "test"]
 # The scaling of what has none.
 NO_SCALING = "none"
 # Rows of `received` turned into head outputs at once: with d_head 64, 256 MB.
@@ -234,7 +233,7 @@ def _predictions(
         lists = [(method, scaling) for method, scaling in lists if method not in BASELINES]
     for scaling in dict.fromkeys(scaling for method, scaling in lists if method not in ADDITIVE):
         of_scaling = [m for m, s in lists if s == scaling and m not in ADDITIVE]
-        scaled = {"layer": at["layer"], "scaling": scaling, "splits": _SPLITS}
+        scaled = {"layer": at["layer"], "scaling": scaling}
         warehouse.execute(step("make_scaled_activations"), scaled)
         warehouse.execute(step("make_query_side"))
         fast = judge.aggregation == "max"
@@ -251,7 +250,7 @@ def _predictions(
             yield method, scaling
     additive = [(method, scaling) for method, scaling in lists if method in ADDITIVE]
     if additive or judge.baselines:
-        scaled = {"layer": at["layer"], "scaling": "features", "splits": _SPLITS}
+        scaled = {"layer": at["layer"], "scaling": "features"}
         warehouse.execute(step("make_scaled_activations"), scaled)
         warehouse.execute(step("make_received"), {**at, "bos_keys": judge.bos_keys})
         warehouse.execute(step("make_query_side"))

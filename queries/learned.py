@@ -83,12 +83,10 @@ def importance_rules(
     queries = _distinct_queries(batch.scores, keys, num_queries)
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     _fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
-    warehouse.execute(step("make_judged"), {**batch.at, "example_set": "paper"})
-    scaled = {"layer": batch.layer, "scaling": scaling, "splits": ["train"]}
-    warehouse.execute(step("make_scaled_activations"), scaled)
     examples = columns(warehouse, "train_examples", batch.at)
-    key_rows = columns(warehouse, "train_example_keys", {**batch.at, "bos_keys": batch.bos_keys})
-    query_rows = columns(warehouse, "train_example_queries", batch.at)
+    scaled = {**batch.at, "scaling": scaling}
+    key_rows = columns(warehouse, "train_example_keys", {**scaled, "bos_keys": batch.bos_keys})
+    query_rows = columns(warehouse, "train_example_queries", scaled)
     parts = []
     for row, feature in enumerate(batch.features):
         first, last = np.searchsorted(examples["feature"], [feature, feature + 1])

@@ -1,4 +1,4 @@
--- Grain: an input feature active at a token of a sequence that is judged, of some splits. Under model scaling the
+-- Grain: an input feature active at a token of a sequence that is judged. Under model scaling the
 -- activation is divided by the layer norm's scale, under `features` by the scale computed from the reconstruction: once
 -- here instead of once per position that is judged.
 CREATE OR REPLACE TEMP TABLE scaled_activations AS
@@ -14,4 +14,4 @@ INNER JOIN token_scales AS s
     ON i.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
 WHERE
     i.layer = $layer
-    AND i.seq_id IN (SELECT j.seq_id FROM judged AS j WHERE list_contains($splits::VARCHAR[], j.split));
+    AND i.seq_id IN (SELECT j.seq_id FROM judged AS j);

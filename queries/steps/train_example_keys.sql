@@ -1,5 +1,5 @@
 -- Grain: a candidate key active at a position at or before a train example; `example` numbers the rows of
--- `train_examples` from 0.
+-- `train_examples` from 0. Under model scaling the activation is divided by the layer norm's scale.
 WITH numbered AS (
     SELECT
         e.feature,
@@ -15,9 +15,10 @@ SELECT
     n.example,
     i.pos,
     i.feature,
-    i.activation
+    i.activation::DOUBLE / CASE $scaling WHEN 'model' THEN s.ln_scale ELSE 1 END AS activation
 FROM numbered AS n
-INNER JOIN scaled_activations AS i ON n.seq_id = i.seq_id AND n.pos >= i.pos
+INNER JOIN input_activations AS i ON n.seq_id = i.seq_id AND n.pos >= i.pos
+INNER JOIN token_scales AS s ON i.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
 SEMI JOIN candidate_keys AS c ON n.feature = c.feature AND i.feature = c.key_feature
-WHERE i.pos > 0 OR $bos_keys
+WHERE i.layer = $layer AND (i.pos > 0 OR $bos_keys)
 ORDER BY n.example;

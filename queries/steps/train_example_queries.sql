@@ -1,4 +1,5 @@
--- Grain: a candidate query active at a train example; `example` numbers the rows of `train_examples` from 0.
+-- Grain: a candidate query active at a train example; `example` numbers the rows of `train_examples` from 0. Under model
+-- scaling the activation is divided by the layer norm's scale.
 WITH numbered AS (
     SELECT
         e.feature,
@@ -13,8 +14,10 @@ WITH numbered AS (
 SELECT
     n.example,
     i.feature,
-    i.activation
+    i.activation::DOUBLE / CASE $scaling WHEN 'model' THEN s.ln_scale ELSE 1 END AS activation
 FROM numbered AS n
-INNER JOIN scaled_activations AS i ON n.seq_id = i.seq_id AND n.pos = i.pos
+INNER JOIN input_activations AS i ON n.seq_id = i.seq_id AND n.pos = i.pos
+INNER JOIN token_scales AS s ON i.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
 SEMI JOIN candidate_queries AS c ON n.feature = c.feature AND i.feature = c.query_feature
+WHERE i.layer = $layer
 ORDER BY n.example;
