@@ -91,7 +91,7 @@ def mine_counting(
     spec: CountingSpec,
     report: Callable[[str], None] = lambda _: None,
 ) -> CountingResult:
-    """Count keys and opponents, and keep the rules that beat presence; stored in one transaction.
+    """Count keys and opponents, and keep the rules that beat presence, each head in a transaction.
 
     Earlier rows of the same features and scaling are replaced, together with the interventions that tested
     them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a head or feature that is
@@ -102,11 +102,13 @@ def mine_counting(
     heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
     bootstrap = SequenceBootstrap(n_sequences, spec.seed)
     result = CountingResult()
-    with warehouse.run("mine counting", asdict(spec)) as run_id, warehouse.transaction():
-        for layer, head in heads:
+    chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
+    with warehouse.run("mine counting", asdict(spec)) as run_id:
+        for (layer, head), features in zip(heads, chosen, strict=True):
             report(f"L{layer}H{head}")
-            features = features_of(warehouse, layer, head, spec.n_features, spec.features, spec.seed)
-            result.heads.append(_mine_head(warehouse, spec, layer, head, features, bootstrap, run_id))
+            with warehouse.transaction():
+                mined = _mine_head(warehouse, spec, layer, head, features, bootstrap, run_id)
+            result.heads.append(mined)
     return result
 
 

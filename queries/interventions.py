@@ -140,10 +140,10 @@ def intervene(
         )
     bootstrap = SequenceBootstrap(n_sequences, spec.seed)
     result = InterveneResult()
+    chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
     with warehouse.run("intervene", asdict(spec)) as run_id:
-        for layer, head in heads:
+        for (layer, head), features in zip(heads, chosen, strict=True):
             report(f"L{layer}H{head}")
-            features = features_of(warehouse, layer, head, spec.n_features, spec.features, spec.seed)
             with warehouse.transaction():
                 result.heads.append(
                     _test_head(warehouse, spec, laboratory, layer, head, features.tolist(), bootstrap, run_id)

@@ -177,7 +177,7 @@ def mine_skipgrams(
     spec: SkipgramSpec,
     report: Callable[[str], None] = lambda _: None,
 ) -> SkipgramResult:
-    """Mine skip-gram rules and judge them; everything is stored in one transaction.
+    """Mine skip-gram rules and judge them; each head is stored in a transaction of its own.
 
     Earlier rules of the same features, method and scaling are replaced; every list of rules stored for
     these features is judged anew on the examples drawn now. Raises `AttnRulesError` when the ingest is
@@ -187,27 +187,29 @@ def mine_skipgrams(
     n_sequences = finished_sequences(warehouse)
     heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
     result = SkipgramResult()
-    with warehouse.run("mine skipgrams", asdict(spec)) as run_id, warehouse.transaction():
-        for layer, head in heads:
+    # Before the first head is mined, so that a wrong feature of the last one is not found after hours.
+    chosen = [
+        _choose_features(warehouse, spec, layer, head, n_sequences, result.ineligible)
+        for layer, head in heads
+    ]
+    if not any(len(features) for features, _ in chosen):
+        summaries = [summary for _, summary in chosen]
+        raise AttnRulesError(_nothing_eligible(spec, n_sequences, summaries, result.ineligible))
+    with warehouse.run("mine skipgrams", asdict(spec)) as run_id:
+        for (layer, head), (features, summary) in zip(heads, chosen, strict=True):
             report(f"L{layer}H{head}")
-            chosen, summary = _choose_features(warehouse, spec, layer, head, n_sequences, result)
-            mined = _Mined()
-            scores = head_scores(warehouse, layer, head, spec.scaling)
-            for features in _split(chosen, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
-                block = Batch(layer, head, features, scores, spec.bos_keys, spec.seed)
-                _mine_block(warehouse, spec, block, run_id, mined)
+            with warehouse.transaction():
+                mined = _mine_head(warehouse, spec, layer, head, features, run_id)
             result.heads.append(
                 HeadResult(
                     layer,
                     head,
-                    n_features=len(chosen),
+                    n_features=len(features),
                     n_rules=mined.n_rules,
                     counted_share=mined.kept / mined.seen if mined.seen else None,
                     **summary,
                 )
             )
-        if not any(head.n_features for head in result.heads):
-            raise AttnRulesError(_nothing_eligible(spec, n_sequences, result))
     return result
 
 
@@ -233,8 +235,9 @@ def _choose_features(
     layer: int,
     head: int,
     n_sequences: int,
-    result: SkipgramResult,
+    ineligible: list[str],
 ) -> tuple[Ints, dict[str, int]]:
+    """Return the features to mine and how many are eligible or not; add those asked for that are not."""
     counts = warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": spec.seed})
     least = max(spec.n_per_label, spec.min_count or 0)
     most = n_sequences - spec.n_per_label
@@ -255,7 +258,7 @@ def _choose_features(
                 raise UsageError(f"{feature}: the SAE of L{layer}H{head} has features 0 to {len(counts) - 1}")
             n_active = n_active_of[feature.feature]
             if not least <= n_active <= most:
-                result.ineligible.append(
+                ineligible.append(
                     f"{feature}: active in {n_active} of {n_sequences} sequences, mining needs"
                     f" {least} to {most}"
                 )
@@ -276,6 +279,17 @@ class _Mined:
     n_rules: int = 0
     kept: float = 0.0
     seen: float = 0.0
+
+
+def _mine_head(
+    warehouse: Warehouse, spec: SkipgramSpec, layer: int, head: int, features: Ints, run_id: int
+) -> _Mined:
+    mined = _Mined()
+    scores = head_scores(warehouse, layer, head, spec.scaling)
+    for some in _split(features, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
+        block = Batch(layer, head, some, scores, spec.bos_keys, spec.seed)
+        _mine_block(warehouse, spec, block, run_id, mined)
+    return mined
 
 
 def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: int, mined: _Mined) -> None:
@@ -358,12 +372,14 @@ def _rule_table(
     return pa.table({**columns, **ranked.support})
 
 
-def _nothing_eligible(spec: SkipgramSpec, n_sequences: int, result: SkipgramResult) -> str:
-    if result.ineligible:
-        more = f" (and {len(result.ineligible) - 1} more)" if len(result.ineligible) > 1 else ""
-        return f"no feature is eligible: {result.ineligible[0]}{more}"
-    rare = sum(head.n_rare for head in result.heads)
-    common = sum(head.n_common for head in result.heads)
+def _nothing_eligible(
+    spec: SkipgramSpec, n_sequences: int, summaries: list[dict[str, int]], ineligible: list[str]
+) -> str:
+    if ineligible:
+        more = f" (and {len(ineligible) - 1} more)" if len(ineligible) > 1 else ""
+        return f"no feature is eligible: {ineligible[0]}{more}"
+    rare = sum(summary["n_rare"] for summary in summaries)
+    common = sum(summary["n_common"] for summary in summaries)
     return (
         f"no feature is eligible: of {n_sequences} sequences, {rare} features fire in too few and"
         f" {common} in too many for {spec.n_per_label} examples of each label; ingest more sequences or"

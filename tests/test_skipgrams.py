@@ -14,6 +14,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from attnrules.errors import UsageError
 from attnrules.queries.scores import HeadScores, magnitude_rules, mix32, top_k, unigram_rules
 from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
@@ -164,17 +165,53 @@ def test_mining_again_replaces(mined: Path) -> None:
     assert counts() == before
 
 
-def test_a_failed_mining_leaves_everything_as_it_was(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+MINED_TABLES = ("examples", "rules", "rule_evaluations", "rule_scores", "rule_metric_values")
+
+
+def stored(path: Path, table: str, where: str) -> set[str]:
+    with Warehouse.open(path) as warehouse:
+        return set(map(str, warehouse.rows(f"FROM {table} WHERE {where}")))
+
+
+def test_an_interrupted_mining_keeps_the_heads_before(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import attnrules.queries.skipgrams as module
 
-    def fail(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    again: dict[str, Any] = {"method": "unigram", "seed": 5}
+    before, whole = mined.with_name("before.duckdb"), mined.with_name("whole.duckdb")
+    shutil.copy(mined, before)
+    shutil.copy(mined, whole)
+    mine(whole, **again)
+    judge = module.evaluate
+    judged = []
 
-    before = examples_of(mined)
-    monkeypatch.setattr(module, "evaluate", fail)
+    def interrupted(warehouse: Warehouse, layer: int, head: int, *rest: Any, **named: Any) -> None:
+        judged.append((layer, head))
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        judge(warehouse, layer, head, *rest, **named)
+
+    monkeypatch.setattr(module, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        mine(mined, seed=5)
-    assert examples_of(mined) == before
+        mine(mined, **again)
+    layer, head = judged[0]
+    first = f"(layer, head) = ({layer}, {head})"
+    for table in MINED_TABLES:
+        assert stored(mined, table, f"NOT {first}") == stored(before, table, f"NOT {first}"), table
+    for table in ("examples", "rules"):
+        assert stored(mined, table, first) == stored(whole, table, first), table
+    with Warehouse.open(mined) as warehouse:
+        run_id, status = warehouse.rows("SELECT run_id, status FROM runs ORDER BY run_id DESC LIMIT 1")[0]
+        judged_by = warehouse.rows(f"SELECT DISTINCT run_id FROM rule_evaluations WHERE {first}")
+    assert (status, judged_by) == ("interrupted", [(run_id,)])
+
+
+def test_a_wrong_feature_of_a_later_head_is_found_before_anything_is_mined(mined: Path) -> None:
+    before = [stored(mined, table, "true") for table in MINED_TABLES]
+    layer, head, feature = min(examples_of(mined))[:3]
+    last = max(examples_of(mined))
+    with pytest.raises(UsageError, match="has features 0 to"):
+        mine(mined, features=(FeatureId(layer, head, feature), FeatureId(last[0], last[1], 99999)), seed=5)
+    assert [stored(mined, table, "true") for table in MINED_TABLES] == before
 
 
 # --- predictions and metrics, read slowly from the definitions --------------------------------------------------
