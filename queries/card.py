@@ -28,8 +28,8 @@ class FeatureCard:
         metrics: one row per method, example set and number of rules, on the test split; baselines and
             ceilings too.
         minimal: per list of rules, the few that predict as well as all of it (`redundancy.MinimalRules`).
-        tokens: of the rules among these that several keys share, the tokens they act through: rows of the
-            question `rule_tokens`.
+        tokens: of the rules among these that have several keys or queries, the tokens they act through:
+            rows of the question `rule_tokens`.
         absences, counting: the rows of `absence_summary` and `counting_summary`.
     """
 
@@ -89,9 +89,9 @@ def _minimal(warehouse: Warehouse, feature: FeatureId, at: dict[str, Any]) -> li
 
 
 def _tokens(warehouse: Warehouse, at: dict[str, Any], rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    keys = {(rule["method"], rule["scaling"], rule["rank"], rule["key_feature"]) for rule in rules}
-    n_keys = Counter(key[:3] for key in keys)
-    shared = {rule for rule, n in n_keys.items() if n > 1}
+    names = ("method", "scaling", "rank", "key_feature", "query_feature")
+    n_rows = Counter(row[:3] for row in {tuple(rule[name] for name in names) for rule in rules})
+    shared = {rule for rule, n in n_rows.items() if n > 1}
     if not shared:
         return []
     n_rules = max(rank for _, _, rank in shared)

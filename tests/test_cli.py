@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 
 from attnrules.cli import cli
 from attnrules.commands.show import statements
-from attnrules.queries.card import FeatureCard
+from attnrules.queries.card import FeatureCard, feature_card
 from attnrules.queries.questions import questions
+from attnrules.queries.skipgrams import FeatureId
+from attnrules.warehouse import Warehouse
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTATION = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
@@ -174,6 +177,27 @@ def test_groups_are_stated_by_the_tokens_they_act_through() -> None:
         "['x' 60%, 'y' 9%; 2 keys] … ['z' 70%; 2 queries] → L0H3.17",
         "[c] … → L0H3.17",
     ]
+
+
+def test_a_card_has_the_tokens_of_rules_with_several_keys_or_queries(mined_once: Path) -> None:
+    kinds = set()
+    with Warehouse.open(mined_once) as warehouse:
+        for at in warehouse.rows(
+            "SELECT DISTINCT layer, head, feature FROM rules WHERE method = 'weighted_gates'"
+        ):
+            card = feature_card(warehouse, FeatureId(*at))
+            known = {(row["method"], row["scaling"], row["rank"]) for row in card.tokens}
+            sides: dict[Any, tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
+            for rule in card.rules:
+                for side, name in zip(
+                    sides[rule["method"], rule["scaling"], rule["rank"]], ("key", "query"), strict=True
+                ):
+                    side.add(rule[f"{name}_feature"])
+            for rule, (keys, queries) in sides.items():
+                if max(len(keys), len(queries)) > 1:
+                    assert rule in known, (at, rule)
+                    kinds.add((len(keys) > 1, len(queries) > 1))
+    assert kinds >= {(True, False), (False, True)}
 
 
 def test_memory_limit_is_a_size(mined: Path, attnrules: Any) -> None:
