@@ -173,6 +173,19 @@ def stored(path: Path, table: str, where: str) -> set[str]:
         return set(map(str, warehouse.rows(f"FROM {table} WHERE {where}")))
 
 
+def test_a_failed_mining_leaves_everything_as_it_was(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import attnrules.queries.skipgrams as module
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = [stored(mined, table, "true") for table in MINED_TABLES]
+    monkeypatch.setattr(module, "evaluate", fail)
+    with pytest.raises(KeyboardInterrupt):
+        mine(mined, seed=5)
+    assert [stored(mined, table, "true") for table in MINED_TABLES] == before
+
+
 def test_an_interrupted_mining_keeps_the_heads_before(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import attnrules.queries.skipgrams as module
 
