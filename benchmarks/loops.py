@@ -21,6 +21,16 @@ N_KEYS = 64
 _TRAIN = "sequence_split(0, seq_id) = 'train'"
 
 
+def _by_place(
+    warehouse: Warehouse, query: str, parameters: dict[str, object]
+) -> defaultdict[Place, list[tuple[int, float]]]:
+    """Return the rows (sequence, position, id, amount) of a query by place."""
+    found: defaultdict[Place, list[tuple[int, float]]] = defaultdict(list)
+    for seq, pos, of, amount in warehouse.rows(query, parameters):
+        found[seq, pos].append((of, amount))
+    return found
+
+
 class WeightedLoop:
     """Keys ranked token by token, and what they predict position by position (sections 3.5 and 5)."""
 
@@ -62,20 +72,18 @@ class WeightedLoop:
         sequences = {seq for places in (*self.active.values(), self.judged) for seq, _ in places}
         where = "WHERE seq_id IN (SELECT unnest($sequences::UINTEGER[]))"
         wanted = {"sequences": sorted(sequences)}
-        self.inputs: dict[Place, list[tuple[int, float]]] = defaultdict(list)
-        for seq, pos, feature, activation in warehouse.rows(
+        self.inputs = _by_place(
+            warehouse,
             "SELECT seq_id, pos, feature, activation / ln_scale_from_features FROM input_activations"
             f" JOIN token_scales USING (layer, seq_id, pos) {where}",
             wanted,
-        ):
-            self.inputs[seq, pos].append((feature, activation))
-        self.sources: dict[Place, list[tuple[int, float]]] = defaultdict(list)
-        for seq, query, key, weight in warehouse.rows(
+        )
+        self.sources = _by_place(
+            warehouse,
             "SELECT seq_id, query_pos, key_pos, weight_from_features FROM attention_sources"
             f" {where} AND key_pos > 0",
             wanted,
-        ):
-            self.sources[seq, query].append((key, weight))
+        )
 
     def received(self, place: Place) -> dict[int, float]:
         """G[q,i] of every input feature (METHOD 3.5)."""
@@ -130,13 +138,12 @@ class MinedLoop:
         of = {"feature": feature}
         active = "SELECT seq_id, pos FROM output_activations WHERE feature = $feature AND pos > 0"
         self.active = set(warehouse.rows(active, of))
-        self.sources: dict[Place, list[tuple[int, float]]] = defaultdict(list)
-        for seq, query, key, weight in warehouse.rows(
+        self.sources = _by_place(
+            warehouse,
             "SELECT a.seq_id, a.query_pos, a.key_pos, a.weight FROM attention_sources AS a"
             f" JOIN ({active}) AS o ON a.seq_id = o.seq_id AND a.query_pos = o.pos WHERE a.key_pos > 0",
             of,
-        ):
-            self.sources[seq, query].append((key, weight))
+        )
 
     def counts(self, key: int, query: int) -> tuple[float, float, int, int, float]:
         """Return precision, recall, positions and sequences of support, and mean A[q,k] a[k,i] there."""
