@@ -47,7 +47,7 @@ METHODS = (
     "magnitude", "importance", "unigram", "mined", "weighted", "weighted_signed", "weighted_groups",
     "weighted_gates", "weighted_pairs",
 )  # fmt: skip
-# What `best` stands for: measured in docs/queries.md.
+# What `best` stands for: measured in docs/measurements.md.
 BEST = ("weighted", "weighted_groups", "weighted_gates")
 SCALINGS = ("paper", "model")
 # Features judged in one set of statements, and (feature, key) means taken in one pass over the corpus: both
