@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING
 from attnrules.errors import AttnRulesError, UsageError, WarehouseUnavailableError
 
 if TYPE_CHECKING:
-    from attnrules.api import RuleWarehouse
+    from attnrules.api import RuleWarehouse, ingest_into
 
 __version__ = "0.1.0"
-__all__ = ["AttnRulesError", "UsageError", "WarehouseUnavailableError", "__version__", "open"]
+__all__ = [
+    "AttnRulesError",
+    "RuleWarehouse",
+    "UsageError",
+    "WarehouseUnavailableError",
+    "__version__",
+    "ingest_into",
+    "open",
+]
 
 # In a checkout the other rooms lie beside this folder: let pytest, mypy and `python -m attnrules`
 # find them without an install.
@@ -34,3 +42,12 @@ def open(path: str | Path, *, writable: bool = False) -> RuleWarehouse:  # noqa:
     from attnrules.api import RuleWarehouse
 
     return RuleWarehouse.open(Path(path), writable=writable)
+
+
+def __getattr__(name: str) -> object:
+    # What needs duckdb and numpy is imported when it is used: `attnrules --help` answers at once.
+    if name in ("RuleWarehouse", "ingest_into"):
+        from attnrules import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,20 +1,43 @@
-"""The Python API: a warehouse that can also be mined."""
+"""The Python API: ingest into a warehouse, mine it, test its rules, ask it.
+
+Every method takes keywords with the names and defaults of the spec it builds, so that an editor completes
+them and a type checker refuses a wrong one; the specs say what each means.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card, parse_feature
 from attnrules.queries.counting import CountingResult, CountingSpec, mine_counting
+from attnrules.queries.interventions import InterveneResult, InterveneSpec, intervene
 from attnrules.queries.questions import ask
-from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams import FeatureId, SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from attnrules.ingest import IngestProgress, IngestResult
+
+Report = Callable[[str], None]
+Feature = str | FeatureId
+"""An output feature: `"L0H3.17"` or a `FeatureId`."""
+
+
+def _silent(_: object) -> None:
+    pass
 
 
 class RuleWarehouse(Warehouse):
-    """A warehouse opened by `attnrules.open`: SQL, polars frames, mining, feature cards."""
+    """A warehouse opened by `attnrules.open`: SQL, polars frames, mining, interventions, feature cards.
+
+    What writes (`mine_...`, `intervene`) needs `writable=True`. `report` is called with the name of each
+    head, such as `"L0H3"`, before it is worked on.
+    """
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False) -> RuleWarehouse:
@@ -22,37 +45,255 @@ class RuleWarehouse(Warehouse):
         plain = Warehouse.open(path, writable=writable)
         return cls(plain.connection, plain.path)
 
-    def mine_skipgrams(self, **options: Any) -> SkipgramResult:
-        """Mine skip-gram rules; the options are the fields of `SkipgramSpec`. Needs `writable=True`.
+    def mine_skipgrams(
+        self,
+        *,
+        method: str = "best",
+        features: Iterable[Feature] = (),
+        n_features: int | None = 100,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        num_values: int = 100,
+        num_queries: int = 100,
+        max_rules: int = 4096,
+        scaling: str = "paper",
+        negative_values: bool = False,
+        bos_keys: bool = False,
+        min_count: int | None = None,
+        max_count: int | None = None,
+        examples_per_split: int = 50,
+        example_sets: Sequence[str] = ("paper", "all_positions"),
+        aggregation: str = "max",
+        held_out: int = 100,
+        baselines: bool = True,
+        seed: int = 0,
+        report: Report = _silent,
+    ) -> SkipgramResult:
+        """Mine skip-gram rules and judge them; `SkipgramSpec` says what each keyword means.
 
-        Lists may stand for tuples, and features may be written `"L0H3.17"`.
+        Raises what `queries.skipgrams.mine_skipgrams` raises.
         """
-        return mine_skipgrams(self, SkipgramSpec(**_fields(options)))
-
-    def mine_absence(self, **options: Any) -> AbsenceResult:
-        """Find absence rules; the options are the fields of `AbsenceSpec`. Needs `writable=True`."""
-        return mine_absence(self, AbsenceSpec(**_fields(options)))
-
-    def mine_counting(self, **options: Any) -> CountingResult:
-        """Find counting rules; the options are the fields of `CountingSpec`. Needs `writable=True`."""
-        return mine_counting(self, CountingSpec(**_fields(options)))
-
-    def show(self, feature: str, *, n_rules: int = 10) -> FeatureCard:
-        """Return the card of a feature written `"L0H3.17"`."""
-        return feature_card(self, parse_feature(feature), n_rules=n_rules)
-
-    def ask(self, question: str, **parameters: object) -> Any:
-        """Run a named question (see `attnrules query --list`) and return a DuckDB relation."""
-        return ask(self, question, parameters)
-
-
-def _fields(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as fields of a spec: lists as tuples, features read."""
-    if "features" in options:
-        options["features"] = tuple(
-            parse_feature(f) if isinstance(f, str) else f for f in options["features"]
+        spec = SkipgramSpec(
+            method=method,
+            features=_features(features),
+            n_features=n_features,
+            layers=_numbers(layers),
+            heads=_numbers(heads),
+            num_values=num_values,
+            num_queries=num_queries,
+            max_rules=max_rules,
+            scaling=scaling,
+            negative_values=negative_values,
+            bos_keys=bos_keys,
+            min_count=min_count,
+            max_count=max_count,
+            examples_per_split=examples_per_split,
+            example_sets=tuple(example_sets),
+            aggregation=aggregation,
+            held_out=held_out,
+            baselines=baselines,
+            seed=seed,
         )
-    for name in ("layers", "heads"):
-        if options.get(name) is not None:
-            options[name] = tuple(options[name])
-    return options
+        return mine_skipgrams(self, spec, report)
+
+    def mine_absence(
+        self,
+        *,
+        features: Iterable[Feature] = (),
+        n_features: int | None = None,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        pairs: int = 1,
+        scaling: str = "paper",
+        bos_keys: bool = False,
+        max_examples: int = 200,
+        seed: int = 0,
+        report: Report = _silent,
+    ) -> AbsenceResult:
+        """Find absence rules; `AbsenceSpec` says what each keyword means.
+
+        Raises what `queries.absence.mine_absence` raises.
+        """
+        spec = AbsenceSpec(
+            features=_features(features),
+            n_features=n_features,
+            layers=_numbers(layers),
+            heads=_numbers(heads),
+            pairs=pairs,
+            scaling=scaling,
+            bos_keys=bos_keys,
+            max_examples=max_examples,
+            seed=seed,
+        )
+        return mine_absence(self, spec, report)
+
+    def mine_counting(
+        self,
+        *,
+        features: Iterable[Feature] = (),
+        n_features: int | None = None,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        pairs: int = 1,
+        min_support: int = 20,
+        scaling: str = "paper",
+        bos_keys: bool = False,
+        seed: int = 0,
+        report: Report = _silent,
+    ) -> CountingResult:
+        """Find counting rules; `CountingSpec` says what each keyword means.
+
+        Raises what `queries.counting.mine_counting` raises.
+        """
+        spec = CountingSpec(
+            features=_features(features),
+            n_features=n_features,
+            layers=_numbers(layers),
+            heads=_numbers(heads),
+            pairs=pairs,
+            min_support=min_support,
+            scaling=scaling,
+            bos_keys=bos_keys,
+            seed=seed,
+        )
+        return mine_counting(self, spec, report)
+
+    def intervene(
+        self,
+        *,
+        model: str | None = None,
+        revision: str | None = None,
+        input_sae: str | None = None,
+        input_sae_id: str | None = None,
+        output_sae: str | None = None,
+        output_sae_id: str | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        features: Iterable[Feature] = (),
+        n_features: int | None = None,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        scaling: str = "paper",
+        n_examples: int = 20,
+        copies: int = 3,
+        n_controls: int = 9,
+        seed: int = 0,
+        report: Report = _silent,
+    ) -> InterveneResult:
+        """Test absence and counting rules on the model, which is loaded first (imports torch).
+
+        `LaboratorySpec` says where the model is found, `InterveneSpec` what is tested. Raises what
+        `queries.interventions.intervene` raises, and `AttnRulesError` for another model or SAE.
+        """
+        from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+
+        spec = InterveneSpec(
+            features=_features(features),
+            n_features=n_features,
+            layers=_numbers(layers),
+            heads=_numbers(heads),
+            scaling=scaling,
+            n_examples=n_examples,
+            copies=copies,
+            n_controls=n_controls,
+            seed=seed,
+        )
+        sources = LaboratorySpec(
+            model=model,
+            revision=revision,
+            input_sae=input_sae,
+            input_sae_id=input_sae_id,
+            output_sae=output_sae,
+            output_sae_id=output_sae_id,
+            device=device,
+            batch_size=batch_size,
+        )
+        return intervene(self, spec, Laboratory.open(self, sources), report)
+
+    def show(self, feature: Feature, *, n_rules: int = 10) -> FeatureCard:
+        """Return the card of a feature, written `"L0H3.17"`."""
+        return feature_card(self, _feature(feature), n_rules=n_rules)
+
+    def ask(self, question: str, **parameters: object) -> duckdb.DuckDBPyRelation:
+        """Run a named question (see `attnrules query --list`) or SQL and return a DuckDB relation.
+
+        `parameters` fill the `$name` places. Raises `UsageError` for an unknown question or parameter.
+        """
+        relation: duckdb.DuckDBPyRelation = ask(self, question, parameters)
+        return relation
+
+    query = ask
+
+
+def ingest_into(
+    path: str | Path,
+    *,
+    model: str,
+    input_sae: str,
+    output_sae: str,
+    corpus: str,
+    revision: str | None = None,
+    input_sae_id: str | None = None,
+    output_sae_id: str | None = None,
+    split: str = "train",
+    text_column: str = "text",
+    seq_len: int = 64,
+    keep_long_documents: bool = False,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    n_sequences: int = 50_000,
+    min_attention: float = 0.01,
+    device: str = "auto",
+    dtype: str = "float32",
+    batch_size: int | None = None,
+    chunk_size: int | None = None,
+    replace_output_saes: bool = False,
+    seed: int = 0,
+    report: Callable[[IngestProgress], None] = _silent,
+) -> IngestResult:
+    """Bring the warehouse at `path` to hold a model's activations on a corpus (imports torch).
+
+    `IngestSpec` and `CorpusSpec` say what each keyword means; the same call again goes on where it stopped.
+    Raises what `ingest.ingest` raises.
+    """
+    from attnrules.ingest import IngestSpec, ingest
+    from attnrules.ingest.corpus import CorpusSpec
+
+    spec = IngestSpec(
+        model=model,
+        input_sae=input_sae,
+        output_sae=output_sae,
+        corpus=CorpusSpec(
+            source=corpus,
+            split=split,
+            text_column=text_column,
+            seq_len=seq_len,
+            keep_long_documents=keep_long_documents,
+        ),
+        revision=revision,
+        input_sae_id=input_sae_id,
+        output_sae_id=output_sae_id,
+        layers=_numbers(layers),
+        heads=_numbers(heads),
+        n_sequences=n_sequences,
+        min_attention=min_attention,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        chunk_size=chunk_size,
+        replace_output_saes=replace_output_saes,
+        seed=seed,
+    )
+    return ingest(Path(path), spec, report)
+
+
+def _feature(feature: Feature) -> FeatureId:
+    return parse_feature(feature) if isinstance(feature, str) else feature
+
+
+def _features(features: Iterable[Feature]) -> tuple[FeatureId, ...]:
+    return tuple(map(_feature, features))
+
+
+def _numbers(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if numbers is None else tuple(numbers)

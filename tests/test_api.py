@@ -1,0 +1,88 @@
+"""The Python API: its keywords are those of the specs, and what it returns is what the commands write."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attnrules
+from attnrules.ingest import IngestSpec
+from attnrules.ingest.corpus import CorpusSpec
+from attnrules.ingest.intervene import LaboratorySpec
+from attnrules.queries.absence import AbsenceSpec
+from attnrules.queries.counting import CountingSpec
+from attnrules.queries.interventions import InterveneSpec
+from attnrules.queries.skipgrams import SkipgramSpec
+
+REQUIRED = inspect.Parameter.empty
+# The corpus is named once: its source is the keyword `corpus`.
+RENAMED = {"source": "corpus"}
+
+
+def defaults(*specs: Any) -> dict[str, object]:
+    found = {}
+    for spec in specs:
+        for field in fields(spec):
+            if field.type != "CorpusSpec":
+                default = REQUIRED if field.default is MISSING else field.default
+                found[RENAMED.get(field.name, field.name)] = default
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "specs"),
+    [
+        (attnrules.ingest_into, (IngestSpec, CorpusSpec)),
+        (attnrules.RuleWarehouse.mine_skipgrams, (SkipgramSpec,)),
+        (attnrules.RuleWarehouse.mine_absence, (AbsenceSpec,)),
+        (attnrules.RuleWarehouse.mine_counting, (CountingSpec,)),
+        (attnrules.RuleWarehouse.intervene, (InterveneSpec, LaboratorySpec)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_keywords_and_defaults_are_those_of_the_specs(
+    function: Callable[..., Any], specs: tuple[Any, ...]
+) -> None:
+    parameters = inspect.signature(function).parameters.values()
+    offered = {
+        p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("report",)
+    }
+    assert offered == defaults(*specs)
+
+
+def test_ingest_mine_show_and_query_by_the_api_alone(planted_spec: IngestSpec, tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    corpus = planted_spec.corpus
+    done = attnrules.ingest_into(
+        path,
+        model=planted_spec.model,
+        input_sae=planted_spec.input_sae,
+        output_sae=planted_spec.output_sae,
+        corpus=corpus.source,
+        seq_len=corpus.seq_len,
+        layers=[0],
+        heads=[0],
+        n_sequences=200,
+        device="cpu",
+    )
+    assert done.n_sequences == 200
+    with attnrules.open(path, writable=True) as warehouse:
+        (head,) = warehouse.mine_skipgrams(method="weighted", n_features=2, examples_per_split=5).heads
+        assert head.n_features == 2
+        (feature,) = warehouse.rows("SELECT min(feature) FROM rules")[0]
+        card = warehouse.show(f"L0H0.{feature}", n_rules=3)
+        assert {rule["method"] for rule in card.rules} == {"weighted"}
+        assert warehouse.query("SELECT $x::INTEGER AS x", x=3).fetchall() == [(3,)]
+        assert len(warehouse.query("methods").fetchall()) == len(warehouse.rows("FROM methods"))
+
+
+def test_features_may_be_written_as_text(mined: Path) -> None:
+    with attnrules.open(mined, writable=True) as warehouse:
+        (feature,) = warehouse.rows("SELECT min(feature) FROM rules WHERE layer = 0 AND head = 0")[0]
+        result = warehouse.mine_absence(features=[f"L0H0.{feature}"])
+        assert [(h.layer, h.head, h.n_features) for h in result.heads] == [(0, 0, 1)]
