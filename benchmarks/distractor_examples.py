@@ -7,9 +7,9 @@ frequencies log-normal (the median on 1 token in 4,400, the commonest on 1 in 8)
 distractors are drawn with the square root of their frequency.
 
 Two baselines, both timed on `--baseline-features` features and scaled up, on data that lie in Python
-dictionaries beforehand: the loop that reads METHOD 6 (feature by feature, sequence by sequence, position by
-position), and the same loop over an index of positions by feature and sequence, where making the index is
-timed too. Examples, positions and activations must be the same.
+dictionaries beforehand: the loop that reads method.md section 6.2 (feature by feature, sequence by
+sequence, position by position), and the same loop over an index of positions by feature and sequence, where
+making the index is timed too. Examples, positions and activations must be the same.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def by_feature(rows: list[tuple[int, int, int, float]]) -> dict[int, dict[int, d
 def loop(
     cases: list[tuple[int, int, int, int]], n_sequences: int, inputs: Any, outputs: Any
 ) -> list[tuple[Any, ...]]:
-    """Read METHOD 6 feature by feature, sequence by sequence, position by position."""
+    """Read method.md section 6.2 feature by feature, sequence by sequence, position by position."""
     found = []
     nothing: dict[int, float] = {}
     for feature, i, j, i2 in cases:

@@ -1,4 +1,4 @@
-"""Straightforward readings of METHOD.md section 3, for a few features: what mining is measured against.
+"""Straightforward readings of method.md section 3, for a few features: what mining is measured against.
 
 Each loop works on data that lie in Python dictionaries beforehand.
 """
@@ -86,7 +86,7 @@ class WeightedLoop:
         )
 
     def received(self, place: Place) -> dict[int, float]:
-        """G[q,i] of every input feature (METHOD 3.5)."""
+        """G[q,i] of every input feature (method.md section 3.5)."""
         amount: dict[int, float] = defaultdict(float)
         for key, weight in self.sources[place]:
             for feature, activation in self.inputs[place[0], key]:

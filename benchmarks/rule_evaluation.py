@@ -2,9 +2,9 @@
 
 python -m benchmarks.rule_evaluation --features 100 --rules 4096 --examples 200
 
-The baseline goes example by example, n by n and rule by rule, as METHOD 5 reads. It is timed on the first
-`--baseline-features` features, its time scaled up to all of them, and its predictions compared with those
-of the product on these features.
+The baseline goes example by example, n by n and rule by rule, as method.md section 5 reads. It is timed
+on the first `--baseline-features` features, its time scaled up to all of them, and its predictions compared
+with those of the product on these features.
 """
 
 from __future__ import annotations

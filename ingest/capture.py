@@ -108,7 +108,7 @@ class Targets:
 class Capture:
     """Turns token rows into the rows of the fact tables, on one device and in one thread.
 
-    The attention computed from features (METHOD.md section 3, `weighted`) is the model's own attention
+    The attention computed from features (method.md section 3.5) is the model's own attention
     run on the reconstruction of the residual stream, so it is exact for any architecture whose attention
     reads the layer norm's output: rotations, masks, grouped keys and soft caps are the model's.
     """

@@ -1,4 +1,4 @@
-"""The corpus: documents, and the rows of tokens cut from them (METHOD.md section 4)."""
+"""The corpus: documents, and the rows of tokens cut from them (method.md section 4.1)."""
 
 from __future__ import annotations
 

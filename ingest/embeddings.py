@@ -1,4 +1,4 @@
-"""Descriptions of layer 0's input features from the embeddings alone (METHOD.md section 9)."""
+"""Descriptions of layer 0's input features from the embeddings alone (method.md section 9)."""
 
 from __future__ import annotations
 

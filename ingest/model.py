@@ -158,7 +158,7 @@ class Model:
 def load_model(name: str, *, revision: str | None, device: str, commit: str | None = None) -> Model:
     """Load a local Hugging Face folder, a name TransformerLens knows, or a hub id.
 
-    `commit`, where it is known, is what the `revision` stands for. The weights are processed as METHOD.md
+    `commit`, where it is known, is what the `revision` stands for. The weights are processed as method.md
     section 1 says. Raises `AttnRulesError` when there is no such model, its files are malformed, or its
     attention lacks the hooks that ingest reads.
     """

@@ -1,6 +1,6 @@
 """What you ask of a warehouse: mining steps, ready-made questions, the card of a feature.
 
-Knows nothing of torch. `skipgrams` finds and judges rules, `scores` computes the scores of METHOD.md
+Knows nothing of torch. `skipgrams` finds and judges rules, `scores` computes the scores of method.md
 section 2 from stored weights, `questions` holds the named queries, `card` gathers one feature.
 """
 

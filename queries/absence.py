@@ -1,4 +1,4 @@
-"""Absence rules "[i] ... [i2] ... [j] -/-> f" (METHOD.md section 6): by weight, and in the corpus."""
+"""Absence rules "[i] ... [i2] ... [j] -/-> f" (method.md section 6): by weight, and in the corpus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCALINGS = ("paper", "model")
 # Features whose scores are held at once: 256 x 24,576 doubles are 50 MB.
 _FEATURES_AT_ONCE = 256
-# Keys among which the pairs after the first are sought, as in METHOD.md section 3.1.
+# Keys among which the pairs after the first are sought, as in method.md section 3.1.
 _PAIR_KEYS = 100
 # Quantile bins of the key's activation and of the distance to the query; examples are compared within them.
 _BINS = 4

@@ -1,4 +1,4 @@
-"""Counting rules "f iff there are more [i] than [i2] before [j]" (METHOD.md section 7), from the corpus."""
+"""Counting rules "f iff there are more [i] than [i2] before [j]" (method.md section 7), from the corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counting grid (METHOD.md section 7): copies of key and opponent, inserted where neither occurs."""
+"""The counting grid (method.md section 7.3): copies of key and opponent, inserted where neither occurs."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ import numpy as np
 from attnrules.queries.grouped import Grouped
 from attnrules.queries.scores import Floats, Ints, top_k
 
-# Queries of a rule, the least that each must add, and when they say enough to be stated (docs/queries.md).
+# Queries of a rule, the least that each must add, and when they say enough to be stated: method.md
+# section 3.8.
 _MOST_QUERIES = 8
 _LEAST_GAIN = 0.01
 _LEAST_HELD = 0.85

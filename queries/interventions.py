@@ -1,4 +1,4 @@
-"""Interventions (METHOD.md sections 6 and 7): which sequences to change and how, and what the outcome says.
+"""Interventions (method.md sections 6.5 and 7.3): which sequences to change and how, and what that says.
 
 Needs a `Laboratory` to run the model; knows nothing of torch itself.
 """

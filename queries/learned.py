@@ -1,4 +1,4 @@
-"""Rules ranked by what the corpus says: `importance` and `weighted` (METHOD.md section 3).
+"""Rules ranked by what the corpus says: `importance` and `weighted` (method.md section 3).
 
 SQL gathers the sparse activations of a batch of features in one statement each; what remains per feature
 is linear algebra on small dense blocks, in float64.
@@ -73,7 +73,7 @@ def importance_rules(
     negative_values: bool,
     scaling: str,
 ) -> RankedRules:
-    """Rank pairs by the size of their importance, ties by (key, query) (METHOD.md section 3.2).
+    """Rank pairs by the size of their importance, ties by (key, query) (method.md section 3.2).
 
     The gradient of the linearised head with respect to a mask over all (candidate key, candidate query)
     pairs, summed over the train examples of the set `paper`, in its closed form. Pairs of zero importance
@@ -113,7 +113,7 @@ def importance_rules(
 
 
 def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floats, v: Floats) -> Floats:
-    """Return importance [n_keys, n_queries] (METHOD.md section 3.2).
+    """Return importance [n_keys, n_queries] (method.md section 3.2).
 
     Arguments:
         at_keys: a[n,i], [n_examples, n_positions, n_keys]. at_query: a[q,j], [n_examples, n_queries].
@@ -134,7 +134,7 @@ def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floa
 
 @dataclass(frozen=True)
 class KeyMeans:
-    """What attention carries to a batch of features (METHOD.md section 3.5).
+    """What attention carries to a batch of features (method.md section 3.5).
 
     Arguments:
         when_active: mean of G[q,i] over the train positions where the feature is active,
@@ -201,7 +201,7 @@ def _received(sources: Grouped, keys: Grouped, chosen: Any, n_keys: int) -> Floa
 
 
 def weighted_rules(batch: Batch, means: KeyMeans, *, max_rules: int, signed: bool) -> RankedRules:
-    """Rank keys by V(f,i) times how much more attention carries i when f is active (METHOD.md section 3.5).
+    """Rank keys by V(f,i) times how much more attention carries i when f is active (method.md section 3.5).
 
     `signed` ranks by the size, which keeps the suppressors; `score` keeps the sign.
     """
@@ -315,7 +315,7 @@ def weighted_pairs(
     """Rank strict (key, query) pairs by V(f,i) times how much more G[q,i] 1[a_j > 0] is when f is active.
 
     Keys are the first `num_values` of the key ranking; sums are taken over at most 1,000 train positions of
-    each feature, the base over at most 8,192 train positions (METHOD.md section 3.5).
+    each feature, the base over at most 8,192 train positions (method.md section 3.9).
     """
     keys, values = leading_keys(batch, means, num_values)
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)

@@ -1,4 +1,4 @@
-"""Rules counted in the corpus: `mined` (METHOD.md section 3.4), for all features of a head at once.
+"""Rules counted in the corpus: `mined` (method.md section 3.4), for all features of a head at once.
 
 SQL selects rows of a range of sequences; pairs are counted in numpy. As joins, the matches of a head of GPT-2
 small's size would be hundreds of billions of rows.
@@ -34,7 +34,7 @@ _TOKENS_PER_LOOK = 6
 def mined_rules(
     warehouse: Warehouse, batch: Batch, means: KeyMeans, *, num_values: int, max_rules: int
 ) -> RankedRules:
-    """Rank (key, query) pairs by how surely the feature is active where they match (METHOD.md section 3.4).
+    """Rank (key, query) pairs by how surely the feature is active where they match (method.md section 3.4).
 
     `score` is the lower end of the 95% Wilson interval of the precision on train positions, and what a match
     predicts; the support columns count the whole corpus. Candidates are pairs of the first `num_values` keys

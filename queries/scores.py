@@ -1,4 +1,4 @@
-"""Scores that come from the stored weights alone (METHOD.md section 2), and the rules ranked by them."""
+"""Scores that come from the stored weights alone (method.md section 2), and the rules ranked by them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def magnitude_rules(
     max_rules: int,
     negative_values: bool,
 ) -> RankedRules:
-    """Rank pairs by exp(S(i,j) + 1e-10) * V(f,i), largest first (METHOD.md section 3.1).
+    """Rank pairs by exp(S(i,j) + 1e-10) * V(f,i), largest first (method.md section 3.1).
 
     Ranked in log space, because exp(S) leaves even a double for S > 709; the score itself is then infinite.
     Ties are broken by (key, query).
@@ -134,7 +134,7 @@ def magnitude_rules(
 def unigram_rules(
     scores: HeadScores, features: Ints, *, num_values: int, max_rules: int, negative_values: bool
 ) -> RankedRules:
-    """Rank the features with the largest V(f,i), without a query (METHOD.md section 3.3)."""
+    """Rank the features with the largest V(f,i), without a query (method.md section 3.3)."""
     keys, values = top_values(scores, features, num_values, negative_values)
     keys, values = keys[:, :max_rules], values[:, :max_rules]
     rank = np.tile(np.arange(1, keys.shape[1] + 1), len(features))

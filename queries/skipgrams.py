@@ -74,7 +74,7 @@ class SkipgramSpec:
 
     Arguments:
         method: one of METHODS, `best` or `all`.
-        num_values, num_queries: candidates per feature and per key (METHOD.md section 3).
+        num_values, num_queries: candidates per feature and per key (method.md section 3).
         max_rules: longest list kept and judged.
         scaling: `paper` or `model`.
         negative_values: take the largest |V| instead of the largest V.

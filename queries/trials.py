@@ -169,8 +169,8 @@ def token_of_feature(
 ) -> dict[int, int | None]:
     """Return the token that stands for each input feature.
 
-    In layer 0 the one whose embedding excites it most (METHOD.md section 6), None where a position does more.
-    Above, embeddings say nothing of what enters the layer: there the one on which it fires most in the
+    In layer 0 the one whose embedding excites it most (method.md section 6.4), None where a position does
+    more. Above, embeddings say nothing of what enters the layer: there the one on which it fires most in the
     corpus.
     """
     if not features:

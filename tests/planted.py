@@ -35,7 +35,7 @@ less than 0.001, and theta = 1/2: the iff holds with a margin of 0.49, whatever 
 
 **Weights-only scores.** S(i,j) > 0 for the pairs of a channel and 0 for all others, V(f,i) > 0
 for f's keys and 0 for all others (negative for suppressors). So S V > 0 exactly for f's rules,
-these rank first by S + ln V, and METHOD's predicted score is positive exactly where f's skip-gram
+these rank first by S + ln V, and the predicted score is positive exactly where f's skip-gram
 condition holds, for any number of further candidates. Model scaling changes S to S / 4, less 1/4
 for all pairs in head 0 of layer 0, where b_K . b_Q / 4 = -1/4.
 

@@ -1,4 +1,4 @@
-"""The definitions of METHOD.md read slowly, position by position and rule by rule.
+"""The definitions of method.md read slowly, position by position and rule by rule.
 
 What the product computes in SQL is computed here a second time, from the same tables, as dictionaries.
 """

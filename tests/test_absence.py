@@ -38,7 +38,7 @@ def mine(path: Path, **options: Any) -> None:
 def slow_distractors(
     scores: HeadScores, features: list[int], pairs: int, candidates: list[int]
 ) -> Iterator[tuple[Any, ...]]:
-    """Read METHOD.md section 6 word by word; numbers are small integers, so that ties abound."""
+    """Read method.md section 6.1 word by word; numbers are small integers, so that ties abound."""
     for f in features:
         V = {i: float(scores.values[i] @ scores.encoders[f]) for i in candidates}
         S = {(i, j): float(scores.keys[i] @ scores.queries[j]) for i in candidates for j in candidates}
@@ -163,7 +163,7 @@ def test_a_distractor_that_draws_less_attention_than_the_key_is_none(
 
 
 def slow_examples(warehouse: Warehouse) -> dict[tuple[Any, ...], list[tuple[Any, ...]]]:
-    """Read METHOD.md section 6 sequence by sequence: (layer, head, feature, pair, kind) -> examples."""
+    """Read method.md section 6.2 sequence by sequence: (layer, head, feature, pair, kind) -> examples."""
     active: dict[tuple[int, int, int], dict[int, float]] = defaultdict(dict)
     for layer, seq, pos, feature, activation in warehouse.rows(
         "SELECT layer, seq_id, pos, feature, activation FROM input_activations WHERE pos > 0"

@@ -236,7 +236,7 @@ def test_dead_and_bos_only_input_features(loaded: Loaded) -> None:
 
 
 def rank(V: Tensor, S: Tensor, num_values: int, num_queries: int) -> list[tuple[int, int]]:
-    """METHOD 3.1: (key, query) by sign(V), then S + ln|V|, ties by (key, query).
+    """method.md section 3.1: (key, query) by sign(V), then S + ln|V|, ties by (key, query).
 
     Args:
         V: [d_sae], of one output feature.
@@ -311,7 +311,7 @@ def test_predicted_score_is_positive_exactly_where_active(
 
 
 def distractor(V: Tensor, S: Tensor) -> tuple[int, int, int | None, bool]:
-    """METHOD 6, steps 1 to 4: key, query, i' or None, and whether i' outranks the key."""
+    """method.md section 6.1: key, query, i' or None, and whether i' outranks the key."""
     i = int(V.argmax())
     j = int(S[i].argmax())
     order = S[:, j].argsort(descending=True, stable=True).tolist()
@@ -353,7 +353,7 @@ def test_counting_rules_hold_over_a_grid_of_counts(loaded: Loaded) -> None:
 
 
 def test_one_distractor_more_and_the_activation_falls(loaded: Loaded) -> None:
-    """METHOD 6's insertion: at once for an absence rule, step by step where counts matter."""
+    """The insertion of method.md section 6.5: at once for an absence rule, step by step where counts matter."""
 
     def activations(at: tuple[int, int, str], words: list[str], inserted: str) -> list[float]:
         feature = loaded.planted.output_features[at]

@@ -4,8 +4,8 @@
 -- $feature = 0: the output feature
 -- $n_rules = 4: rules of each method; of the weighted methods, which are sums of what attention carries
 -- $n_tokens = 6: tokens stated of each side
--- The score of a rule is what its keys add when the feature is active minus what they add everywhere (METHOD.md section
--- 3.5), a sum over the tokens attended to: tokens are stated by their share of what raises it, on drawn positions.
+-- The score of a rule is what its keys add when the feature is active minus what they add everywhere (method.md section
+-- 3.11), a sum over the tokens attended to: tokens are stated by their share of what raises it, on drawn positions.
 WITH active AS (
     SELECT
         seq_id,

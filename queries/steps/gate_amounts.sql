@@ -1,4 +1,4 @@
--- Grain: a candidate key and a position that the queries of rules are chosen from: G[q,i] (METHOD.md section 3.5). Where a
+-- Grain: a candidate key and a position that the queries of rules are chosen from: G[q,i] (method.md section 3.5). Where a
 -- feature is active its own keys are asked for, at the positions that serve every feature those of all.
 WITH wanted AS (
     SELECT

@@ -1,4 +1,4 @@
--- Grain: the first n rules of a mined feature under one method, judged on a split. Definitions of METHOD.md section 5;
+-- Grain: the first n rules of a mined feature under one method, judged on a split. Definitions of method.md section 5;
 -- average precision takes all positions of equal prediction together; R2 is that of the line fitted on train.
 INSERT INTO rule_metric_values BY NAME
 WITH fitted AS (

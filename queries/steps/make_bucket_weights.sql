@@ -1,5 +1,5 @@
 -- Grain: a judged position and a bucket of ranks: the sum of V(f,i) G[q,i] over the bucket's rules, of those with a query
--- only where it is active (METHOD.md section 3.5).
+-- only where it is active (method.md section 3.5).
 CREATE OR REPLACE TEMP TABLE bucket_scores AS
 WITH of_method AS (
     FROM lists

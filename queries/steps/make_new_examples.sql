@@ -1,4 +1,4 @@
--- Grain: an example of a set (METHOD.md section 4). Positives are sequences at the position of their largest activation:
+-- Grain: an example of a set (method.md section 4.4). Positives are sequences at the position of their largest activation:
 -- the 3m strongest (`paper`), 3m drawn at random (`uniform`), or m drawn from each of ten equal-width bins of that
 -- activation (`bins`). Negatives are as many sequences, drawn among those where the feature is never active, at a drawn
 -- position after BOS. Draws depend on (seed, layer, head, feature, sequence) alone.

@@ -1,4 +1,4 @@
--- Grain: an input feature and a judged position that attention carries it to. `amount` is G[q,i] of METHOD.md section 3.5,
+-- Grain: an input feature and a judged position that attention carries it to. `amount` is G[q,i] of method.md section 3.5,
 -- without BOS as a key unless asked for; the other two take every key in, with the attention computed from the features
 -- and with the model's own. Activations are those divided by the scale computed from the reconstruction. Positions that receive the same
 -- must tie, whatever the order of the sum: `amount` is rounded to multiples of 2^-32.

@@ -1,4 +1,4 @@
--- Grain of the update: an output feature. Counts include BOS: n_sequences is the n_active of METHOD.md section 4.
+-- Grain of the update: an output feature. Counts include BOS: n_sequences is the n_active of method.md section 4.3.
 WITH per_sequence AS (
     SELECT
         layer,

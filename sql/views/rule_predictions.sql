@@ -1,4 +1,4 @@
--- Grain: an example of an output feature and a number of rules; 0 where no rule matches (METHOD.md section 5).
+-- Grain: an example of an output feature and a number of rules; 0 where no rule matches (method.md section 5.2).
 CREATE VIEW rule_predictions AS
 SELECT
     e.layer,
