@@ -38,7 +38,7 @@ def read(warehouse: Warehouse, table: str, features: list[int]) -> list[tuple[in
     """Return (feature, sequence, position, activation) of these features, BOS left out."""
     return warehouse.rows(
         f"SELECT feature, seq_id, pos, activation FROM {table} WHERE pos > 0"
-        " AND feature IN (SELECT unnest($features::UINTEGER[])) ORDER BY feature, seq_id, pos",
+        " AND feature IN (SELECT unnest($features::INTEGER[])) ORDER BY feature, seq_id, pos",
         {"features": features},
     )
 

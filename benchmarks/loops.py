@@ -38,7 +38,7 @@ class WeightedLoop:
         self.values = head_scores(warehouse, 0, 0, "paper").value_scores(np.array(features))
         self.features = features
         chosen = {"features": features}
-        of = "feature IN (SELECT unnest($features::UINTEGER[]))"
+        of = "feature IN (SELECT unnest($features::INTEGER[]))"
         held_out = defaultdict(set)
         for feature, seq in warehouse.rows(
             f"SELECT feature, seq_id FROM examples WHERE split <> 'train' AND {of}", chosen
@@ -70,7 +70,7 @@ class WeightedLoop:
             ),
         )
         sequences = {seq for places in (*self.active.values(), self.judged) for seq, _ in places}
-        where = "WHERE seq_id IN (SELECT unnest($sequences::UINTEGER[]))"
+        where = "WHERE seq_id IN (SELECT unnest($sequences::INTEGER[]))"
         wanted = {"sequences": sorted(sequences)}
         self.inputs = _by_place(
             warehouse,
@@ -130,7 +130,7 @@ class MinedLoop:
         self.positions: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for i, seq, pos, activation in warehouse.rows(
             "SELECT feature, seq_id, pos, activation FROM input_activations WHERE pos > 0"
-            " AND feature IN (SELECT unnest($features::UINTEGER[])) ORDER BY seq_id, pos",
+            " AND feature IN (SELECT unnest($features::INTEGER[])) ORDER BY seq_id, pos",
             chosen,
         ):
             self.activations[i][seq, pos] = activation

@@ -36,7 +36,7 @@ def synthesise(warehouse: Warehouse, n_features: int, n_rules: int, n_examples: 
     n_tokens = n_seqs * SEQ_LEN
     tokens = np.repeat(np.arange(n_tokens), ACTIVE_PER_TOKEN)
     # Popular features, as in text: without them hardly any rule would match.
-    feature = (N_INPUT_FEATURES * rng.random(len(tokens)) ** 2).astype(np.uint32)
+    feature = (N_INPUT_FEATURES * rng.random(len(tokens)) ** 2).astype(np.int32)
     unique = np.unique(np.stack([tokens, feature]), axis=1)
     seq, pos = np.divmod(unique[0], SEQ_LEN)
     warehouse.append(

@@ -44,9 +44,9 @@ def append_activations(
                 np.unique(np.repeat(np.arange(n_tokens), n_active) * n_features + drawn), n_features
             )
             columns = {
-                "layer": np.zeros(len(token), np.uint8),
+                "layer": np.zeros(len(token), np.int16),
                 **_places(token, first),
-                "feature": feature.astype(np.uint32),
+                "feature": feature.astype(np.int32),
                 "activation": rng.exponential(1, len(token)).astype(np.float32),
             }
             if name == "output_activations":
@@ -72,17 +72,17 @@ def whole_head(path: Path, *, n_sequences: int, n_output: int, seed: int = 0) ->
 
 def _places(token: Array, first: int) -> dict[str, Array]:
     seq, pos = np.divmod(token, SEQ_LEN)
-    return {"seq_id": (seq + first).astype(np.uint32), "pos": pos.astype(np.uint16)}
+    return {"seq_id": (seq + first).astype(np.int32), "pos": pos.astype(np.int32)}
 
 
 def _append_tokens(warehouse: Warehouse, first: int, n: int, rng: np.random.Generator) -> None:
     places = _places(np.arange(n * SEQ_LEN), first)
     # Words are distributed by Zipf's law.
-    token = (VOCABULARY ** rng.random(n * SEQ_LEN)).astype(np.uint32)
+    token = (VOCABULARY ** rng.random(n * SEQ_LEN)).astype(np.int32)
     warehouse.append("tokens", pa.table({**places, "token_id": token}))
     scale = rng.uniform(1, 3, n * SEQ_LEN).astype(np.float32)
     scales = {"ln_scale": scale, "ln_scale_from_features": scale, "reconstruction_error": 0 * scale}
-    warehouse.append("token_scales", pa.table({"layer": np.zeros(len(scale), np.uint8), **places, **scales}))
+    warehouse.append("token_scales", pa.table({"layer": np.zeros(len(scale), np.int16), **places, **scales}))
 
 
 def _append_sources(warehouse: Warehouse, first: int, n: int, rng: np.random.Generator) -> None:
@@ -98,16 +98,16 @@ def _append_sources(warehouse: Warehouse, first: int, n: int, rng: np.random.Gen
         name: (0.95 * w / np.bincount(at, w, n * SEQ_LEN)[at]).astype(np.float32)
         for name, w in (("weight", weight), ("weight_from_features", computed))
     }
-    zeros = np.zeros(len(seq), np.uint8)
+    zeros = np.zeros(len(seq), np.int16)
     warehouse.append(
         "attention_sources",
         pa.table(
             {
                 "layer": zeros,
                 "head": zeros,
-                "seq_id": (seq + first).astype(np.uint32),
-                "query_pos": query[pair].astype(np.uint16),
-                "key_pos": key[pair].astype(np.uint16),
+                "seq_id": (seq + first).astype(np.int32),
+                "query_pos": query[pair].astype(np.int32),
+                "key_pos": key[pair].astype(np.int32),
                 **weights,
             }
         ),
@@ -121,8 +121,8 @@ def _vectors(rng: np.random.Generator, n: int, scale: float) -> pa.Array:
 
 def _append_weights(warehouse: Warehouse, n_output: int, rng: np.random.Generator) -> None:
     for table, n in (("projections", N_INPUT), ("input_features", N_INPUT), ("output_features", n_output)):
-        zeros = np.zeros(n, np.uint8)
-        columns: dict[str, Any] = {"layer": zeros, "feature": np.arange(n, dtype=np.uint32)}
+        zeros = np.zeros(n, np.int16)
+        columns: dict[str, Any] = {"layer": zeros, "feature": np.arange(n, dtype=np.int32)}
         if table == "projections":
             columns["head"] = zeros
             columns |= {

@@ -61,9 +61,9 @@ class Block:
         """Wait for the copy and return the rows."""
         columns = self.build(self.copied.arrays())
         n_rows = len(columns["seq_id"])
-        keys: Columns = {"layer": np.full(n_rows, self.layer, np.uint8)}
+        keys: Columns = {"layer": np.full(n_rows, self.layer, np.int16)}
         if self.head >= 0:
-            keys["head"] = np.full(n_rows, self.head, np.uint8)
+            keys["head"] = np.full(n_rows, self.head, np.int16)
         return Part(self.table, self.layer, self.head, {**keys, **columns})
 
 
@@ -325,8 +325,8 @@ class _Batch:
         self._last_layer = targets.all_layers[-1]
         # Of every token of the batch, in order.
         sequence, position = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
-        self._sequences = (sequence + first_seq).astype(np.uint32)
-        self._positions = position.astype(np.uint16)
+        self._sequences = (sequence + first_seq).astype(np.int32)
+        self._positions = position.astype(np.int32)
 
     def hooks(self) -> list[tuple[str, Any]]:
         """Return the forward hooks."""
@@ -375,7 +375,7 @@ class _Batch:
             return {
                 "seq_id": self._sequences[arrays["rows"]],
                 "pos": self._positions[arrays["rows"]],
-                "feature": arrays["features"].view(np.uint32),
+                "feature": arrays["features"],
                 "activation": arrays["values"],
             }
 
@@ -413,7 +413,7 @@ class _Batch:
         return {
             "seq_id": self._sequences[query],
             "query_pos": self._positions[query],
-            "key_pos": key.astype(np.uint16),
+            "key_pos": key.astype(np.int32),
             **arrays,
         }
 

@@ -41,8 +41,8 @@ def embedding_descriptions(model: Model, sae: Sae) -> pa.Table:
     return pa.table(
         {
             "role": ["input"] * n,
-            "layer": pa.array([sae.location.layer] * n, pa.uint8()),
-            "feature": pa.array(list(descriptions), pa.uint32()),
+            "layer": pa.array([sae.location.layer] * n, pa.int16()),
+            "feature": pa.array(list(descriptions), pa.int32()),
             "kind": ["embedding"] * n,
             "description": list(descriptions.values()),
             "source": ["W_E and W_pos rows times W_enc"] * n,

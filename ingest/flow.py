@@ -282,8 +282,8 @@ def _token_table(work: Work) -> pa.Table:
     n_seqs, seq_len = work.tokens.shape
     seq, pos = np.divmod(np.arange(n_seqs * seq_len), seq_len)
     columns: dict[str, Any] = {
-        "seq_id": (seq + work.first_seq).astype(np.uint32),
-        "pos": pos.astype(np.uint16),
-        "token_id": work.tokens.reshape(-1).astype(np.uint32),
+        "seq_id": (seq + work.first_seq).astype(np.int32),
+        "pos": pos.astype(np.int32),
+        "token_id": work.tokens.reshape(-1).astype(np.int32),
     }
     return pa.table(columns)

@@ -30,6 +30,9 @@ from attnrules.warehouse import Warehouse
 
 Tokens = npt.NDArray[np.int64]
 
+# What an INTEGER holds.
+_MOST_SEQUENCES = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class IngestSpec:
@@ -172,8 +175,8 @@ def ingest(
 def _validate(spec: IngestSpec) -> None:
     if not 2 <= spec.corpus.seq_len <= 65_535:
         raise UsageError(f"--seq-len {spec.corpus.seq_len}: must lie between 2 and 65535")
-    if spec.n_sequences < 1:
-        raise UsageError(f"--sequences {spec.n_sequences}: must be at least 1")
+    if not 1 <= spec.n_sequences <= _MOST_SEQUENCES:
+        raise UsageError(f"--sequences {spec.n_sequences}: must lie between 1 and {_MOST_SEQUENCES}")
     if not 0 <= spec.min_attention < 1:
         raise UsageError(f"--min-attention {spec.min_attention}: must be at least 0 and below 1")
     if spec.dtype not in DTYPES:
@@ -444,10 +447,10 @@ def _input_features(sae: Sae) -> pa.Table:
     n = sae.d_sae
     return pa.table(
         {
-            "layer": np.full(n, sae.location.layer, np.uint8),
-            "feature": np.arange(n, dtype=np.uint32),
-            "n_sequences": np.zeros(n, np.uint32),
-            "n_tokens": np.zeros(n, np.uint64),
+            "layer": np.full(n, sae.location.layer, np.int16),
+            "feature": np.arange(n, dtype=np.int32),
+            "n_sequences": np.zeros(n, np.int32),
+            "n_tokens": np.zeros(n, np.int64),
         }
     )
 
@@ -456,8 +459,8 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, layer: int, 
     weights = model.head_weights(layer, head)
     projections = {"query": weights.W_Q, "key": weights.W_K, "value": weights.W_V}
     facts: dict[str, Any] = {
-        "layer": np.array([layer], np.uint8),
-        "head": np.array([head], np.uint8),
+        "layer": np.array([layer], np.int16),
+        "head": np.array([head], np.int16),
         "attn_scale": [weights.attn_scale],
     }
     for name in ("b_Q", "b_K", "b_V"):
@@ -470,9 +473,9 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, layer: int, 
         "projections",
         pa.table(
             {
-                "layer": np.full(n, layer, np.uint8),
-                "head": np.full(n, head, np.uint8),
-                "feature": np.arange(n, dtype=np.uint32),
+                "layer": np.full(n, layer, np.int16),
+                "head": np.full(n, head, np.int16),
+                "feature": np.arange(n, dtype=np.int32),
                 **{f"{k}_vector": _vectors(input_sae.W_dec @ m) for k, m in projections.items()},
             }
         ),
@@ -485,11 +488,11 @@ def _output_features(sae: Sae, layer: int, head: int) -> pa.Table:
     centring = sae.b_dec.double() @ sae.W_enc.double()
     return pa.table(
         {
-            "layer": np.full(n, layer, np.uint8),
-            "head": np.full(n, head, np.uint8),
-            "feature": np.arange(n, dtype=np.uint32),
-            "n_sequences": np.zeros(n, np.uint32),
-            "n_tokens": np.zeros(n, np.uint64),
+            "layer": np.full(n, layer, np.int16),
+            "head": np.full(n, head, np.int16),
+            "feature": np.arange(n, dtype=np.int32),
+            "n_sequences": np.zeros(n, np.int32),
+            "n_tokens": np.zeros(n, np.int64),
             "encoder": _vectors(sae.W_enc.T),
             "bias": bias.numpy(),
             "preactivation_bias": (bias - centring if sae.centres_input else bias).numpy(),

@@ -312,7 +312,7 @@ def _ceilings(
             owner = np.searchsorted(features, scope)
             prediction += scaled * (encoders @ decoder_bias)[owner] + weight * (encoders @ b_v)[owner]
             table = {"feature": scope, "place": place, "prediction": prediction}
-        yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.uint32)})
+        yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.int32)})
 
 
 def _carried_values(

@@ -11,7 +11,10 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+# The oldest DuckDB that opens a warehouse, its long-term release. A file keeps what it was made with.
+STORAGE_VERSION = "v1.4.0"
 
 
 def _sql_files(kind: str) -> list[Traversable]:

@@ -324,7 +324,7 @@ def test_a_database_that_is_no_warehouse(attnrules: Any, tmp_path: Path) -> None
     assert "not an attnrules warehouse" in complaint(attnrules("check", tmp_path / "other.duckdb"), 3)
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(0, "ingest it anew"), (99, "upgrade attnrules")])
+@pytest.mark.parametrize(("version", "remedy"), [(2, "run `attnrules upgrade "), (99, "upgrade attnrules")])
 def test_another_schema_version(attnrules: Any, ingested: Path, version: int, remedy: str) -> None:
     with duckdb.connect(str(ingested)) as connection:
         connection.execute("UPDATE schema_version SET version = ?", [version])

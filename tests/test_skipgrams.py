@@ -245,7 +245,7 @@ def randomise_weights(path: Path, seed: int) -> None:
                     vectors = rng.integers(-1, 2, size=(n, 16)).astype(np.float32)
                     values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 16)
                     warehouse.connection.register(
-                        "drawn", pa.table({"feature": np.arange(n, dtype=np.uint32), "vector": values})
+                        "drawn", pa.table({"feature": np.arange(n, dtype=np.int32), "vector": values})
                     )
                     warehouse.execute(
                         f"UPDATE {table} SET {column} = drawn.vector FROM drawn"

@@ -116,8 +116,8 @@ def _table(layer: int, found: list[Explanation]) -> pa.Table:
     return pa.table(
         {
             "role": ["input"] * len(rows),
-            "layer": pa.array([layer] * len(rows), pa.uint8()),
-            "feature": pa.array([feature for feature, _, _ in rows], pa.uint32()),
+            "layer": pa.array([layer] * len(rows), pa.int16()),
+            "feature": pa.array([feature for feature, _, _ in rows], pa.int32()),
             "kind": ["imported"] * len(rows),
             "description": [text for _, text, _ in rows],
             "source": [source for _, _, source in rows],

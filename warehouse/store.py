@@ -68,7 +68,7 @@ class Warehouse:
         unfinished = path.with_name(path.name + ".creating")
         unfinished.unlink(missing_ok=True)
         try:
-            with cls(_connect(unfinished, read_only=False), path) as warehouse, warehouse.transaction():
+            with cls(_connect_new(unfinished), path) as warehouse, warehouse.transaction():
                 for statement in [*sql.table_statements(d_head), *sql.view_statements()]:
                     warehouse.connection.execute(statement)
                 warehouse.connection.execute(
@@ -261,7 +261,7 @@ class Warehouse:
             remedy = (
                 "upgrade attnrules to read it"
                 if found is not None and found > sql.SCHEMA_VERSION
-                else "ingest it anew with this version"
+                else f"run `attnrules upgrade {self.path}`"
             )
             raise WarehouseUnavailableError(
                 f"{self.path}: has schema version {found}, this attnrules reads"
@@ -300,6 +300,13 @@ def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
         raise _open_error(path, str(error), read_only=read_only) from error
+
+
+def _connect_new(path: Path) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(path), config={"storage_compatibility_version": sql.STORAGE_VERSION})
+    except duckdb.Error as error:
+        raise _open_error(path, str(error), read_only=False) from error
 
 
 def _open_error(path: Path, message: str, *, read_only: bool) -> WarehouseUnavailableError:

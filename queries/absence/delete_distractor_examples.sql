@@ -4,4 +4,4 @@ WHERE
     layer = $layer
     AND head = $head
     AND scaling = $scaling
-    AND feature IN (SELECT unnest($features::UINTEGER[]));
+    AND feature IN (SELECT unnest($features::INTEGER[]));

@@ -4,5 +4,5 @@ WHERE
     layer = $layer
     AND head = $head
     AND scaling = $scaling
-    AND feature IN (SELECT unnest($features::UINTEGER[]))
+    AND feature IN (SELECT unnest($features::INTEGER[]))
     AND experiment <> 'counting';

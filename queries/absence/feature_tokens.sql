@@ -8,6 +8,6 @@ INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
 WHERE
     a.layer = $layer
     AND a.pos > 0
-    AND a.feature IN (SELECT unnest($features::UINTEGER[]))
+    AND a.feature IN (SELECT unnest($features::INTEGER[]))
 GROUP BY a.feature, t.token_id
 ORDER BY a.feature, t.token_id;

@@ -3,11 +3,11 @@
 CREATE OR REPLACE TEMP TABLE found_examples AS
 WITH cases AS (
     SELECT
-        unnest($features::UINTEGER[]) AS feature,
-        unnest($pairs::UINTEGER[]) AS pair,
-        unnest($keys::UINTEGER[]) AS key_feature,
-        unnest($queries::UINTEGER[]) AS query_feature,
-        unnest($distractors::UINTEGER[]) AS distractor_feature
+        unnest($features::INTEGER[]) AS feature,
+        unnest($pairs::INTEGER[]) AS pair,
+        unnest($keys::INTEGER[]) AS key_feature,
+        unnest($queries::INTEGER[]) AS query_feature,
+        unnest($distractors::INTEGER[]) AS distractor_feature
 ),
 
 -- Several features share a key and a query, so their sequences are looked up once.

@@ -18,7 +18,7 @@ WHERE
     AND e.head = $head
     AND e.scaling = $scaling
     AND d.has_distractor_key
-    AND e.feature IN (SELECT unnest($features::UINTEGER[]))
+    AND e.feature IN (SELECT unnest($features::INTEGER[]))
     AND (e.kind = 'has_distractor' OR (e.activation > 0 AND e.query_pos < $seq_len - 1))
 QUALIFY
     row_number() OVER (

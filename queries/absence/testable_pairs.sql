@@ -11,5 +11,5 @@ WHERE
     AND d.head = $head
     AND d.scaling = $scaling
     AND d.has_distractor_key
-    AND d.feature IN (SELECT unnest($features::UINTEGER[]))
+    AND d.feature IN (SELECT unnest($features::INTEGER[]))
 ORDER BY d.feature, d.pair;

@@ -14,5 +14,5 @@ FROM rule_texts
 WHERE
     layer = $layer AND head = $head AND feature = $feature
     AND method = $method AND scaling = $scaling
-    AND rank IN (SELECT unnest($ranks::UINTEGER[]))
-ORDER BY list_position($ranks::UINTEGER[], rank) ASC, score DESC, key_feature ASC, query_feature ASC;
+    AND rank IN (SELECT unnest($ranks::INTEGER[]))
+ORDER BY list_position($ranks::INTEGER[], rank) ASC, score DESC, key_feature ASC, query_feature ASC;

@@ -12,7 +12,7 @@ WITH rules AS (
         r.layer = $layer
         AND r.head = $head
         AND r.scaling = $scaling
-        AND r.feature IN (SELECT unnest($features::UINTEGER[]))
+        AND r.feature IN (SELECT unnest($features::INTEGER[]))
 ),
 
 first_positions AS MATERIALIZED (

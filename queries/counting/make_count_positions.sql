@@ -3,11 +3,11 @@
 CREATE OR REPLACE TEMP TABLE count_positions AS
 WITH cases AS (
     SELECT
-        unnest($features::UINTEGER[]) AS feature,
-        unnest($pairs::UINTEGER[]) AS pair,
-        unnest($keys::UINTEGER[]) AS key_feature,
-        unnest($queries::UINTEGER[]) AS query_feature,
-        unnest($opponents::UINTEGER[]) AS opponent_feature
+        unnest($features::INTEGER[]) AS feature,
+        unnest($pairs::INTEGER[]) AS pair,
+        unnest($keys::INTEGER[]) AS key_feature,
+        unnest($queries::INTEGER[]) AS query_feature,
+        unnest($opponents::INTEGER[]) AS opponent_feature
 ),
 
 -- Each activation with its number within the sequence: the last one up to a position is how many there are.
@@ -65,8 +65,8 @@ SELECT
     p.pair,
     p.seq_id,
     CASE mix32(mix32($seed + 2) + p.seq_id) % 2 WHEN 0 THEN 'train' ELSE 'test' END AS split,
-    p.n_key::USMALLINT AS n_key,
-    p.n_opponent::USMALLINT AS n_opponent,
+    p.n_key::INTEGER AS n_key,
+    p.n_opponent::INTEGER AS n_opponent,
     coalesce(y.activation, 0) AS activation
 FROM opposed AS p
 LEFT JOIN output_activations AS y

@@ -2,8 +2,8 @@
 -- whether the output feature is active.
 WITH candidates AS (
     SELECT
-        unnest($features::UINTEGER[]) AS feature,
-        unnest($pairs::UINTEGER[]) AS pair,
+        unnest($features::INTEGER[]) AS feature,
+        unnest($pairs::INTEGER[]) AS pair,
         unnest($key_weights::INTEGER[]) AS key_weight,
         unnest($opponent_weights::INTEGER[]) AS opponent_weight,
         unnest($thresholds::INTEGER[]) AS threshold,

@@ -14,5 +14,5 @@ WHERE
     r.layer = $layer
     AND r.head = $head
     AND r.scaling = $scaling
-    AND r.feature IN (SELECT unnest($features::UINTEGER[]))
+    AND r.feature IN (SELECT unnest($features::INTEGER[]))
 ORDER BY r.feature, r.pair;

@@ -53,7 +53,7 @@ carried AS (
 SELECT
     feature,
     place,
-    NULL::USMALLINT AS key_pos,
+    NULL::INTEGER AS key_pos,
     n_rules,
     sum(score) AS score
 FROM carried

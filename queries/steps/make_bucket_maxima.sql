@@ -10,7 +10,7 @@ WITH of_method AS (
 SELECT
     r.feature,
     q.place,
-    NULL::USMALLINT AS key_pos,
+    NULL::INTEGER AS key_pos,
     r.n_rules,
     max(CASE $method
         WHEN 'mined' THEN r.score

@@ -9,7 +9,7 @@ WITH of_method AS (
 SELECT
     r.feature,
     g.place,
-    NULL::USMALLINT AS key_pos,
+    NULL::INTEGER AS key_pos,
     r.n_rules,
     sum(r.value_score * g.amount) AS score
 FROM of_method AS r

@@ -1,2 +1,2 @@
 -- Grain: a key that pairs of a mined feature are made with.
-CREATE OR REPLACE TEMP TABLE candidate_keys (feature UINTEGER, key_feature UINTEGER, value_score DOUBLE);
+CREATE OR REPLACE TEMP TABLE candidate_keys (feature INTEGER, key_feature INTEGER, value_score DOUBLE);

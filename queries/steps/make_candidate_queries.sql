@@ -1,2 +1,2 @@
 -- Grain: a query that pairs of a mined feature are made with.
-CREATE OR REPLACE TEMP TABLE candidate_queries (feature UINTEGER, query_feature UINTEGER);
+CREATE OR REPLACE TEMP TABLE candidate_queries (feature INTEGER, query_feature INTEGER);

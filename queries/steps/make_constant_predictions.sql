@@ -2,7 +2,7 @@
 CREATE OR REPLACE TEMP TABLE predictions AS
 SELECT
     f.feature,
-    0::UINTEGER AS n_rules,
+    0::INTEGER AS n_rules,
     j.place,
     1::DOUBLE AS prediction
 FROM judged AS j

@@ -1,7 +1,7 @@
 -- Grain: a judged position and a mined feature.
 CREATE OR REPLACE TEMP TABLE predictions (
-    feature UINTEGER,
-    n_rules UINTEGER,
-    place UINTEGER,
+    feature INTEGER,
+    n_rules INTEGER,
+    place INTEGER,
     prediction DOUBLE
 );

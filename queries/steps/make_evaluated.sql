@@ -16,12 +16,12 @@ SELECT
     g.n_rules,
     coalesce(sum(n.n_found), 0) AS n_rules_used
 FROM mined_features AS f
-CROSS JOIN (SELECT unnest($grid::UINTEGER[]) AS n_rules) AS g
+CROSS JOIN (SELECT unnest($grid::INTEGER[]) AS n_rules) AS g
 LEFT JOIN found AS n ON f.feature = n.feature AND g.n_rules >= n.n_rules
 WHERE
     ($mined_now OR f.feature IN (SELECT l.feature FROM found AS l))
     AND (
         $example_set <> 'all_positions'
-        OR g.n_rules <= (SELECT coalesce(max(m.n_rules), list_min($grid::UINTEGER[])) FROM found AS m)
+        OR g.n_rules <= (SELECT coalesce(max(m.n_rules), list_min($grid::INTEGER[])) FROM found AS m)
     )
 GROUP BY f.feature, g.n_rules;

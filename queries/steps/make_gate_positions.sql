@@ -21,7 +21,7 @@ WITH sampled AS (
         FROM tokens AS t
         WHERE t.pos > 0 AND sequence_split($seed, t.seq_id) = 'train'
         QUALIFY
-            row_number() OVER (ORDER BY mix32(mix32($seed) + 65536 * t.seq_id + t.pos), t.seq_id, t.pos)
+            row_number() OVER (ORDER BY mix32(mix32($seed) + 65536 * t.seq_id::BIGINT + t.pos), t.seq_id, t.pos)
             <= $n_everywhere
     ) AS d
 )

@@ -1,7 +1,7 @@
 -- Grain: a list of the first n_rules rules of a feature: ends of the bootstrap intervals of its metrics on test.
 CREATE OR REPLACE TEMP TABLE intervals (
-    feature UINTEGER,
-    n_rules UINTEGER,
+    feature INTEGER,
+    n_rules INTEGER,
     f1_low DOUBLE,
     f1_high DOUBLE,
     f1_at_threshold_low DOUBLE,

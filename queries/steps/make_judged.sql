@@ -2,7 +2,7 @@
 -- all_positions the positions are the same for every feature, and the scope is 0.
 CREATE OR REPLACE TEMP TABLE judged AS
 SELECT
-    (row_number() OVER (ORDER BY p.scope, p.seq_id, p.pos) - 1)::UINTEGER AS place,
+    (row_number() OVER (ORDER BY p.scope, p.seq_id, p.pos) - 1)::INTEGER AS place,
     p.*
 FROM (
     SELECT

@@ -33,8 +33,8 @@ WITH listed AS (
 
 SELECT
     listed.*,
-    (rank() OVER downwards - 1)::UINTEGER AS n_above,
-    round(cume_dist() OVER downwards * count(*) OVER of_list)::UINTEGER AS n_at_least
+    (rank() OVER downwards - 1)::INTEGER AS n_above,
+    round(cume_dist() OVER downwards * count(*) OVER of_list)::INTEGER AS n_at_least
 FROM listed
 WINDOW
     of_list AS (PARTITION BY feature, n_rules, split),

@@ -73,7 +73,7 @@ buckets AS (
     SELECT
         n_rules,
         coalesce(lag(n_rules) OVER (ORDER BY n_rules), 0) AS above
-    FROM (SELECT unnest($grid::UINTEGER[]) AS n_rules)
+    FROM (SELECT unnest($grid::INTEGER[]) AS n_rules)
 )
 
 SELECT

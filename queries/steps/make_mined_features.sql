@@ -3,4 +3,4 @@ CREATE OR REPLACE TEMP TABLE mined_features AS
 SELECT
     feature,
     mix32(mix32(mix32($seed) + 256 * $layer + $head) + feature) AS feature_seed
-FROM (SELECT unnest($features::UINTEGER[]) AS feature);
+FROM (SELECT unnest($features::INTEGER[]) AS feature);

@@ -54,7 +54,7 @@ drawn AS (
     SELECT
         f.feature,
         min(
-            (mix32(f.feature_seed + s.seq_id) << 32) | s.seq_id,
+            (mix32(f.feature_seed + s.seq_id)::UBIGINT << 32) | s.seq_id::UBIGINT,
             CASE WHEN $example_set = 'bins' THEN 10 * ($n_per_label // 3) ELSE $n_per_label END
         ) AS draws
     FROM mined_features AS f
@@ -86,8 +86,8 @@ examples AS (
 )
 
 SELECT
-    $layer::UTINYINT AS layer,
-    $head::UTINYINT AS head,
+    $layer::SMALLINT AS layer,
+    $head::SMALLINT AS head,
     e.feature,
     $example_set AS example_set,
     CASE
@@ -99,9 +99,9 @@ SELECT
         WHEN 2 THEN 'val'
         ELSE 'test'
     END AS split,
-    e.label::UTINYINT AS label,
-    e.seq_id::UINTEGER AS seq_id,
-    e.pos::USMALLINT AS pos,
+    e.label::SMALLINT AS label,
+    e.seq_id::INTEGER AS seq_id,
+    e.pos::INTEGER AS pos,
     e.activation::FLOAT AS activation
 FROM examples AS e
 INNER JOIN mined_features AS f ON e.feature = f.feature;

@@ -8,7 +8,7 @@ WITH by_key AS (
         g.n_rules,
         CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN sum(b.score) ELSE max(b.score) END AS score
     FROM bucket_scores AS b
-    INNER JOIN (SELECT unnest($grid::UINTEGER[]) AS n_rules) AS g ON b.n_rules <= g.n_rules
+    INNER JOIN (SELECT unnest($grid::INTEGER[]) AS n_rules) AS g ON b.n_rules <= g.n_rules
     GROUP BY b.feature, b.place, b.key_pos, g.n_rules
 )
 

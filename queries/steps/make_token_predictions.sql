@@ -62,7 +62,7 @@ means AS (
 
 SELECT
     m.feature,
-    0::UINTEGER AS n_rules,
+    0::INTEGER AS n_rules,
     j.place,
     m.activation AS prediction
 FROM judged AS j

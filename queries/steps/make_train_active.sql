@@ -16,7 +16,7 @@ SELECT
     a.pos,
     a.activation,
     row_number() OVER (
-        PARTITION BY a.feature ORDER BY mix32(f.feature_seed + 65536 * a.seq_id + a.pos), a.seq_id, a.pos
+        PARTITION BY a.feature ORDER BY mix32(f.feature_seed + 65536 * a.seq_id::BIGINT + a.pos), a.seq_id, a.pos
     ) AS draw
 FROM output_activations AS a
 INNER JOIN mined_features AS f ON a.feature = f.feature

@@ -12,4 +12,4 @@ LEFT JOIN output_activations AS a
         AND e.feature = a.feature
         AND e.seq_id = a.seq_id
         AND e.pos = a.pos
-WHERE e.activation <> coalesce(a.activation, 0) OR e.label <> (e.activation > 0)::UTINYINT;
+WHERE e.activation <> coalesce(a.activation, 0) OR e.label <> (e.activation > 0)::SMALLINT;

@@ -3,7 +3,7 @@ SELECT format('tokens: sequence {} position {} has token id {}', t.seq_id, t.pos
 FROM tokens AS t
 CROSS JOIN model AS m
 CROSS JOIN corpus AS c
-WHERE t.token_id >= m.vocab_size OR t.pos >= c.seq_len
+WHERE t.token_id NOT BETWEEN 0 AND m.vocab_size - 1 OR t.pos NOT BETWEEN 0 AND c.seq_len - 1 OR t.seq_id < 0
 UNION ALL
 SELECT
     format(
@@ -12,7 +12,7 @@ SELECT
 FROM input_activations AS a
 CROSS JOIN corpus AS c
 LEFT JOIN saes AS s ON s.role = 'input' AND a.layer = s.layer
-WHERE s.d_sae IS NULL OR a.feature >= s.d_sae OR a.pos >= c.seq_len
+WHERE s.d_sae IS NULL OR a.feature NOT BETWEEN 0 AND s.d_sae - 1 OR a.pos NOT BETWEEN 0 AND c.seq_len - 1
 UNION ALL
 SELECT
     format(
@@ -21,7 +21,7 @@ SELECT
 FROM output_activations AS a
 CROSS JOIN corpus AS c
 LEFT JOIN saes AS s ON s.role = 'output' AND a.layer = s.layer AND a.head = s.head
-WHERE s.d_sae IS NULL OR a.feature >= s.d_sae OR a.pos >= c.seq_len
+WHERE s.d_sae IS NULL OR a.feature NOT BETWEEN 0 AND s.d_sae - 1 OR a.pos NOT BETWEEN 0 AND c.seq_len - 1
 UNION ALL
 SELECT
     format(
@@ -31,9 +31,9 @@ SELECT
 FROM attention_sources AS a
 CROSS JOIN corpus AS c
 LEFT JOIN heads AS h ON a.layer = h.layer AND a.head = h.head
-WHERE h.layer IS NULL OR a.key_pos > a.query_pos OR a.query_pos >= c.seq_len
+WHERE h.layer IS NULL OR a.key_pos NOT BETWEEN 0 AND a.query_pos OR a.query_pos >= c.seq_len
 UNION ALL
 SELECT format('saes: {} SAE of layer {} head {} does not exist in the model', s.role, s.layer, s.head) AS problem
 FROM saes AS s
 CROSS JOIN model AS m
-WHERE s.layer >= m.n_layers OR coalesce(s.head, 0) >= m.n_heads;
+WHERE s.layer NOT BETWEEN 0 AND m.n_layers - 1 OR coalesce(s.head, 0) NOT BETWEEN 0 AND m.n_heads - 1;

@@ -1,14 +1,14 @@
 -- Grain: a pair whose distractor outranks its key, tested by intervention.
 CREATE TABLE absence_tests (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     scaling VARCHAR NOT NULL,
-    pair UINTEGER NOT NULL,
+    pair INTEGER NOT NULL,
     status VARCHAR NOT NULL,
-    distractor_token_id UINTEGER,
-    control_token_ids UINTEGER[],
-    n_examples UINTEGER NOT NULL,
+    distractor_token_id INTEGER,
+    control_token_ids INTEGER[],
+    n_examples INTEGER NOT NULL,
     distractor_activations DOUBLE[],
     control_activations DOUBLE[],
     distractor_fires DOUBLE,
@@ -24,14 +24,14 @@ CREATE TABLE absence_tests (
     excess_fall DOUBLE,
     excess_low DOUBLE,
     excess_high DOUBLE,
-    n_replaced UINTEGER NOT NULL,
+    n_replaced INTEGER NOT NULL,
     rise DOUBLE,
     control_rise DOUBLE,
     excess_rise DOUBLE,
     excess_rise_low DOUBLE,
     excess_rise_high DOUBLE,
     confirmed BOOLEAN NOT NULL,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE absence_tests IS 'Outcome of the interventions on absence rules';
 COMMENT ON COLUMN absence_tests.layer IS 'Layer, 0-based';

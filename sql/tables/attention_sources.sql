@@ -1,10 +1,10 @@
 -- Grain: a source position that a query position of a head attends to.
 CREATE TABLE attention_sources (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    seq_id UINTEGER NOT NULL,
-    query_pos USMALLINT NOT NULL,
-    key_pos USMALLINT NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    seq_id INTEGER NOT NULL,
+    query_pos INTEGER NOT NULL,
+    key_pos INTEGER NOT NULL,
     weight FLOAT NOT NULL,
     weight_from_features FLOAT NOT NULL
 );

@@ -1,16 +1,16 @@
 -- Grain: a range of sequences committed in one transaction.
 CREATE TABLE chunks (
-    chunk_id UINTEGER NOT NULL,
-    first_seq UINTEGER NOT NULL,
-    n_seqs UINTEGER NOT NULL,
+    chunk_id INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL,
+    n_seqs INTEGER NOT NULL,
     state VARCHAR NOT NULL CHECK (state IN ('done')),
-    tokens UBIGINT NOT NULL,
-    input_activations UBIGINT NOT NULL,
-    output_activations UBIGINT NOT NULL,
-    attention_sources UBIGINT NOT NULL,
-    token_scales UBIGINT NOT NULL,
+    tokens BIGINT NOT NULL,
+    input_activations BIGINT NOT NULL,
+    output_activations BIGINT NOT NULL,
+    attention_sources BIGINT NOT NULL,
+    token_scales BIGINT NOT NULL,
     heads VARCHAR[] NOT NULL,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE chunks IS 'Ledger of the ingest: what is stored, and the unit of resuming';
 COMMENT ON COLUMN chunks.chunk_id IS 'Number of the chunk, from 0';

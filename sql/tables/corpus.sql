@@ -3,7 +3,7 @@ CREATE TABLE corpus (
     source VARCHAR NOT NULL,
     split VARCHAR NOT NULL,
     text_column VARCHAR NOT NULL,
-    seq_len USMALLINT NOT NULL,
+    seq_len INTEGER NOT NULL,
     keep_long_documents BOOLEAN NOT NULL,
     min_attention DOUBLE NOT NULL,
     resolved_commit VARCHAR

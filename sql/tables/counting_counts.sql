@@ -1,17 +1,17 @@
 -- Grain: a pair of an output feature, a split, and numbers of keys and opponents seen.
 CREATE TABLE counting_counts (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     scaling VARCHAR NOT NULL,
-    pair UINTEGER NOT NULL,
+    pair INTEGER NOT NULL,
     split VARCHAR NOT NULL CHECK (split IN ('train', 'test')),
-    n_key USMALLINT NOT NULL,
-    n_opponent USMALLINT,
-    n_positions UBIGINT NOT NULL,
-    n_active UBIGINT NOT NULL,
+    n_key INTEGER NOT NULL,
+    n_opponent INTEGER,
+    n_positions BIGINT NOT NULL,
+    n_active BIGINT NOT NULL,
     mean_activation DOUBLE NOT NULL,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE counting_counts IS 'How often, and how strongly, an output feature is active at query positions, by how many keys and opponents stand at or before them';
 COMMENT ON COLUMN counting_counts.layer IS 'Layer, 0-based';

@@ -1,18 +1,18 @@
 -- Grain: a pair of an output feature that counting explains better than presence.
 CREATE TABLE counting_rules (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     scaling VARCHAR NOT NULL,
-    pair UINTEGER NOT NULL,
-    key_feature UINTEGER NOT NULL,
-    query_feature UINTEGER NOT NULL,
-    opponent_feature UINTEGER,
-    key_weight UTINYINT NOT NULL,
-    opponent_weight UTINYINT NOT NULL,
-    threshold USMALLINT NOT NULL,
-    n_positions UBIGINT NOT NULL,
-    n_active UBIGINT NOT NULL,
+    pair INTEGER NOT NULL,
+    key_feature INTEGER NOT NULL,
+    query_feature INTEGER NOT NULL,
+    opponent_feature INTEGER,
+    key_weight SMALLINT NOT NULL,
+    opponent_weight SMALLINT NOT NULL,
+    threshold INTEGER NOT NULL,
+    n_positions BIGINT NOT NULL,
+    n_active BIGINT NOT NULL,
     precision DOUBLE NOT NULL,
     recall DOUBLE NOT NULL,
     f1 DOUBLE NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE counting_rules (
     information_gain DOUBLE NOT NULL,
     gain_low DOUBLE NOT NULL,
     gain_high DOUBLE NOT NULL,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE counting_rules IS 'Rules f iff key_weight * c - opponent_weight * c2 >= threshold at a query, kept where they beat presence on held-out sequences';
 COMMENT ON COLUMN counting_rules.layer IS 'Layer, 0-based';

@@ -1,15 +1,15 @@
 -- Grain: a counting rule, tested by intervention.
 CREATE TABLE counting_tests (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     scaling VARCHAR NOT NULL,
-    pair UINTEGER NOT NULL,
+    pair INTEGER NOT NULL,
     status VARCHAR NOT NULL,
-    key_token_id UINTEGER,
-    opponent_token_id UINTEGER,
-    neutral_token_id UINTEGER,
-    n_examples UINTEGER NOT NULL,
+    key_token_id INTEGER,
+    opponent_token_id INTEGER,
+    neutral_token_id INTEGER,
+    n_examples INTEGER NOT NULL,
     agreement DOUBLE,
     presence_agreement DOUBLE,
     information DOUBLE,
@@ -21,7 +21,7 @@ CREATE TABLE counting_tests (
     excess_low DOUBLE,
     excess_high DOUBLE,
     confirmed BOOLEAN NOT NULL,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE counting_tests IS 'Outcome of the counting grid: copies of the key and of the opponent inserted into sequences that hold neither';
 COMMENT ON COLUMN counting_tests.layer IS 'Layer, 0-based';

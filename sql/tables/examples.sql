@@ -1,13 +1,13 @@
 -- Grain: an example of an output feature.
 CREATE TABLE examples (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     example_set VARCHAR NOT NULL,
     split VARCHAR NOT NULL,
-    label UTINYINT NOT NULL,
-    seq_id UINTEGER NOT NULL,
-    pos USMALLINT NOT NULL,
+    label SMALLINT NOT NULL,
+    seq_id INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
     activation FLOAT NOT NULL
 );
 COMMENT ON TABLE examples IS 'Positions on which rules are judged';

@@ -1,9 +1,9 @@
 -- Grain: a description of a feature from one source.
 CREATE TABLE feature_descriptions (
     role VARCHAR NOT NULL CHECK (role IN ('input', 'output')),
-    layer UTINYINT NOT NULL,
-    head UTINYINT,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT,
+    feature INTEGER NOT NULL,
     kind VARCHAR NOT NULL CHECK (kind IN ('imported', 'tokens', 'embedding')),
     description VARCHAR NOT NULL,
     source VARCHAR NOT NULL

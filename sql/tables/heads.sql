@@ -1,7 +1,7 @@
 -- Grain: a head.
 CREATE TABLE heads (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
     attn_scale DOUBLE NOT NULL,
     b_Q FLOAT[$d_head] NOT NULL,
     b_K FLOAT[$d_head] NOT NULL,

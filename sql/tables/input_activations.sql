@@ -1,9 +1,9 @@
 -- Grain: an active input feature at a token.
 CREATE TABLE input_activations (
-    layer UTINYINT NOT NULL,
-    seq_id UINTEGER NOT NULL,
-    pos USMALLINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    seq_id INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    feature INTEGER NOT NULL,
     activation FLOAT NOT NULL
 );
 COMMENT ON TABLE input_activations IS 'Activations a[t,i] > 0 of the input SAE of a layer, BOS included';

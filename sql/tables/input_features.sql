@@ -1,9 +1,9 @@
 -- Grain: a feature of an input SAE.
 CREATE TABLE input_features (
-    layer UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
-    n_sequences UINTEGER NOT NULL,
-    n_tokens UBIGINT NOT NULL,
+    layer SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
+    n_sequences INTEGER NOT NULL,
+    n_tokens BIGINT NOT NULL,
     mean_activation DOUBLE,
     max_activation DOUBLE,
     description VARCHAR

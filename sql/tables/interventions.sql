@@ -1,23 +1,23 @@
 -- Grain: a forward pass on a changed sequence, read at one query position.
 CREATE TABLE interventions (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     scaling VARCHAR NOT NULL,
-    pair UINTEGER NOT NULL,
+    pair INTEGER NOT NULL,
     experiment VARCHAR NOT NULL CHECK (experiment IN ('insertion', 'replacement', 'counting')),
     arm VARCHAR NOT NULL CHECK (arm IN ('none', 'distractor', 'control', 'grid')),
-    seq_id UINTEGER NOT NULL,
-    query_pos USMALLINT NOT NULL,
-    key_pos USMALLINT,
-    n_key USMALLINT NOT NULL,
-    n_changed USMALLINT NOT NULL,
-    token_id UINTEGER,
+    seq_id INTEGER NOT NULL,
+    query_pos INTEGER NOT NULL,
+    key_pos INTEGER,
+    n_key INTEGER NOT NULL,
+    n_changed INTEGER NOT NULL,
+    token_id INTEGER,
     activation FLOAT NOT NULL,
     attention_to_key FLOAT,
     attention_to_changed FLOAT,
     distractor_activation FLOAT,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE interventions IS 'What the model did on changed sequences: copies of a token inserted after BOS, or tokens replaced';
 COMMENT ON COLUMN interventions.layer IS 'Layer, 0-based';

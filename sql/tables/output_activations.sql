@@ -1,10 +1,10 @@
 -- Grain: an active output feature of a head at a token.
 CREATE TABLE output_activations (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    seq_id UINTEGER NOT NULL,
-    pos USMALLINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    seq_id INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    feature INTEGER NOT NULL,
     activation FLOAT NOT NULL
 );
 COMMENT ON TABLE output_activations IS 'Activations y[q,f] > 0 of the output SAE of a head, BOS included';

@@ -1,10 +1,10 @@
 -- Grain: an output feature of a head.
 CREATE TABLE output_features (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
-    n_sequences UINTEGER NOT NULL,
-    n_tokens UBIGINT NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
+    n_sequences INTEGER NOT NULL,
+    n_tokens BIGINT NOT NULL,
     mean_activation DOUBLE,
     mean_max_activation DOUBLE,
     max_activation DOUBLE,

@@ -1,8 +1,8 @@
 -- Grain: an input feature seen through one head.
 CREATE TABLE projections (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     key_vector FLOAT[$d_head] NOT NULL,
     query_vector FLOAT[$d_head] NOT NULL,
     value_vector FLOAT[$d_head] NOT NULL

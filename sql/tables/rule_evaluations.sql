@@ -1,18 +1,18 @@
 -- Grain: a list of the first n rules of a feature, judged on an example set.
 CREATE TABLE rule_evaluations (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     method VARCHAR NOT NULL,
     scaling VARCHAR NOT NULL,
     example_set VARCHAR NOT NULL,
-    n_rules UINTEGER NOT NULL,
-    n_rules_used UINTEGER NOT NULL,
+    n_rules INTEGER NOT NULL,
+    n_rules_used INTEGER NOT NULL,
     aggregation VARCHAR NOT NULL,
     threshold DOUBLE,
     slope DOUBLE,
     intercept DOUBLE,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE rule_evaluations IS 'Which predictions exist and what was fitted to them on train; the grid that rule_predictions is spread over';
 COMMENT ON COLUMN rule_evaluations.layer IS 'Layer, 0-based';

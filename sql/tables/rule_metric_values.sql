@@ -1,14 +1,14 @@
 -- Grain: a list of the first n rules of a feature, judged on a split of an example set.
 CREATE TABLE rule_metric_values (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     method VARCHAR NOT NULL,
     scaling VARCHAR NOT NULL,
     example_set VARCHAR NOT NULL,
     split VARCHAR NOT NULL,
-    n_rules UINTEGER NOT NULL,
-    n_rules_used UINTEGER NOT NULL,
+    n_rules INTEGER NOT NULL,
+    n_rules_used INTEGER NOT NULL,
     aggregation VARCHAR NOT NULL,
     precision DOUBLE NOT NULL,
     recall DOUBLE NOT NULL,
@@ -26,8 +26,8 @@ CREATE TABLE rule_metric_values (
     f1_at_threshold_high DOUBLE,
     average_precision_low DOUBLE,
     average_precision_high DOUBLE,
-    n_examples UINTEGER NOT NULL,
-    n_active UINTEGER NOT NULL
+    n_examples BIGINT NOT NULL,
+    n_active BIGINT NOT NULL
 );
 COMMENT ON TABLE rule_metric_values IS 'Stored values behind the view rule_metrics';
 COMMENT ON COLUMN rule_metric_values.layer IS 'Layer, 0-based';

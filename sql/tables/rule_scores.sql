@@ -1,14 +1,14 @@
 -- Grain: an example and a number of rules, where at least one of the first n_rules rules matches.
 CREATE TABLE rule_scores (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     method VARCHAR NOT NULL,
     scaling VARCHAR NOT NULL,
     example_set VARCHAR NOT NULL,
-    seq_id UINTEGER NOT NULL,
-    pos USMALLINT NOT NULL,
-    n_rules UINTEGER NOT NULL,
+    seq_id INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    n_rules INTEGER NOT NULL,
     prediction DOUBLE NOT NULL
 );
 COMMENT ON TABLE rule_scores IS 'Stored values behind the view rule_predictions; no row where nothing matches';

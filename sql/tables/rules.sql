@@ -1,25 +1,25 @@
 -- Grain: a rule of an output feature under a method.
 CREATE TABLE rules (
-    layer UTINYINT NOT NULL,
-    head UTINYINT NOT NULL,
-    feature UINTEGER NOT NULL,
+    layer SMALLINT NOT NULL,
+    head SMALLINT NOT NULL,
+    feature INTEGER NOT NULL,
     method VARCHAR NOT NULL,
     scaling VARCHAR NOT NULL,
-    rank UINTEGER NOT NULL,
-    key_feature UINTEGER NOT NULL,
-    query_feature UINTEGER,
+    rank INTEGER NOT NULL,
+    key_feature INTEGER NOT NULL,
+    query_feature INTEGER,
     attn_score DOUBLE,
     value_score DOUBLE NOT NULL,
     score DOUBLE NOT NULL,
-    support_positions UBIGINT,
-    support_sequences UINTEGER,
+    support_positions BIGINT,
+    support_sequences INTEGER,
     contribution DOUBLE,
     precision DOUBLE,
     recall DOUBLE,
     lift DOUBLE,
     lift_low DOUBLE,
     lift_high DOUBLE,
-    run_id UINTEGER NOT NULL
+    run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE rules IS 'Skip-gram rules [key_feature] ... [query_feature] -> feature, ranked; rows of one list that share a rank are one rule';
 COMMENT ON COLUMN rules.layer IS 'Layer, 0-based';

@@ -1,6 +1,6 @@
 -- Grain: a command that wrote to the warehouse.
 CREATE TABLE runs (
-    run_id UINTEGER PRIMARY KEY,
+    run_id INTEGER PRIMARY KEY,
     command VARCHAR NOT NULL,
     arguments JSON NOT NULL,
     versions JSON NOT NULL,

@@ -1,12 +1,12 @@
 -- Grain: an SAE in use.
 CREATE TABLE saes (
     role VARCHAR NOT NULL CHECK (role IN ('input', 'output')),
-    layer UTINYINT NOT NULL,
-    head UTINYINT,
+    layer SMALLINT NOT NULL,
+    head SMALLINT,
     source VARCHAR NOT NULL,
     hook_name VARCHAR NOT NULL,
-    d_in UINTEGER NOT NULL,
-    d_sae UINTEGER NOT NULL,
+    d_in INTEGER NOT NULL,
+    d_sae INTEGER NOT NULL,
     architecture VARCHAR NOT NULL,
     sha256 VARCHAR NOT NULL,
     resolved_commit VARCHAR

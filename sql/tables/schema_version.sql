@@ -1,6 +1,6 @@
 -- Grain: the warehouse (one row).
 CREATE TABLE schema_version (
-    version UINTEGER NOT NULL,
+    version INTEGER NOT NULL,
     created_by VARCHAR NOT NULL
 );
 COMMENT ON TABLE schema_version IS 'Which layout this file has; checked whenever it is opened';

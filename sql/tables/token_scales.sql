@@ -1,8 +1,8 @@
 -- Grain: a token at a layer.
 CREATE TABLE token_scales (
-    layer UTINYINT NOT NULL,
-    seq_id UINTEGER NOT NULL,
-    pos USMALLINT NOT NULL,
+    layer SMALLINT NOT NULL,
+    seq_id INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
     ln_scale FLOAT NOT NULL,
     ln_scale_from_features FLOAT NOT NULL,
     reconstruction_error FLOAT NOT NULL

@@ -1,8 +1,8 @@
 -- Grain: a token of the corpus.
 CREATE TABLE tokens (
-    seq_id UINTEGER NOT NULL,
-    pos USMALLINT NOT NULL,
-    token_id UINTEGER NOT NULL
+    seq_id INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    token_id INTEGER NOT NULL
 );
 COMMENT ON TABLE tokens IS 'The corpus as the model saw it';
 COMMENT ON COLUMN tokens.seq_id IS 'Sequence (row of the corpus), 0-based';

@@ -1,6 +1,6 @@
 -- Grain: a token of the vocabulary.
 CREATE TABLE vocabulary (
-    token_id UINTEGER NOT NULL,
+    token_id INTEGER NOT NULL,
     token VARCHAR NOT NULL
 );
 COMMENT ON TABLE vocabulary IS 'Text of every token';
