@@ -1,18 +1,24 @@
-"""One planted warehouse and one way to run the command, for the whole suite."""
+"""One planted warehouse, made once for all workers, and one way to run the command, for the whole suite."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 # Everything the tests load is local: without this, libraries wait for a hub that is not needed.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores already: more threads would only get in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.corpus import CorpusSpec
@@ -22,9 +28,27 @@ from tests.planted import PlantedModel, plant
 
 
 @pytest.fixture(scope="session")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> PlantedModel:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Any]:
+    """Make a folder once for all workers: `made_once(name, make)` returns what `make(folder)` returned."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def made(name: str, make: Callable[[Path], Any]) -> Any:
+        folder, result = shared / name, shared / f"{name}.pickle"
+        with FileLock(shared / f"{name}.lock"):
+            if not result.exists():
+                folder.mkdir()
+                result.write_bytes(pickle.dumps(make(folder)))
+        return pickle.loads(result.read_bytes())
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def planted(made_once: Callable[..., Any]) -> PlantedModel:
     """The planted model with its SAEs and corpus on disk."""
-    return plant(tmp_path_factory.mktemp("planted"))
+    model: PlantedModel = made_once("planted", plant)
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -43,23 +67,35 @@ def planted_spec(planted: PlantedModel) -> IngestSpec:
 
 
 @pytest.fixture(scope="session")
-def ingested_once(planted_spec: IngestSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse of the planted model, not mined. Not to be written to."""
-    path = tmp_path_factory.mktemp("ingested") / "planted.duckdb"
-    ingest(path, planted_spec)
-    return path
+def ingested_once(
+    planted_spec: IngestSpec, made_once: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A warehouse of the planted model, not mined; this worker's own copy. Not to be written to."""
+
+    def make(folder: Path) -> Path:
+        ingest(folder / "planted.duckdb", planted_spec)
+        return folder / "planted.duckdb"
+
+    made = made_once("ingested", make)
+    return Path(shutil.copy(made, tmp_path_factory.mktemp("ingested") / "planted.duckdb"))
 
 
 @pytest.fixture(scope="session")
-def mined_once(ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same warehouse, mined under both scalings. Not to be written to."""
-    path = tmp_path_factory.mktemp("mined") / "planted.duckdb"
-    shutil.copy(ingested_once, path)
-    with Warehouse.open(path, writable=True) as warehouse:
-        for method, scaling in (("all", "paper"), ("magnitude", "model")):
-            spec = SkipgramSpec(method=method, n_features=None, examples_per_split=10, scaling=scaling)
-            mine_skipgrams(warehouse, spec)
-    return path
+def mined_once(
+    ingested_once: Path, made_once: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same warehouse, mined under both scalings; this worker's own copy. Not to be written to."""
+
+    def make(folder: Path) -> Path:
+        path = Path(shutil.copy(ingested_once, folder / "planted.duckdb"))
+        with Warehouse.open(path, writable=True) as warehouse:
+            for method, scaling in (("all", "paper"), ("magnitude", "model")):
+                spec = SkipgramSpec(method=method, n_features=None, examples_per_split=10, scaling=scaling)
+                mine_skipgrams(warehouse, spec)
+        return path
+
+    made = made_once("mined", make)
+    return Path(shutil.copy(made, tmp_path_factory.mktemp("mined") / "planted.duckdb"))
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def loaded_after(code: str) -> set[str]:
         ["intervene", "--help"],
         ["mine", "absence", "{w}"],
         ["mine", "counting", "{w}"],
-        ["mine", "skipgrams", "{w}", "--examples-per-split", "10"],
+        ["mine", "skipgrams", "{w}", "--examples-per-split", "10", "--features", "1", "--heads", "0"],
         ["show", "{w}", "L0H0.0"],
         ["query", "{w}", "FROM model"],
         ["info", "{w}"],

@@ -143,7 +143,7 @@ def test_a_draw_does_not_depend_on_what_else_is_mined(mined_once: Path, ingested
 
 
 def test_another_seed_draws_other_negatives(mined_once: Path, ingested: Path) -> None:
-    mine(ingested, seed=1, method="unigram")
+    mine(ingested, seed=1, method="unigram", baselines=False, example_sets=("paper",))
     negatives = [{e for e in examples_of(path) if not e[4]} for path in (mined_once, ingested)]
     assert negatives[0] != negatives[1]
 
@@ -161,7 +161,7 @@ def test_mining_again_replaces(mined: Path) -> None:
             ]
 
     before = counts()
-    mine(mined, method="unigram")
+    mine(mined, method="unigram", heads=(0,))
     assert counts() == before
 
 
@@ -189,7 +189,7 @@ def test_a_failed_mining_leaves_everything_as_it_was(mined: Path, monkeypatch: p
 def test_an_interrupted_mining_keeps_the_heads_before(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import attnrules.queries.skipgrams as module
 
-    again: dict[str, Any] = {"method": "unigram", "seed": 5}
+    again: dict[str, Any] = {"method": "unigram", "seed": 5, "layers": (0,)}
     before, whole = mined.with_name("before.duckdb"), mined.with_name("whole.duckdb")
     shutil.copy(mined, before)
     shutil.copy(mined, whole)
