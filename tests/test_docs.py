@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import click
+import pytest
+
+from attnrules.cli import cli
+from attnrules.queries.questions import questions
+from tests.conftest import Outcome
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,3 +55,148 @@ def test_sections_of_the_method_are_numbered_in_order_with_anchors() -> None:
     numbers = [tuple(map(int, number.split("."))) for _, number in headings]
     assert numbers == sorted(set(numbers))
     assert {number for _, number in headings} == sections()
+
+
+# --- links -----------------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link into a page may point at: explicit anchors, and headings as GitHub names them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)", text, re.M)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        target, _, anchor = link.partition("#")
+        file = (page.parent / target).resolve() if target else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(re.findall(r"\(docs/([\w-]+\.md)", PAGES[0].read_text("utf-8")))
+    assert linked == {page.name for page in PAGES[1:]}
+
+
+# --- commands and SQL ------------------------------------------------------------------------------------------
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The fenced blocks of a page in these languages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    return [block for language, block in found if language in languages]
+
+
+def split(lines: str) -> Iterator[list[str]]:
+    """The words of each command in lines of shell, over line breaks in quotes and after backslashes."""
+    pending = ""
+    for line in lines.splitlines():
+        pending += line
+        if pending.endswith("\\"):
+            pending = pending[:-1]
+            continue
+        try:
+            words = shlex.split(pending, comments=True)
+        except ValueError:
+            pending += "\n"
+            continue
+        pending = ""
+        command: list[str] = []
+        for word in [*words, ";"]:
+            if word in {";", "&&", "|", ">"}:
+                yield command
+                command = []
+            else:
+                command.append(word)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The arguments of every `attnrules` command of a page: in blocks of shell, and in running text."""
+    text = "\n".join(blocks(page, "sh"))
+    found = [words[1:] for words in split(text) if words[:1] == ["attnrules"]]
+    inline = re.findall(
+        r"`attnrules ([^`]+)`", re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    )
+    # Placeholders of running text: [OPTIONAL], THIS\|THAT and three dots.
+    plain = (re.sub(r"[\[\]]|\.\.\.|\\\|\S+", "", line.replace("\n", " ")) for line in inline)
+    return found + [shlex.split(line) for line in plain]
+
+
+def parse(arguments: list[str]) -> list[str]:
+    """Return the path of the command that the arguments name; raises `click.ClickException` for a wrong option."""
+    command: click.Command = cli
+    context = click.Context(cli)
+    path: list[str] = []
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        name, *arguments = arguments
+        found = command.get_command(context, name)
+        if found is None:
+            raise click.UsageError(f"no command {name}")
+        command, path = found, [*path, name]
+    values, _, _ = command.make_parser(context).parse_args(arguments)
+    for parameter in command.params:
+        given = values.get(parameter.name)
+        if (
+            isinstance(parameter, click.Option)
+            and isinstance(given, str)
+            and not isinstance(parameter.type, click.Path)
+        ):
+            parameter.type.convert(given, parameter, context)
+    return path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_parse(page: Path) -> None:
+    for arguments in commands(page):
+        try:
+            parse(arguments)
+        except click.ClickException as error:
+            pytest.fail(f"attnrules {shlex.join(arguments)}: {error.message}")
+
+
+def every_command(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def test_every_command_is_in_the_reference() -> None:
+    documented = {tuple(parse(arguments)) for arguments in commands(ROOT / "docs/attnrules.md")}
+    assert set(every_command(cli)) <= documented
+
+
+def test_every_option_of_mining_and_every_question_is_in_the_reference() -> None:
+    text = (ROOT / "docs/queries.md").read_text("utf-8")
+    mine = cli.get_command(click.Context(cli), "mine")
+    assert isinstance(mine, click.Group)
+    skipgrams = mine.get_command(click.Context(mine), "skipgrams")
+    assert skipgrams is not None
+    options = [
+        option for parameter in skipgrams.params for option in parameter.opts if option.startswith("--")
+    ]
+    assert [name for name in [*options, *questions()] if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sql_runs(page: Path, mined_once: Path, attnrules: Callable[..., Outcome]) -> None:
+    asked = [[sql] for sql in blocks(page, "sql")]
+    # What stands between WAREHOUSE and the options of a `query` command.
+    asked += [words[2:] for words in commands(page) if words[:1] == ["query"] and len(words) > 2]
+    for arguments in asked:
+        if arguments[0] in {"NAME", "--list"}:
+            continue
+        outcome = attnrules("query", mined_once, *arguments)
+        assert outcome.code == 0, f"{arguments[0]}: {outcome.err}"
