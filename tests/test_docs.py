@@ -141,7 +141,7 @@ def parse(arguments: list[str]) -> list[str]:
         found = command.get_command(context, name)
         if found is None:
             raise click.UsageError(f"no command {name}")
-        command, path = found, [*path, name]
+        command, context, path = found, click.Context(found, context, name), [*path, name]
     values, _, _ = command.make_parser(context).parse_args(arguments)
     for parameter in command.params:
         given = values.get(parameter.name)
@@ -200,3 +200,18 @@ def test_sql_runs(page: Path, mined_once: Path, attnrules: Callable[..., Outcome
             continue
         outcome = attnrules("query", mined_once, *arguments)
         assert outcome.code == 0, f"{arguments[0]}: {outcome.err}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nope",
+        "mine nope",
+        "mine skipgrams W --nope",
+        "query W NAME --format xml",
+        "mine skipgrams W --max-rules 2",
+    ],
+)
+def test_a_command_that_does_not_parse_is_noticed(line: str) -> None:
+    with pytest.raises(click.ClickException):
+        parse(line.split())
