@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -17,6 +18,8 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.warehouse.store import Warehouse, write_error
 
 MANIFEST = "manifest.json"
+# As many as DuckDB writes.
+_ROW_GROUP = 122_880
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,29 @@ def _write(warehouse: Warehouse, name: str, folder: Path) -> ExportedTable:
     path = folder / f"{name}.parquet"
     relation = warehouse.connection.table(name)
     columns = {c: str(t) for c, t in zip(relation.columns, relation.types, strict=True)}
-    # Parquet's JSON type reaches some readers as bytes; text reaches all of them.
     readable = [
-        duckdb.ColumnExpression(c).cast("VARCHAR").alias(c) if t == "JSON" else duckdb.ColumnExpression(c)
-        for c, t in columns.items()
+        duckdb.ColumnExpression(c).cast(_readable(t)).alias(c)
+        for c, t in zip(relation.columns, relation.types, strict=True)
     ]
-    relation.select(*readable).write_parquet(str(path), compression="zstd")
+    n_rows = 0
+    # Not by DuckDB's own writer: SQL has no access to files.
+    with (
+        relation.select(*readable).to_arrow_reader(_ROW_GROUP) as batches,
+        parquet.ParquetWriter(path, batches.schema, compression="zstd") as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=_ROW_GROUP)
+            n_rows += batch.num_rows
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    rows = int(parquet.read_metadata(path).num_rows)
-    return ExportedTable(name, path.name, rows, path.stat().st_size, digest, columns)
+    return ExportedTable(name, path.name, n_rows, path.stat().st_size, digest, columns)
+
+
+def _readable(kind: Any) -> Any:
+    # Parquet's JSON type reaches some readers as bytes; text reaches all of them. So do lists, not arrays.
+    if str(kind) == "JSON":
+        return "VARCHAR"
+    return f"{kind.children[0][1]}[]" if kind.id == "array" else kind
 
 
 @contextmanager

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
 from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
+from attnrules.warehouse.connection import connect
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,8 +35,10 @@ class Warehouse:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = False) -> Warehouse:
+    def open(cls, path: Path, *, writable: bool = False, allow_files: bool = False) -> Self:
         """Open an existing warehouse, read-only unless `writable`.
+
+        SQL reaches nothing outside the file and changes no setting, unless `allow_files`.
 
         Raises `WarehouseUnavailableError` when the file is missing, locked by another process, not a
         DuckDB database, not a warehouse, or of another schema version.
@@ -45,7 +47,7 @@ class Warehouse:
             raise WarehouseUnavailableError(
                 f"{path}: no such warehouse; make one with `attnrules ingest {path} ...` or `attnrules demo`"
             )
-        warehouse = cls(_connect(path, read_only=not writable), path)
+        warehouse = cls(connect(path, writable=writable, allow_files=allow_files), path)
         try:
             warehouse._check_schema_version()
         except BaseException:
@@ -54,7 +56,7 @@ class Warehouse:
         return warehouse
 
     @classmethod
-    def create(cls, path: Path, *, d_head: int) -> Warehouse:
+    def create(cls, path: Path, *, d_head: int) -> Self:
         """Create a warehouse for heads of width `d_head` at `path`, which must not exist.
 
         A failure leaves no file behind. Raises
@@ -68,7 +70,12 @@ class Warehouse:
         unfinished = path.with_name(path.name + ".creating")
         unfinished.unlink(missing_ok=True)
         try:
-            with cls(_connect_new(unfinished), path) as warehouse, warehouse.transaction():
+            with (
+                cls(
+                    connect(unfinished, writable=True, storage_version=sql.STORAGE_VERSION), path
+                ) as warehouse,
+                warehouse.transaction(),
+            ):
                 for statement in [*sql.table_statements(d_head), *sql.view_statements()]:
                     warehouse.connection.execute(statement)
                 warehouse.connection.execute(
@@ -293,35 +300,6 @@ class TableHandle:
 @contextmanager
 def _no_context() -> Iterator[None]:
     yield
-
-
-def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    try:
-        return duckdb.connect(str(path), read_only=read_only)
-    except duckdb.Error as error:
-        raise _open_error(path, str(error), read_only=read_only) from error
-
-
-def _connect_new(path: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        return duckdb.connect(str(path), config={"storage_compatibility_version": sql.STORAGE_VERSION})
-    except duckdb.Error as error:
-        raise _open_error(path, str(error), read_only=False) from error
-
-
-def _open_error(path: Path, message: str, *, read_only: bool) -> WarehouseUnavailableError:
-    holder = re.search(r"PID (\d+)", message)
-    if holder or "lock" in message:
-        who = f"by process {holder[1]}" if holder else "by another process"
-        return WarehouseUnavailableError(
-            f"{path}: in use {who}; wait for it to end or stop it, then run this again"
-        )
-    if "not a valid DuckDB" in message:
-        return WarehouseUnavailableError(f"{path}: not a DuckDB database; name another file")
-    if path.is_dir():
-        return WarehouseUnavailableError(f"{path}: is a folder; name a .duckdb file")
-    access = "read" if read_only else "written"
-    return WarehouseUnavailableError(f"{path}: cannot be {access}: {message.splitlines()[0]}")
 
 
 def write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
