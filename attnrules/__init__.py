@@ -33,15 +33,18 @@ if (_checkout / "pyproject.toml").is_file() and (_checkout / "warehouse").is_dir
     __path__.append(str(_checkout))
 
 
-def open(path: str | Path, *, writable: bool = False) -> RuleWarehouse:  # noqa: A001
+def open(path: str | Path, *, writable: bool = False, allow_files: bool = False) -> RuleWarehouse:  # noqa: A001
     """Open the warehouse at `path`, read-only unless `writable`.
+
+    SQL reaches nothing outside the file and changes no setting, so that a file from somebody else can be
+    opened without harm. `allow_files=True` lets SQL read and write other files, such as Parquet.
 
     Raises `WarehouseUnavailableError` when the file is missing, locked, not a DuckDB database or of
     another schema version.
     """
     from attnrules.api import RuleWarehouse
 
-    return RuleWarehouse.open(Path(path), writable=writable)
+    return RuleWarehouse.open(Path(path), writable=writable, allow_files=allow_files)
 
 
 def __getattr__(name: str) -> object:

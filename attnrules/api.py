@@ -39,12 +39,6 @@ class RuleWarehouse(Warehouse):
     head, such as `"L0H3"`, before it is worked on.
     """
 
-    @classmethod
-    def open(cls, path: Path, *, writable: bool = False) -> RuleWarehouse:
-        """Open the warehouse at `path`; see `attnrules.open`."""
-        plain = Warehouse.open(path, writable=writable)
-        return cls(plain.connection, plain.path)
-
     def mine_skipgrams(
         self,
         *,
