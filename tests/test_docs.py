@@ -12,6 +12,7 @@ import pytest
 
 from attnrules.cli import cli
 from attnrules.queries.questions import questions
+from attnrules.warehouse import Warehouse
 from tests.conftest import Outcome
 
 ROOT = Path(__file__).parent.parent
@@ -215,3 +216,30 @@ def test_sql_runs(page: Path, mined_once: Path, attnrules: Callable[..., Outcome
 def test_a_command_that_does_not_parse_is_noticed(line: str) -> None:
     with pytest.raises(click.ClickException):
         parse(line.split())
+
+
+# --- the schema ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def schema(mined_once: Path) -> dict[str, set[str]]:
+    """The columns of every table and view."""
+    columns: dict[str, set[str]] = {}
+    with Warehouse.open(mined_once) as warehouse:
+        for table, column in warehouse.rows(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+        ):
+            columns.setdefault(table, set()).add(column)
+    return columns
+
+
+def test_every_table_and_view_is_in_the_reference(schema: dict[str, set[str]]) -> None:
+    text = (ROOT / "docs/sql.md").read_text("utf-8")
+    assert [name for name in sorted(schema) if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_columns_named_in_running_text_exist(page: Path, schema: dict[str, set[str]]) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    named = re.findall(r"`(\w+)\.(\w+)`", text)
+    assert [f"{t}.{c}" for t, c in named if t in schema and c not in schema[t]] == []
