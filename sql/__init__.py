@@ -1,15 +1,17 @@
 """What the warehouse is: one `.sql` file per table, view, macro, derived
 column set and integrity check.
 
-This room holds definitions only. Files are read as package data; nothing here runs SQL. The only
-placeholder that a definition may hold is `$d_head`, the width of a head, because the type of a
-fixed-size array cannot be a parameter of a prepared statement.
+This room holds definitions only. Files are read as package data; nothing here runs SQL. A definition
+cannot have parameters; the placeholders that it may hold are `$d_head`, the width of a head, and
+`$warehouse`, the identity of one file, by which its macros know whether they read their own tables.
 """
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from uuid import uuid4
 
 SCHEMA_VERSION = 3
 
@@ -22,14 +24,25 @@ def _sql_files(kind: str) -> list[Traversable]:
     return sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
 
 
-def table_statements(d_head: int) -> list[str]:
+def new_identity() -> str:
+    """Return an identity for a new warehouse: 32 hexadecimal digits."""
+    return uuid4().hex
+
+
+def table_statements(d_head: int, identity: str) -> list[str]:
     """Return the statements that create every table, for heads of width `d_head`."""
-    return [f.read_text("utf-8").replace("$d_head", str(int(d_head))) for f in _sql_files("tables")]
+    return [_filled(f, identity).replace("$d_head", str(int(d_head))) for f in _sql_files("tables")]
 
 
-def view_statements() -> list[str]:
+def view_statements(identity: str) -> list[str]:
     """Return the statements that create every view and macro; macros come last, they read views."""
-    return [f.read_text("utf-8") for kind in ("views", "macros") for f in _sql_files(kind)]
+    return [_filled(f, identity) for kind in ("views", "macros") for f in _sql_files(kind)]
+
+
+def _filled(file: Traversable, identity: str) -> str:
+    if re.fullmatch("[0-9a-f]{32}", identity) is None:
+        raise ValueError(f"not an identity of a warehouse: {identity!r}")
+    return file.read_text("utf-8").replace("$warehouse", identity)
 
 
 def table_names() -> list[str]:

@@ -69,6 +69,7 @@ class Warehouse:
         # Made under another name: a kill half-way must not leave a file that is no warehouse.
         unfinished = path.with_name(path.name + ".creating")
         unfinished.unlink(missing_ok=True)
+        identity = sql.new_identity()
         try:
             with (
                 cls(
@@ -76,7 +77,7 @@ class Warehouse:
                 ) as warehouse,
                 warehouse.transaction(),
             ):
-                for statement in [*sql.table_statements(d_head), *sql.view_statements()]:
+                for statement in [*sql.table_statements(d_head, identity), *sql.view_statements(identity)]:
                     warehouse.connection.execute(statement)
                 warehouse.connection.execute(
                     sql.ledger_statement("stamp_version"),

@@ -1,20 +1,24 @@
 -- Grain: a rule of one output feature, with both sides described.
 CREATE MACRO rules_of(of_layer, of_head, of_feature) AS TABLE
+WITH given (layer, head, feature) AS (SELECT of_layer, of_head, of_feature)
+
 SELECT
-    rule_texts.method,
-    rule_texts.scaling,
-    rule_texts.rank,
-    rule_texts.key_feature,
-    rule_texts.key_description,
-    rule_texts.query_feature,
-    rule_texts.query_description,
-    rule_texts.attn_score,
-    rule_texts.value_score,
-    rule_texts.score
-FROM rule_texts
-WHERE
-    rule_texts.layer = of_layer
-    AND rule_texts.head = of_head
-    AND rule_texts.feature = of_feature
-ORDER BY rule_texts.method, rule_texts.scaling, rule_texts.rank;
+    r.method,
+    r.scaling,
+    r.rank,
+    r.key_feature,
+    r.key_description,
+    r.query_feature,
+    r.query_description,
+    r.attn_score,
+    r.value_score,
+    r.score
+FROM given AS g
+INNER JOIN main.rule_texts AS r ON g.layer = r.layer AND g.head = r.head AND g.feature = r.feature
+UNION ALL BY NAME
+-- A branch of its own: an error that is raised wherever the rows are looked for, and when there are none.
+SELECT g.layer::VARCHAR AS method
+FROM given AS g
+WHERE NOT main.answers_here('$warehouse')
+ORDER BY method, scaling, rank;
 COMMENT ON MACRO TABLE rules_of IS 'Rules of one output feature: FROM rules_of(layer, head, feature)';
