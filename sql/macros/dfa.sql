@@ -1,5 +1,5 @@
 -- Grain: a stored source of one query position. What each source contributes to the pre-activation of an output
--- feature (METHOD.md section 8) when its value is rebuilt from the input features: v_k is replaced by
+-- feature (method.md section 8) when its value is rebuilt from the input features: v_k is replaced by
 -- b_V + (b_dec W_V + sum_i a[k,i] d_i W_V) / ln_scale_k, so the part of v_k that the input SAE misses is left out.
 CREATE MACRO dfa(of_layer, of_head, of_feature, of_seq, of_pos) AS TABLE
 WITH given (layer, head, feature, seq_id, pos) AS (SELECT of_layer, of_head, of_feature, of_seq, of_pos),
