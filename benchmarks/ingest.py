@@ -40,6 +40,8 @@ from attnrules.ingest.capture import Capture, Targets
 from attnrules.ingest.corpus import CorpusSpec, documents, token_rows
 from attnrules.ingest.flow import FACT_TABLES, Flow, Work
 from attnrules.ingest.model import Model, load_model
+from attnrules.ingest.sae_config import configuration, declared
+from attnrules.ingest.sae_weights import Role, effective_weights
 from attnrules.ingest.saes import Location, Sae
 from attnrules.warehouse import Warehouse
 
@@ -108,9 +110,10 @@ def make_sae(at: Location, x: torch.Tensor) -> Sae:
             "b_dec": x.mean(0),
         }
     )
-    weights = {name: getattr(module, name).detach().cpu() for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
-    role = "input" if is_input else "output"
-    return Sae(role, at, "random", module, "standard", str(at), centres_input=True, **weights)
+    role: Role = "input" if is_input else "output"
+    read = declared("random SAE", {})
+    weights = effective_weights("random SAE", role, module)
+    return Sae(role, at, "random", module, "standard", str(at), configuration(module, read), weights, read)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def embedding_descriptions(model: Model, sae: Sae) -> pa.Table:
     descriptions: dict[int, str] = {}
     step = max(1, _SCORES // len(rows))
     for start in range(0, sae.d_sae, step):
-        encoder = sae.W_enc[:, start : start + step].to(rows.device)
+        encoder = sae.weights.encoder[:, start : start + step].to(rows.device)
         scores, places = torch.topk(rows @ encoder, min(_NAMED, len(rows)), dim=0)
         names = names or _names(model, len(rows))
         for offset, (values, at) in enumerate(zip(scores.T.tolist(), places.T.tolist(), strict=True)):

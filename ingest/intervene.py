@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.capture import read_layer
-from attnrules.ingest.model import Model, is_out_of_memory, load_model
+from attnrules.ingest.identity import differences
+from attnrules.ingest.model import UNCENTRED, Model, is_out_of_memory, load_model
 from attnrules.ingest.pipeline import choose_device
 from attnrules.ingest.saes import Location, Role, Sae, SaeSource, find_saes, load_sae
 
@@ -59,19 +60,19 @@ class Laboratory:
 
     Arguments:
         model: the model. SAEs are found in `sources` and loaded when a head is first read.
-        sha256: digests of the weights of the warehouse's SAEs, by role and location.
+        held: digests of the weights, and configurations, of the warehouse's SAEs by role and location.
     """
 
     def __init__(
         self,
         model: Model,
         sources: dict[Role, SaeSource],
-        sha256: dict[tuple[str, Location], str],
+        held: dict[tuple[str, Location], tuple[str, str | None]],
         batch_size: int | None,
     ) -> None:
         self._model = model
         self._sources = sources
-        self._sha256 = sha256
+        self._held = held
         self._batch_size = batch_size or _BATCH.get(model.device.type, 256)
         self._saes: dict[tuple[str, Location], Sae] = {}
 
@@ -82,7 +83,12 @@ class Laboratory:
         Raises `AttnRulesError` when it cannot be found or loaded, or is not the one that was ingested.
         """
         sources = _sources(warehouse, spec)
-        model = load_model(sources["model"], revision=sources["revision"], device=choose_device(spec.device))
+        model = load_model(
+            sources["model"],
+            revision=sources["revision"],
+            device=choose_device(spec.device),
+            centred=warehouse.value("SELECT any_value(processing) FROM model") != UNCENTRED,
+        )
         _refuse_other_model(warehouse, model)
         found: dict[Role, SaeSource] = {}
         roles: tuple[Role, Role] = ("input", "output")
@@ -90,11 +96,13 @@ class Laboratory:
             found[role] = find_saes(
                 role, sources[f"{role}_sae"], sae_id=sources[f"{role}_sae_id"], layers=None, heads=None
             )
-        sha256 = {
-            (role, Location(layer, head)): digest
-            for role, layer, head, digest in warehouse.rows("SELECT role, layer, head, sha256 FROM saes")
+        held = {
+            (role, Location(layer, head)): (digest, configuration)
+            for role, layer, head, digest, configuration in warehouse.rows(
+                "SELECT role, layer, head, sha256, configuration FROM saes"
+            )
         }
-        return cls(model, found, sha256, spec.batch_size)
+        return cls(model, found, held, spec.batch_size)
 
     def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
         """Return the token whose embedding excites each input feature most; of the first layer only.
@@ -105,7 +113,7 @@ class Laboratory:
 
         if layer != 0:
             raise ValueError("embeddings are what enters layer 0")
-        encoder = self._sae("input", Location(0)).W_enc[:, features]
+        encoder = self._sae("input", Location(0)).weights.encoder[:, features]
         tokens = self._model.token_embeddings() @ encoder
         tokens[self._model.bos_token_id] = -torch.inf
         best, chosen = tokens.max(dim=0)
@@ -165,7 +173,7 @@ class Laboratory:
         reading = read_layer(self._model, layer, torch.as_tensor(trials["tokens"], device=device))
         sae = self._sae("output", Location(layer, head))
         with torch.no_grad():
-            activation = sae.module.encode(reading.z[rows, q, head].float())[rows, feature]
+            activation = sae.encode(reading.z[rows, q, head].float())[rows, feature]
         attention = reading.pattern[rows, head, q].float().cpu().numpy()
         to = [
             np.where(trials[where].any(axis=1), (attention * trials[where]).sum(axis=1), np.nan)
@@ -185,7 +193,7 @@ class Laboratory:
         for start in range(0, len(row), step):
             at = slice(start, start + step)
             with torch.no_grad():
-                activations = sae.module.encode(residual[row[at], pos[at]].float())
+                activations = sae.encode(residual[row[at], pos[at]].float())
             own = activations[np.arange(len(activations)), probe[row[at]]]
             np.add.at(total, row[at], own.float().cpu().numpy())
         with np.errstate(invalid="ignore"):
@@ -195,11 +203,16 @@ class Laboratory:
         key = (role, location)
         if key not in self._saes:
             sae = load_sae(self._sources[role], location, self._model)
-            held = self._sha256.get(key)
+            held, configuration = self._held.get(key, ("", None))
             if held != sae.sha256:
                 raise AttnRulesError(
                     f"{role} SAE of {location} in {sae.source}: has weights {sae.sha256[:12]}, the"
-                    f" warehouse was ingested with {str(held)[:12]}; name that one with --{role}-sae"
+                    f" warehouse was ingested with {held[:12]}; name that one with --{role}-sae"
+                )
+            if apart := differences(configuration, sae.configuration):
+                raise AttnRulesError(
+                    f"{role} SAE of {location} in {sae.source}: has the weights that the warehouse was"
+                    f" ingested with, but {'; '.join(apart[:4])}; name that one with --{role}-sae"
                 )
             self._saes[key] = sae
         return self._saes[key]
@@ -243,6 +256,12 @@ def _refuse_other_model(warehouse: Warehouse, model: Model) -> None:
             raise AttnRulesError(
                 f"--model {model.name}: has {shown} {_short(facts[fact])}, but {warehouse.path} was ingested"
                 f" from {held['name']} with {_short(held[fact])}; intervene with the model that was ingested"
+            )
+    for fact in ("configuration", "tokenizer"):
+        if apart := differences(held[fact], getattr(model, fact)):
+            raise AttnRulesError(
+                f"--model {model.name}: has the weights that {warehouse.path} was ingested with, but its"
+                f" {fact} says {'; '.join(apart[:4])}; intervene with the model that was ingested"
             )
 
 

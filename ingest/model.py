@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.hub import hub_failure, resolve
+from attnrules.ingest.identity import canonical, identity
+from attnrules.ingest.model_files import WholeModel, check_folder, refuse_not_finite
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PROCESSING = "layer norm folded, writing weights centred, value biases folded (compatibility mode)"
+# For input SAEs that were trained on the residual stream of the unprocessed model.
+UNCENTRED = "layer norm folded, writing weights not centred, value biases folded (compatibility mode)"
+
+# Of a configuration: what no forward pass depends on, or what the weights or the tokenizer say themselves.
+_NOT_IN_FORWARD = re.compile(
+    r"^_|dropout|_pdrop$|token_id$|^(?:transformers_version|torch_dtype|dtype|use_cache|initializer_range"
+    r"|return_dict|output_.*|id2label|label2id|problem_type|task_specific_params|tie_word_embeddings"
+    r"|gradient_checkpointing|chunk_size_feed_forward|summary_.*|pruned_heads|finetuning_task|tokenizer_class"
+    r"|prefix|is_encoder_decoder|name_or_path|pretraining_tp|attn_implementation|auto_map"
+    r"|use_bfloat16|torchscript|keys_to_ignore_at_inference)$"
+)
+# Of a tokenizer: what decides which ids a text becomes.
+_TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "added_tokens")
+_PROBED_TOKENS = 3
 
 
 @dataclass(frozen=True)
@@ -44,14 +63,31 @@ class Model:
         name: the name or folder asked for.
         bridge: the TransformerBridge, in compatibility mode.
         sha256: digest of the weights before processing.
+        configuration: what else decides its forward pass, canonical JSON.
         revision: hub revision asked for. commit: what it stood for, None for a local folder.
+        centred: whether its writing weights are centred.
+        unprocessed: boots it again without any processing.
     """
 
     def __init__(
-        self, name: str, revision: str | None, bridge: Any, sha256: str, *, commit: str | None = None
+        self,
+        name: str,
+        revision: str | None,
+        bridge: Any,
+        sha256: str,
+        configuration: str,
+        *,
+        commit: str | None = None,
+        centred: bool = True,
+        unprocessed: Callable[[], Any] | None = None,
     ) -> None:
         self.bridge = bridge
         self.sha256 = sha256
+        self.configuration = configuration
+        self.tokenizer = tokenizer_configuration(bridge.tokenizer)
+        self.centred = centred
+        self._unprocessed = unprocessed
+        self._value_biases: Tensor | None = None
         self.revision = revision
         self.resolved_commit = commit
         local = Path(name)
@@ -64,12 +100,60 @@ class Model:
         self.d_head = int(config.d_head)
         self.n_ctx = int(config.n_ctx)
         self.vocab_size = int(bridge.W_E.shape[0])
-        self.bos_token_id = _bos_token_id(name, bridge.tokenizer)
+        self.bos_token_id = _bos_token_id(name, bridge.tokenizer, self.vocab_size)
 
     @property
     def device(self) -> Any:
         """The torch device that the model runs on."""
         return next(self.bridge.parameters()).device
+
+    @property
+    def can_centre(self) -> bool:
+        """Whether centring changes the residual stream: layer norms remove its mean, RMS norms do not."""
+        return str(self.bridge.cfg.normalization_type).startswith("LN")
+
+    @property
+    def processing(self) -> str:
+        """What was done to the weights, in words."""
+        return PROCESSING if self.centred else UNCENTRED
+
+    @property
+    def identity(self) -> str:
+        """Digest of weights, configuration and tokenizer together."""
+        return identity(self.sha256, self.configuration, self.tokenizer)
+
+    def folded_value_bias(self, layer: int, head: int) -> Tensor:
+        """Return what z of the unprocessed model has and that of the processed one has not: [d_head], CPU.
+
+        It is the value bias, which processing moves into the output bias; measured at first tokens, which
+        attend to themselves alone. Raises `AttnRulesError` when the difference is no constant.
+        """
+        if self._value_biases is None:
+            self._value_biases = self._measured_value_biases()
+        return self._value_biases[layer, head]
+
+    def _measured_value_biases(self) -> Tensor:
+        import torch
+
+        raw = self._unprocessed() if self._unprocessed else self.bridge
+        ids = torch.linspace(0, self.vocab_size - 1, _PROBED_TOKENS).long()[:, None]
+        names = [f"blocks.{layer}.attn.hook_z" for layer in range(self.n_layers)]
+        z = []
+        for bridge in (raw, self.bridge):
+            with torch.no_grad():
+                _, seen = bridge.run_with_cache(
+                    ids.to(self.device), names_filter=lambda name: name in names, prepend_bos=False
+                )
+            stacked = torch.stack([seen[name].float().cpu() for name in names])
+            z.append(stacked.reshape(self.n_layers, _PROBED_TOKENS, self.n_heads, self.d_head))
+        apart = z[0] - z[1]
+        shift = apart.mean(dim=1)
+        if float((apart - shift[:, None]).abs().max()) > 1e-3 * (1 + float(z[1].abs().max())):
+            raise AttnRulesError(
+                f"model {self.name}: its head outputs without processing differ from those with it by more"
+                " than a constant, so SAEs of the unprocessed model cannot be used"
+            )
+        return shift
 
     def attn_scale(self, layer: int) -> float:
         """Return the divisor of the attention logits of a layer."""
@@ -106,9 +190,12 @@ class Model:
             "normalization": str(config.normalization_type),
             "positional_embedding": str(config.positional_embedding_type),
             "bos_token_id": self.bos_token_id,
-            "processing": PROCESSING,
+            "processing": self.processing,
             "sha256": self.sha256,
             "resolved_commit": self.resolved_commit,
+            "configuration": self.configuration,
+            "tokenizer": self.tokenizer,
+            "identity": self.identity,
         }
 
     def head_weights(self, layer: int, head: int) -> HeadWeights:
@@ -155,39 +242,93 @@ class Model:
         return [_token_text(tokenizer, i, piece) for i, piece in enumerate(pieces)]
 
 
-def load_model(name: str, *, revision: str | None, device: str, commit: str | None = None) -> Model:
+def load_model(
+    name: str, *, revision: str | None, device: str, commit: str | None = None, centred: bool = True
+) -> Model:
     """Load a local Hugging Face folder, a name TransformerLens knows, or a hub id.
 
-    `commit`, where it is known, is what the `revision` stands for. The weights are processed as method.md
-    section 1 says. Raises `AttnRulesError` when there is no such model, its files are malformed, or its
-    attention lacks the hooks that ingest reads.
+    `commit`, where it is known, is what the `revision` stands for. The weights are processed as METHOD.md
+    section 1 says; not `centred` leaves the residual stream as it is. Raises `AttnRulesError` when there is
+    no such model, its files are malformed or incomplete, or its attention lacks the hooks that ingest reads.
     """
     local = Path(name)
     if local.exists():
-        _require_model_folder(local)
         # Without this a local load asks the hub about every file, minutes of retries offline.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        check_folder(local)
     import torch
     from transformer_lens.model_bridge import TransformerBridge
 
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
     target = str(local.resolve()) if local.is_dir() else official_name(name)
+
+    def boot() -> Any:
+        return TransformerBridge.boot_transformers(
+            target, device=device, revision=commit, dtype=torch.float32, model_class=WholeModel(name)
+        )
+
+    def unprocessed() -> Any:
+        bridge = boot()
+        bridge.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+        bridge.eval()
+        return bridge
+
     try:
         if not local.exists():
             commit = commit or resolve(target, revision)
-        bridge = TransformerBridge.boot_transformers(
-            target, device=device, revision=commit, dtype=torch.float32
-        )
+        bridge = boot()
+        refuse_not_finite(name, bridge.original_model)
         sha256 = tensors_sha256(dict(bridge.original_model.state_dict()))
-        bridge.enable_compatibility_mode(disable_warnings=True)
+        configuration = _configuration(bridge.original_model.config)
+        bridge.enable_compatibility_mode(disable_warnings=True, center_writing_weights=centred)
+        bridge.eval()
+        if bridge.tokenizer is None:
+            raise AttnRulesError(
+                f"model {name}: has no tokenizer; put its tokenizer files beside the weights"
+            )
+        model = Model(
+            name,
+            None if local.exists() else revision,
+            bridge,
+            sha256,
+            configuration,
+            commit=commit,
+            centred=centred,
+            unprocessed=unprocessed,
+        )
+    except (AttnRulesError, MemoryError):
+        raise
     except Exception as error:
         raise AttnRulesError(_load_failure(name, error)) from error
-    bridge.eval()
-    if bridge.tokenizer is None:
-        raise AttnRulesError(f"model {name}: has no tokenizer; put its tokenizer files beside the weights")
-    model = Model(name, None if local.exists() else revision, bridge, sha256, commit=commit)
     _require_attention(model)
     return model
+
+
+def _configuration(config: Any) -> str:
+    """Return what of a transformers configuration decides the forward pass, as canonical JSON."""
+    facts = config.to_dict()
+    return canonical({key: value for key, value in facts.items() if not _NOT_IN_FORWARD.search(key)})
+
+
+def tokenizer_configuration(tokenizer: Any) -> str:
+    """Return what decides the ids that a text becomes, as canonical JSON; long parts as digests."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = json.loads(backend.to_str()) if backend is not None else {}
+    model = content.get("model") or {"vocab": tokenizer.get_vocab()}
+    parts: dict[str, object] = {f"model {key}": value for key, value in model.items()}
+    # Libraries write a merge as one string or as a pair.
+    merges = model.get("merges")
+    if merges is not None:
+        parts["model merges"] = [" ".join(m) if isinstance(m, list) else m for m in merges]
+    parts |= {key: content.get(key) for key in _TOKENIZER_PARTS}
+    special = {key: getattr(tokenizer, f"{key}_token", None) for key in ("bos", "eos", "pad", "unk")}
+    parts |= {f"{key} token": None if token is None else str(token) for key, token in special.items()}
+    return canonical({key: _brief(value) for key, value in parts.items()})
+
+
+def _brief(value: object) -> object:
+    text = canonical({"": value})
+    return value if len(text) < 200 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _require_attention(model: Model) -> None:
@@ -236,17 +377,16 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _require_model_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise AttnRulesError(f"model {folder}: is a file; name the folder that holds config.json")
-    if not (folder / "config.json").is_file():
-        raise AttnRulesError(f"model {folder}: no config.json in it; name a Hugging Face model folder")
-
-
-def _bos_token_id(name: str, tokenizer: Any) -> int:
+def _bos_token_id(name: str, tokenizer: Any, vocab_size: int) -> int:
     for candidate in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
-        if candidate is not None:
-            return int(candidate)
+        if candidate is None:
+            continue
+        if not 0 <= int(candidate) < vocab_size:
+            raise AttnRulesError(
+                f"model {name}: its tokenizer starts a sequence with token {candidate}, but it embeds"
+                f" {vocab_size} tokens; is this its tokenizer?"
+            )
+        return int(candidate)
     raise AttnRulesError(f"model {name}: its tokenizer has no BOS, EOS or PAD token to start a sequence with")
 
 
@@ -271,6 +411,5 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    """Return the start of an error's message on one line, or its type where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -22,6 +22,7 @@ from attnrules.ingest.capture import DTYPES, Capture, Targets
 from attnrules.ingest.corpus import CorpusSpec, documents, locate, shortage, token_rows
 from attnrules.ingest.embeddings import embedding_descriptions
 from attnrules.ingest.flow import Flow, Ledger, chunk_size, work
+from attnrules.ingest.identity import differences, unrecorded
 from attnrules.ingest.model import Model, load_model
 from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
@@ -141,6 +142,8 @@ def ingest(
         targets = Targets(tuple(sorted({layer for layer, _ in heads})), heads)
         report(IngestProgress("loading the SAEs"))
         saes = _load_saes(targets, inputs, outputs, model, stored)
+        load = partial(load_model, spec.model, revision=spec.revision, commit=commit)
+        model = _as_declared(model, saes, stored, lambda centred: load(device=devices[0], centred=centred))
         replaced = [] if stored is None else _differing_saes(stored, saes, spec)
         rows = _rows(spec, model, corpus_commit)
         first_row = next(rows, None)
@@ -154,12 +157,15 @@ def ingest(
         captures[0].verify(first_row[None], targets.layers)
         for device in devices[1:]:
             report(IngestProgress(f"loading onto {device}"))
-            copy = load_model(spec.model, revision=spec.revision, device=device, commit=commit)
+            copy = load(device=device, centred=model.centred)
             copies = _load_saes(targets, inputs, outputs, copy, stored)
             captures.append(Capture(copy, copies, min_attention=spec.min_attention, dtype=spec.dtype))
         warehouse = stored or Warehouse.create(path, d_head=model.d_head)
         stored = warehouse
         result = IngestResult(warnings=_name_warnings(model, inputs, outputs))
+        result.warnings += _context_warnings(saes, spec.corpus.seq_len)
+        if unknown := unrecorded(warehouse):
+            result.warnings.append(unknown)
         with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
             store = partial(_store_weights, warehouse, spec, model, saes, replaced, corpus_commit)
             in_thread(store, warehouse.interrupt)
@@ -331,7 +337,8 @@ def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
 
 
 def _refuse_other_model(warehouse: Warehouse, model: Model, spec: IngestSpec) -> None:
-    for name, sha256, dtype in warehouse.rows("SELECT name, sha256, dtype FROM model"):
+    held = warehouse.rows("SELECT name, sha256, dtype, configuration, tokenizer FROM model")
+    for name, sha256, dtype, configuration, tokenizer in held:
         if dtype != spec.dtype:
             raise AttnRulesError(
                 f"{warehouse.path}: was ingested with --dtype {dtype}, not {spec.dtype};"
@@ -342,31 +349,99 @@ def _refuse_other_model(warehouse: Warehouse, model: Model, spec: IngestSpec) ->
                 f"{warehouse.path}: holds the model {name} (weights {sha256[:12]}), not {model.name}"
                 f" (weights {model.sha256[:12]}); one warehouse holds one model, use another file"
             )
+        for what, before, after in (
+            ("configuration", configuration, model.configuration),
+            ("tokenizer", tokenizer, model.tokenizer),
+        ):
+            if apart := differences(before, after):
+                raise AttnRulesError(
+                    f"{warehouse.path}: holds the model {name}; {model.name} has the same weights, but its"
+                    f" {what} says {'; '.join(apart[:4])}; use another file"
+                )
+
+
+def _as_declared(
+    model: Model, saes: list[Sae], stored: Warehouse | None, reload: Callable[[bool], Model]
+) -> Model:
+    """Return the model with the residual stream that its input SAEs say they were trained on.
+
+    Raises `AttnRulesError` when they disagree with each other, or with what the warehouse holds.
+    """
+    if not model.can_centre:
+        return model
+    ways = {sae.declared.centred: sae for sae in saes if sae.role == "input"}
+    if len(ways) == 2:
+        raise AttnRulesError(
+            f"input SAEs of {ways[True].location} and {ways[False].location} in {ways[True].source}: one was"
+            " trained on a model with centred writing weights, the other on one without"
+            " (model_from_pretrained_kwargs); ingest them into two files"
+        )
+    if model.centred not in ways:
+        model = reload(not model.centred)
+    held = None if stored is None else stored.value("SELECT any_value(processing) FROM model")
+    if stored is not None and held not in (None, model.processing):
+        raise AttnRulesError(
+            f"{stored.path}: holds activations of the model with {held}, but these input SAEs were trained"
+            f" with {model.processing}; use another file"
+        )
+    return model
 
 
 def _differing_saes(warehouse: Warehouse, saes: list[Sae], spec: IngestSpec) -> list[Location]:
     """Return the heads whose output SAE is to be replaced; refuse any other difference."""
     held = {
-        (role, layer, head): (source, sha256)
-        for role, layer, head, source, sha256 in warehouse.rows(
-            "SELECT role, layer, head, source, sha256 FROM saes"
+        (role, layer, head): facts
+        for role, layer, head, *facts in warehouse.rows(
+            "SELECT role, layer, head, source, sha256, configuration FROM saes"
         )
     }
     replaced = []
     for sae in saes:
-        source, sha256 = held.get((sae.role, sae.location.layer, sae.location.head), (None, sae.sha256))
-        if sha256 == sae.sha256:
+        source, sha256, configuration = held.get(
+            (sae.role, sae.location.layer, sae.location.head), (None, sae.sha256, None)
+        )
+        apart = differences(configuration, sae.configuration)
+        if sha256 == sae.sha256 and not apart:
             continue
         if sae.role == "output" and spec.replace_output_saes:
             replaced.append(sae.location)
             continue
         remedy = " or give --replace-output-sae" if sae.role == "output" else ""
+        if sha256 != sae.sha256:
+            how = f"(weights {sha256[:12]}), not the one in {sae.source} (weights {sae.sha256[:12]})"
+        else:
+            how = f"; the one in {sae.source} has the same weights, but {'; '.join(apart[:4])}"
         raise AttnRulesError(
-            f"{warehouse.path}: holds the {sae.role} SAE of {sae.location} from {source} (weights"
-            f" {sha256[:12]}), not the one in {sae.source} (weights {sae.sha256[:12]});"
+            f"{warehouse.path}: holds the {sae.role} SAE of {sae.location} from {source} {how};"
             f" use another file{remedy}"
         )
     return replaced
+
+
+def _context_warnings(saes: list[Sae], seq_len: int) -> list[str]:
+    """Return warnings where sequences differ from those that the SAEs say they were trained on."""
+    warnings = []
+    for role in ("input", "output"):
+        own = [sae for sae in saes if sae.role == role]
+        short = [sae for sae in own if sae.declared.context_size and sae.declared.context_size < seq_len]
+        if short:
+            warnings.append(
+                f"{role} SAE of {short[0].location} in {short[0].source}: was trained on contexts of"
+                f" {short[0].declared.context_size} tokens; it has seen no later position of {seq_len}"
+            )
+        bare = [sae for sae in own if not sae.declared.prepend_bos]
+        if bare:
+            warnings.append(
+                f"{role} SAE of {bare[0].location} in {bare[0].source}: was trained on sequences without BOS,"
+                " and every row here begins with it"
+            )
+        ignored = sorted({word for sae in own for word in sae.declared.ignored})
+        if ignored:
+            warnings.append(
+                f"{role} SAE {own[0].source}: was trained on a model loaded with {', '.join(ignored)[:200]},"
+                " which is not done here"
+            )
+    return warnings
 
 
 def _name_warnings(model: Model, *sources: SaeSource) -> list[str]:
@@ -466,7 +541,7 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, layer: int, 
     for name in ("b_Q", "b_K", "b_V"):
         facts[name] = _vectors(getattr(weights, name)[None])
     for name, matrix in projections.items():
-        facts[f"decoder_bias_{name}"] = _vectors((input_sae.b_dec @ matrix)[None])
+        facts[f"decoder_bias_{name}"] = _vectors((input_sae.weights.decoder_bias @ matrix)[None])
     warehouse.append("heads", pa.table(facts))
     n = input_sae.d_sae
     warehouse.append(
@@ -476,7 +551,7 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, layer: int, 
                 "layer": np.full(n, layer, np.int16),
                 "head": np.full(n, head, np.int16),
                 "feature": np.arange(n, dtype=np.int32),
-                **{f"{k}_vector": _vectors(input_sae.W_dec @ m) for k, m in projections.items()},
+                **{f"{k}_vector": _vectors(input_sae.weights.decoder @ m) for k, m in projections.items()},
             }
         ),
     )
@@ -484,8 +559,6 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, layer: int, 
 
 def _output_features(sae: Sae, layer: int, head: int) -> pa.Table:
     n = sae.d_sae
-    bias = sae.b_enc.double()
-    centring = sae.b_dec.double() @ sae.W_enc.double()
     return pa.table(
         {
             "layer": np.full(n, layer, np.int16),
@@ -493,9 +566,9 @@ def _output_features(sae: Sae, layer: int, head: int) -> pa.Table:
             "feature": np.arange(n, dtype=np.int32),
             "n_sequences": np.zeros(n, np.int32),
             "n_tokens": np.zeros(n, np.int64),
-            "encoder": _vectors(sae.W_enc.T),
-            "bias": bias.numpy(),
-            "preactivation_bias": (bias - centring if sae.centres_input else bias).numpy(),
+            "encoder": _vectors(sae.weights.encoder.T),
+            "bias": sae.weights.bias.double().numpy(),
+            "preactivation_bias": sae.weights.preactivation_bias.numpy(),
         }
     )
 

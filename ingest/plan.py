@@ -133,6 +133,14 @@ def _checked(spec: pipeline.IngestSpec, stored: Warehouse | None, commit: str | 
     heads = sorted(pipeline._choose_heads(spec, model, inputs, outputs))
     targets = Targets(tuple(sorted({layer for layer, _ in heads})), tuple(heads))
     saes = pipeline._load_saes(targets, inputs, outputs, model, stored)
+    model = pipeline._as_declared(
+        model,
+        saes,
+        stored,
+        lambda centred: load_model(
+            spec.model, revision=None, device=pipeline._devices(spec)[0], centred=centred
+        ),
+    )
     if stored is not None:
         pipeline._differing_saes(stored, saes, spec)
     capture = Capture(model, saes, min_attention=spec.min_attention, dtype=spec.dtype)

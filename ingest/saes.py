@@ -6,30 +6,48 @@ be compared with what was asked for before any weights are loaded.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from attnrules.errors import AttnRulesError
+from attnrules.errors import AttnRulesError, UsageError
+from attnrules.ingest import sae_checkpoint
 from attnrules.ingest.hub import hub_failure, resolve
+from attnrules.ingest.identity import identity
 from attnrules.ingest.model import Model, one_line, tensors_sha256
+from attnrules.ingest.sae_config import (
+    Declared,
+    check_saelens_config,
+    configuration,
+    declared,
+    metadata_of,
+    read_json,
+    whole_number,
+)
+from attnrules.ingest.sae_weights import (
+    Role,
+    SaeWeights,
+    effective_weights,
+    refuse_without_weights,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Role = Literal["input", "output"]
 
 DEFAULT_SAE_ID: dict[Role, str] = {
     "input": "blocks.{layer}.hook_resid_pre",
     "output": "blocks.{layer}.attn.hook_z.head_{head}",
 }
+# Files of other libraries, by which their formats are told.
+_FOREIGN = {
+    "ae.pt": "an SAE of dictionary_learning (ae.pt)",
+    "params.npz": "an SAE in the format of Gemma Scope (params.npz)",
+    "sae.safetensors": "an SAE of sparsify (sae.safetensors)",
+}
 # `<name>_L{layer}_H{head}_..._v{version}.pt`, also written L{layer}H{head}.
 _CHECKPOINT_HEAD = re.compile(r"(?:^|[_-])L(\d+)_?H(\d+)(?=[_.-]|$)")
-_CHECKPOINT_VERSION = re.compile(r"_v?(\d+)$")
-_CHECKPOINT_KEYS = {"W_enc", "W_dec", "b_enc", "b_dec"}
 
 
 @dataclass(frozen=True)
@@ -58,10 +76,11 @@ class Sae:
         role, location, source: what it is and where it came from.
         module: the SAELens module; `encode` maps [n, d_in] to [n, d_sae].
         architecture: SAELens's name of its architecture.
-        sha256: digest of its weights.
+        sha256: digest of its weights. configuration: what else decides what it computes, canonical JSON.
+        weights: the function that it computes of what `encode` reads, as weights.
+        declared: what it says about the activations that it was trained on.
+        shift: [d_in] on the device, what it adds to the hook of the processed model; None for nothing.
         resolved_commit: hub commit it was loaded from, None for a local folder.
-        W_enc: [d_in, d_sae], W_dec: [d_sae, d_in], b_enc: [d_sae], b_dec: [d_in]; float32, CPU.
-        centres_input: whether b_dec is subtracted from the input before encoding.
     """
 
     role: Role
@@ -70,17 +89,25 @@ class Sae:
     module: Any
     architecture: str
     sha256: str
-    W_enc: Tensor
-    W_dec: Tensor
-    b_enc: Tensor
-    b_dec: Tensor
-    centres_input: bool
+    configuration: str
+    weights: SaeWeights
+    declared: Declared
+    shift: Tensor | None = None
     resolved_commit: str | None = None
 
     @property
     def d_sae(self) -> int:
         """Number of features."""
-        return int(self.W_enc.shape[1])
+        return int(self.weights.encoder.shape[1])
+
+    @property
+    def identity(self) -> str:
+        """Digest of weights and configuration together."""
+        return identity(self.sha256, self.configuration)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the activations [n, d_sae] of what the hook of the processed model holds: [n, d_in]."""
+        return self.module.encode(x if self.shift is None else x + self.shift)  # type: ignore[no-any-return]
 
     def facts(self) -> dict[str, object]:
         """Return the row of the table `saes`."""
@@ -90,11 +117,13 @@ class Sae:
             "head": self.location.head,
             "source": self.source,
             "hook_name": self.location.hook_name,
-            "d_in": int(self.W_enc.shape[0]),
+            "d_in": int(self.weights.encoder.shape[0]),
             "d_sae": self.d_sae,
             "architecture": self.architecture,
             "sha256": self.sha256,
             "resolved_commit": self.resolved_commit,
+            "configuration": self.configuration,
+            "identity": self.identity,
         }
 
 
@@ -154,25 +183,36 @@ def find_saes(
 def load_sae(source: SaeSource, location: Location, model: Model) -> Sae:
     """Load the SAE at `location` and make sure that it fits the model.
 
-    Raises `AttnRulesError` naming the SAE when it is missing, malformed, of a width that the hook does
-    not have, or of an architecture without an encoder.
+    Raises `AttnRulesError` naming the SAE when it is missing, malformed, damaged, of a width that the hook
+    does not have, or without effective weights (see `sae_weights`).
     """
     where = f"{source.role} SAE of {location} in {source.name}"
     if source.available is not None and location not in source.available:
         raise AttnRulesError(f"{where}: there is none; it has {_listing(source.available)}")
     try:
-        module = source.load(location, str(model.device))
-    except AttnRulesError:
+        return _loaded(where, source, location, model)
+    except (AttnRulesError, MemoryError):
         raise
     except Exception as error:
         raise AttnRulesError(f"{where}: cannot be loaded: {one_line(error)}") from error
-    weights = _weights(where, module)
+
+
+def _loaded(where: str, source: SaeSource, location: Location, model: Model) -> Sae:
+    module = source.load(location, str(model.device))
     d_in = model.d_model if location.head is None else model.d_head
-    if weights["W_enc"].shape[0] != d_in:
+    if module.cfg.d_in != d_in:
         raise AttnRulesError(
-            f"{where}: reads width {weights['W_enc'].shape[0]}, but {location.hook_name} of"
+            f"{where}: reads width {module.cfg.d_in}, but {location.hook_name} of"
             f" {model.name} has width {d_in}; is it trained for this model?"
         )
+    # SAELens 3 to 5 wrote SAEs of one head as if they read all heads, flattened.
+    module.turn_off_forward_pass_hook_z_reshaping()
+    weights = effective_weights(where, source.role, module)
+    read = declared(where, module.cfg.metadata.to_dict())
+    shift = None
+    if location.head is not None and not read.biases_folded:
+        shift = model.folded_value_bias(location.layer, location.head)
+        weights = weights.shifted(shift)
     return Sae(
         role=source.role,
         location=location,
@@ -180,11 +220,10 @@ def load_sae(source: SaeSource, location: Location, model: Model) -> Sae:
         module=module,
         architecture=str(module.cfg.architecture()),
         sha256=tensors_sha256(dict(module.state_dict())),
-        W_enc=weights["W_enc"],
-        W_dec=weights["W_dec"],
-        b_enc=weights["b_enc"],
-        b_dec=weights["b_dec"],
-        centres_input=bool(module.cfg.apply_b_dec_to_input),
+        configuration=configuration(module, read),
+        weights=weights,
+        declared=read,
+        shift=None if shift is None else shift.to(model.device),
         resolved_commit=source.commit(),
     )
 
@@ -195,11 +234,14 @@ def _folder_source(role: Role, name: str, folder: Path) -> SaeSource:
     other_hooks: set[str] = set()
     model_names: set[str] = set()
     for config_path in sorted(folder.rglob("cfg.json")):
-        config = _read_json(config_path)
+        config = read_json(config_path)
+        if (config_path.parent / "sae.safetensors").is_file():
+            continue
         hook_name, head = _hook_of(config_path, config)
         location = _location_of_hook(hook_name, head)
         if location is None or (location.head is None) != (role == "input"):
-            other_hooks.add(hook_name)
+            whole_layer = role == "output" and hook_name.endswith("attn.hook_z") and head is None
+            other_hooks.add(f"{hook_name} of all heads at once" if whole_layer else hook_name)
             continue
         is_exact = hook_name == location.hook_name
         if location in found and is_exact == (location in exact):
@@ -208,16 +250,17 @@ def _folder_source(role: Role, name: str, folder: Path) -> SaeSource:
             )
         if location in exact:
             continue
-        found[location] = _saelens_loader(config_path.parent)
-        model_names |= _model_names(config)
+        found[location] = _saelens_loader(role, config_path, config)
+        model_names |= _model_names(config_path, config)
         if is_exact:
             exact.add(location)
     checkpoints = _newest_checkpoints(folder, role)
     for location, path in checkpoints.items():
-        config = _checkpoint_config(path)
-        _check_checkpoint_config(path, location, config)
-        found.setdefault(location, _checkpoint_loader(path))
-        model_names |= _model_names(config)
+        config = sae_checkpoint.read_config(path)
+        at = (location.hook_name, location.layer, location.head or 0)
+        sae_checkpoint.check_config(path, *at, config)
+        found.setdefault(location, _checkpoint_loader(path, location, config))
+        model_names |= _model_names(path, config)
     if not found:
         expected = (
             "SAELens folders (cfg.json beside sae_weights.safetensors) with hook_name"
@@ -225,6 +268,9 @@ def _folder_source(role: Role, name: str, folder: Path) -> SaeSource:
         )
         alternative = " or <name>_L{layer}_H{head}_..._v{n}.pt checkpoints" if role == "output" else ""
         instead = f"; the SAEs there read {', '.join(sorted(other_hooks))}" if other_hooks else ""
+        foreign = [what for file, what in _FOREIGN.items() if next(folder.rglob(file), None)]
+        if foreign:
+            instead = f"; it holds {foreign[0]}, which is not read: load it with SAELens and save_model it"
         raise AttnRulesError(
             f"{role} SAE {name}: none found in it; expected {expected}{alternative}{instead}"
         )
@@ -237,44 +283,50 @@ def _folder_source(role: Role, name: str, folder: Path) -> SaeSource:
     )
 
 
-def _hook_of(config_path: Path, config: dict[str, Any]) -> tuple[str, int | None]:
-    metadata = config.get("metadata") or {}
+def _hook_of(path: Path, config: dict[str, Any]) -> tuple[str, int | None]:
+    metadata = metadata_of(path, config)
     hook_name = metadata.get("hook_name") or config.get("hook_name") or config.get("hook_point")
     if hook_name is None:
-        match = re.search(r"blocks\.\d+\.(?:attn\.)?hook_(?:resid_pre|z)", config_path.parent.name)
+        match = re.search(r"blocks\.\d+\.(?:attn\.)?hook_(?:resid_pre|z)", path.parent.name)
         if match is None:
             raise AttnRulesError(
-                f"SAE {config_path.parent}: neither cfg.json nor the name of the folder says which hook"
-                " it reads"
+                f"SAE {path.parent}: neither cfg.json nor the name of the folder says which hook it reads"
             )
         hook_name = match[0]
+    if not isinstance(hook_name, str) or len(hook_name) > 200:
+        raise AttnRulesError(f"SAE configuration {path}: hook_name is not the name of a hook")
     for holder, key in (
         (metadata, "hook_head_index"),
         (config, "hook_head_index"),
         (config, "hook_point_head_index"),
     ):
         if holder.get(key) is not None:
-            return str(hook_name), int(holder[key])
-    return str(hook_name), None
+            return hook_name, whole_number(path, key, holder[key])
+    return hook_name, None
 
 
 def _location_of_hook(hook_name: str, head: int | None) -> Location | None:
-    if match := re.fullmatch(r"blocks\.(\d+)\.(?:hook_resid_pre|hook_in)", hook_name):
+    if match := re.fullmatch(r"blocks\.(\d{1,4})\.(?:hook_resid_pre|hook_in)", hook_name):
         return Location(int(match[1]))
-    if match := re.fullmatch(r"blocks\.(\d+)\.(?:hook_resid_post|hook_out)", hook_name):
+    if match := re.fullmatch(r"blocks\.(\d{1,4})\.(?:hook_resid_post|hook_out)", hook_name):
         # The residual stream leaving a layer is the one entering the next.
         return Location(int(match[1]) + 1)
-    if head is not None and (match := re.fullmatch(r"blocks\.(\d+)\.attn\.hook_z", hook_name)):
+    if head is not None and (match := re.fullmatch(r"blocks\.(\d{1,4})\.attn\.hook_z", hook_name)):
         return Location(int(match[1]), int(head))
     return None
 
 
-def _saelens_loader(folder: Path) -> Callable[[str], Any]:
+def _saelens_loader(role: Role, config_path: Path, config: dict[str, Any]) -> Callable[[str], Any]:
+    folder = config_path.parent
+
     def load(device: str) -> Any:
         from sae_lens import SAE
 
         if not (folder / "sae_weights.safetensors").is_file():
             raise AttnRulesError(f"SAE {folder}: has no sae_weights.safetensors")
+        check_saelens_config(config_path, config)
+        architecture = str(config.get("architecture", "standard"))
+        refuse_without_weights(f"SAE {folder}", role, architecture, config.get("normalize_activations"))
         return SAE.load_from_disk(folder, device=device, dtype="float32")
 
     return load
@@ -286,60 +338,18 @@ def _newest_checkpoints(folder: Path, role: Role) -> dict[Location, Path]:
     newest: dict[Location, tuple[int, Path]] = {}
     for path in sorted(folder.rglob("*.pt")):
         match = _CHECKPOINT_HEAD.search(path.stem)
-        if match is None:
+        if match is None or max(map(len, match.groups())) > 4:
             continue
         location = Location(int(match[1]), int(match[2]))
-        numbered = _CHECKPOINT_VERSION.search(path.stem)
-        version = int(numbered[1]) if numbered else -1
+        _, version = sae_checkpoint.unversioned(path.stem)
         if location not in newest or version > newest[location][0]:
             newest[location] = (version, path)
     return {location: path for location, (_, path) in newest.items()}
 
 
-def _checkpoint_config(path: Path) -> dict[str, Any]:
-    unversioned = _CHECKPOINT_VERSION.sub("", path.stem)
-    for name in (f"{path.stem}_cfg.json", f"{path.stem}.json", f"{unversioned}_cfg.json"):
-        if (path.parent / name).is_file():
-            return _read_json(path.parent / name)
-    raise AttnRulesError(
-        f"SAE {path}: its configuration {path.stem}_cfg.json is missing; put it beside the checkpoint"
-    )
-
-
-def _check_checkpoint_config(path: Path, location: Location, config: dict[str, Any]) -> None:
-    hook_name = config.get("act_name")
-    if hook_name is not None and hook_name != location.hook_name:
-        raise AttnRulesError(
-            f"SAE {path}: its configuration says hook {hook_name}, its name says {location.hook_name}"
-        )
-    for key, value in (("layer", location.layer), ("head", location.head)):
-        if config.get(key) is not None and int(config[key]) != value:
-            raise AttnRulesError(
-                f"SAE {path}: its configuration says {key} {config[key]}, its name says {value}"
-            )
-
-
-def _checkpoint_loader(path: Path) -> Callable[[str], Any]:
+def _checkpoint_loader(path: Path, location: Location, config: dict[str, Any]) -> Callable[[str], Any]:
     def load(device: str) -> Any:
-        import pickle
-
-        import torch
-        from sae_lens import StandardSAE, StandardSAEConfig
-
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise AttnRulesError(
-                f"SAE {path}: is not a plain state dict (it may hold code) and was not loaded"
-            ) from error
-        if not isinstance(state, dict) or set(state) != _CHECKPOINT_KEYS:
-            keys = ", ".join(sorted(map(str, state))) if isinstance(state, dict) else type(state)
-            raise AttnRulesError(f"SAE {path}: holds {keys}; expected {', '.join(sorted(_CHECKPOINT_KEYS))}")
-        d_in, d_sae = state["W_enc"].shape
-        config = StandardSAEConfig(d_in=d_in, d_sae=d_sae, apply_b_dec_to_input=True, device=device)
-        module = StandardSAE(config)
-        module.load_state_dict({key: value.float() for key, value in state.items()})
-        return module.to(device)
+        return sae_checkpoint.load(path, location.hook_name, location.head or 0, config, device)
 
     return load
 
@@ -358,32 +368,70 @@ def _repository(release: str) -> str:
     return str(known.repo_id) if known else release
 
 
+_LAYER_FIELD = re.compile(r"\{layer([+-]\d{1,3})?\}")
+
+
+def _fill(template: str, layer: object, head: object) -> str:
+    """Return the SAE id at a layer and head; `{layer-1}` is the layer before, for SAEs on what leaves it."""
+
+    def shifted(match: re.Match[str]) -> str:
+        return str(layer + int(match[1] or 0)) if isinstance(layer, int) else str(layer)
+
+    return _LAYER_FIELD.sub(shifted, template).replace("{head}", str(head))
+
+
+def check_sae_id(role: Role, template: str) -> None:
+    """Refuse a template of SAE ids with a field that is not known."""
+    for name in re.findall(r"\{[^{}]*\}", _LAYER_FIELD.sub("", template)):
+        if name != "{head}":
+            raise UsageError(
+                f"--{role}-sae-id {template}: {name} is not known; known are {{layer}}, {{layer-1}}"
+                " and {head}"
+            )
+
+
 def _release_source(role: Role, release: str, sae_id: str) -> SaeSource:
+    check_sae_id(role, sae_id)
+
     def load(location: Location, device: str) -> Any:
         from sae_lens import SAE
 
-        this_id = sae_id.format(layer=location.layer, head=location.head)
+        this_id = _fill(sae_id, location.layer, location.head)
+        where = f"{role} SAE {release}, {this_id}"
         try:
             resolve(_repository(release), None)
             module = SAE.from_pretrained(release, this_id, device=device, dtype="float32")
         except Exception as error:
             if said := hub_failure(error):
-                raise AttnRulesError(f"{role} SAE {release}, {this_id}: {said}") from error
+                raise AttnRulesError(f"{where}: {said}") from error
             raise AttnRulesError(
                 f"{role} SAE {release}: {this_id} cannot be loaded: {one_line(error)}"
             ) from error
-        hook_name = module.cfg.metadata.hook_name
-        found = _location_of_hook(str(hook_name), module.cfg.metadata.hook_head_index)
-        if hook_name is not None and found != location:
-            raise AttnRulesError(
-                f"{role} SAE {release}: {this_id} reads {hook_name}, not {location.hook_name}"
-            )
+        _refuse_other_hook(where, role, sae_id, location, module.cfg.metadata)
         return module
 
     def commit() -> str:
         return resolve(_repository(release), None)
 
     return SaeSource(role, release, None, load, commit=commit)
+
+
+def _refuse_other_hook(where: str, role: Role, template: str, location: Location, metadata: Any) -> None:
+    hook_name, head = metadata.hook_name, metadata.hook_head_index
+    if hook_name is None:
+        raise AttnRulesError(f"{where}: does not say which hook it reads, so it may belong to another layer")
+    found = _location_of_hook(str(hook_name), head)
+    if found == location:
+        return
+    remedy = ""
+    if found == Location(location.layer + 1) and "{layer}" in template:
+        remedy = (
+            f"; what leaves a layer enters the next: give --{role}-sae-id"
+            f" {template.replace('{layer}', '{layer-1}')}"
+        )
+    elif role == "output" and str(hook_name).endswith("attn.hook_z") and head is None:
+        remedy = "; it reads all heads at once, and rules need an SAE of one head"
+    raise AttnRulesError(f"{where}: reads {hook_name}, not {location.hook_name}{remedy}")
 
 
 def _download(
@@ -446,9 +494,7 @@ def list_hub(
     if is_release:
         template = sae_id or DEFAULT_SAE_ID[role]
         patterns = [
-            f"{template.format(layer=layer, head=head)}/*"
-            for layer in layers or ("*",)
-            for head in heads or ("*",)
+            f"{_fill(template, layer, head)}/*" for layer in layers or ("*",) for head in heads or ("*",)
         ]
     try:
         commit = commit or resolve(repository, revision or None)
@@ -474,49 +520,9 @@ def _place_in_name(name: str, role: Role) -> Location | None:
     return Location(int(match[1]), int(match[2])) if match else None
 
 
-def _weights(where: str, module: Any) -> dict[str, Tensor]:
-    import torch
-
-    weights: dict[str, Tensor] = {}
-    for name in ("W_enc", "W_dec", "b_dec"):
-        tensor = getattr(module, name, None)
-        if tensor is None:
-            raise AttnRulesError(
-                f"{where}: architecture {module.cfg.architecture()} has no {name}; rules need an SAE"
-                " with an encoder and a decoder matrix"
-            )
-        weights[name] = tensor.detach().float().cpu()
-    d_in, d_sae = weights["W_enc"].shape
-    if weights["W_dec"].shape != (d_sae, d_in):
-        raise AttnRulesError(
-            f"{where}: W_enc is {d_in} x {d_sae} but W_dec is"
-            f" {' x '.join(map(str, weights['W_dec'].shape))}; transcoders are not SAEs"
-        )
-    # A gated SAE keeps the bias of its magnitudes under another name.
-    b_enc = getattr(module, "b_enc", None)
-    if b_enc is None:
-        b_enc = getattr(module, "b_mag", None)
-    weights["b_enc"] = torch.zeros(d_sae) if b_enc is None else b_enc.detach().float().cpu()
-    for name, tensor in weights.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise AttnRulesError(f"{where}: {name} holds values that are not finite; the file is damaged")
-    return weights
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise AttnRulesError(f"SAE configuration {path}: cannot be read: {one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise AttnRulesError(f"SAE configuration {path}: is not a JSON object")
-    return content
-
-
-def _model_names(config: dict[str, Any]) -> set[str]:
-    metadata = config.get("metadata") or {}
-    name = metadata.get("model_name") or config.get("model_name")
-    return {str(name)} if name else set()
+def _model_names(path: Path, config: dict[str, Any]) -> set[str]:
+    name = metadata_of(path, config).get("model_name") or config.get("model_name")
+    return {name} if isinstance(name, str) else set()
 
 
 def _listing(locations: frozenset[Location]) -> str:

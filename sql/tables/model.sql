@@ -17,7 +17,10 @@ CREATE TABLE model (
     processing VARCHAR NOT NULL,
     dtype VARCHAR NOT NULL,
     sha256 VARCHAR NOT NULL,
-    resolved_commit VARCHAR
+    resolved_commit VARCHAR,
+    configuration VARCHAR,
+    tokenizer VARCHAR,
+    identity VARCHAR
 );
 COMMENT ON TABLE model IS 'The model whose heads are described';
 COMMENT ON COLUMN model.name IS 'Name, hub id or local folder name it was loaded from';
@@ -38,3 +41,6 @@ COMMENT ON COLUMN model.processing IS 'Weight processing in force when the activ
 COMMENT ON COLUMN model.dtype IS 'Precision of the forward pass and the encoding: float32, tf32 or bfloat16';
 COMMENT ON COLUMN model.sha256 IS 'Digest of the weights as loaded, before processing';
 COMMENT ON COLUMN model.resolved_commit IS 'Hub commit that the revision stood for at the first ingest, NULL for a local folder; later ingests load this one';
+COMMENT ON COLUMN model.configuration IS 'What decides, besides the weights, its forward pass, as JSON: the fields of its configuration, such as layer_norm_epsilon and the activation function; NULL where an earlier version did not record it';
+COMMENT ON COLUMN model.tokenizer IS 'What decides the ids that a text becomes, as JSON: vocabulary, merges, normaliser, added and special tokens, long ones as digests; NULL where an earlier version did not record it';
+COMMENT ON COLUMN model.identity IS 'Digest of weights, configuration and tokenizer together; NULL where the configuration is';

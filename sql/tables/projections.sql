@@ -7,7 +7,7 @@ CREATE TABLE projections (
     query_vector FLOAT[$d_head] NOT NULL,
     value_vector FLOAT[$d_head] NOT NULL
 );
-COMMENT ON TABLE projections IS 'Decoder rows d_i through the projections of the head: V(f,i) and S(i,j) are inner products of these';
+COMMENT ON TABLE projections IS 'Effective decoder rows d_i, for which reconstruction = sum of activation * d_i + b_dec, through the projections of the head: V(f,i) and S(i,j) are inner products of these';
 COMMENT ON COLUMN projections.layer IS 'Layer, 0-based';
 COMMENT ON COLUMN projections.head IS 'Attention head within the layer, 0-based';
 COMMENT ON COLUMN projections.feature IS 'Feature of the input SAE';

@@ -9,7 +9,9 @@ CREATE TABLE saes (
     d_sae INTEGER NOT NULL,
     architecture VARCHAR NOT NULL,
     sha256 VARCHAR NOT NULL,
-    resolved_commit VARCHAR
+    resolved_commit VARCHAR,
+    configuration VARCHAR,
+    identity VARCHAR
 );
 COMMENT ON TABLE saes IS 'The sparse autoencoders that name the features';
 COMMENT ON COLUMN saes.role IS 'input: on the residual stream entering the layer; output: on the output of one head';
@@ -22,3 +24,5 @@ COMMENT ON COLUMN saes.d_sae IS 'Number of features';
 COMMENT ON COLUMN saes.architecture IS 'SAE architecture, such as standard, topk or jumprelu';
 COMMENT ON COLUMN saes.sha256 IS 'Digest of its weights';
 COMMENT ON COLUMN saes.resolved_commit IS 'Hub commit it was loaded from, NULL for a local folder';
+COMMENT ON COLUMN saes.configuration IS 'What decides, besides the weights, what it computes, as JSON: architecture, k, normalisation, centring, rescaling, the processing of the model that it reads; NULL where an earlier version did not record it';
+COMMENT ON COLUMN saes.identity IS 'Digest of weights and configuration together; NULL where the configuration is';
