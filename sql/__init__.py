@@ -70,6 +70,11 @@ def ledger_statement(name: str) -> str:
     return (files(__name__) / "ledger" / f"{name}.sql").read_text("utf-8")
 
 
+def catalogue_query(name: str) -> str:
+    """Return a query that lists what a database file defines: its tables, views, macros, ..."""
+    return (files(__name__) / "catalogue" / f"{name}.sql").read_text("utf-8")
+
+
 def checks() -> dict[str, str]:
     """Return the integrity checks, name to query; each query returns one row per violation."""
     return {f.name.removesuffix(".sql"): f.read_text("utf-8") for f in _sql_files("checks")}

@@ -15,6 +15,7 @@ import duckdb
 
 from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
+from attnrules.warehouse import catalogue
 from attnrules.warehouse.connection import connect
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Warehouse:
             )
         warehouse = cls(connect(path, writable=writable, allow_files=allow_files), path)
         try:
-            warehouse._check_schema_version()
+            catalogue.verify(warehouse.connection, path)
         except BaseException:
             warehouse.close()
             raise
@@ -257,24 +258,6 @@ class Warehouse:
             # The failure that ended the block is the one to report, not a second one from here.
             with suppress(AttnRulesError) if status != "done" else _no_context():
                 self.execute(sql.ledger_statement("end_run"), {"status": status, "run_id": run_id})
-
-    def _check_schema_version(self) -> None:
-        try:
-            found = self.value("SELECT version FROM schema_version")
-        except AttnRulesError as error:
-            raise WarehouseUnavailableError(
-                f"{self.path}: a DuckDB database, but not an attnrules warehouse"
-            ) from error
-        if found != sql.SCHEMA_VERSION:
-            remedy = (
-                "upgrade attnrules to read it"
-                if found is not None and found > sql.SCHEMA_VERSION
-                else f"run `attnrules upgrade {self.path}`"
-            )
-            raise WarehouseUnavailableError(
-                f"{self.path}: has schema version {found}, this attnrules reads"
-                f" {sql.SCHEMA_VERSION}; {remedy}"
-            )
 
 
 class TableHandle:

@@ -1,0 +1,4 @@
+-- Grain: a schema beside main.
+SELECT schema_name
+FROM system.main.duckdb_schemas()
+WHERE NOT internal;

@@ -1,0 +1,3 @@
+-- Grain: a trigger.
+SELECT trigger_name
+FROM system.main.duckdb_triggers();
