@@ -18,7 +18,8 @@ from attnrules.ingest.capture import read_layer
 from attnrules.ingest.identity import differences
 from attnrules.ingest.model import UNCENTRED, Model, is_out_of_memory, load_model
 from attnrules.ingest.pipeline import choose_device
-from attnrules.ingest.saes import Location, Role, Sae, SaeSource, find_saes, load_sae
+from attnrules.ingest.sae_weights import Role
+from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 
 if TYPE_CHECKING:
     from torch import Tensor

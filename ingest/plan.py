@@ -23,7 +23,8 @@ from attnrules.ingest.corpus import locate
 from attnrules.ingest.hub import hub_failure, is_offline, resolve
 from attnrules.ingest.model import Model, load_model, official_name, one_line
 from attnrules.ingest.provenance import StoredCommits, stored_commits
-from attnrules.ingest.saes import Location, Role, SaeSource, find_saes, list_hub
+from attnrules.ingest.sae_weights import Role
+from attnrules.ingest.saes import Location, SaeSource, find_saes, list_hub
 from attnrules.warehouse import Warehouse
 
 # Of the demo's warehouse: 2,000 sequences of 64 tokens, 2 layers of 4 heads, TopK 16 and 8, the default

@@ -190,7 +190,7 @@ def _read_off(vector: Tensor, encoder: Tensor) -> Tensor:
     """Return vector @ encoder in float64, without a copy of the whole encoder."""
     import torch
 
-    return torch.cat([vector.double() @ part.double() for part in encoder.split(_COLUMNS, dim=1)])
+    return torch.cat([vector.double() @ part.double() for part in torch.split(encoder, _COLUMNS, dim=1)])
 
 
 def _refuse_other_function(where: str, role: Role, module: Any, weights: SaeWeights) -> None:

@@ -135,8 +135,8 @@ def differences(catalogue: Catalogue) -> Iterator[str]:
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int | None:
     """Return the schema version of a file whose `schema_version` is known to be a table."""
-    row = connection.execute("SELECT version FROM main.schema_version").fetchone()
-    return row[0] if row else None
+    rows = connection.execute("SELECT version FROM main.schema_version").fetchall()
+    return rows[0][0] if rows else None
 
 
 def _refuse_other_version(connection: duckdb.DuckDBPyConnection, path: Path, current: int) -> None:
