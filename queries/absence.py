@@ -11,7 +11,15 @@ import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.resampling import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.scores import Floats, HeadScores, Ints, head_scores, magnitude_rules
+from attnrules.queries.scores import (
+    Floats,
+    HeadScores,
+    Ints,
+    arrays,
+    head_scores,
+    magnitude_rules,
+    one_blas_thread,
+)
 from attnrules.queries.selection import choose_heads, features_of, finished_sequences
 
 if TYPE_CHECKING:
@@ -123,7 +131,7 @@ def mine_absence(
     bootstrap = SequenceBootstrap(n_sequences, spec.seed)
     result = AbsenceResult()
     chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
-    with warehouse.run("mine absence", asdict(spec)) as run_id:
+    with one_blas_thread(), warehouse.run("mine absence", asdict(spec)) as run_id:
         for (layer, head), features in zip(heads, chosen, strict=True):
             report(f"L{layer}H{head}")
             with warehouse.transaction():
@@ -328,7 +336,7 @@ def _statistics(
     warehouse: Warehouse, found: Distractors, bootstrap: SequenceBootstrap
 ) -> dict[tuple[int, int], tuple[float | None, ...]]:
     """Return what the corpus says of each (feature, pair) with a distractor, as `_STATISTICS` lists it."""
-    columns = warehouse.connection.execute(statement("found_examples")).fetchnumpy()
+    columns = arrays(warehouse, statement("found_examples"))
     case = columns["feature"].astype(np.int64) << 32 | columns["pair"]
     starts = np.flatnonzero(np.diff(case, prepend=-1))
     rows = {int(case[start]): slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(case)])}  # noqa: B905

@@ -13,7 +13,7 @@ import numpy as np
 from attnrules.errors import UsageError
 from attnrules.queries.absence import SCALINGS, Distractors, find_distractors, live_features
 from attnrules.queries.resampling import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.scores import Floats, Ints, head_scores
+from attnrules.queries.scores import Floats, Ints, arrays, head_scores, one_blas_thread
 from attnrules.queries.selection import choose_heads, features_of, finished_sequences
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def mine_counting(
     bootstrap = SequenceBootstrap(n_sequences, spec.seed)
     result = CountingResult()
     chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
-    with warehouse.run("mine counting", asdict(spec)) as run_id:
+    with one_blas_thread(), warehouse.run("mine counting", asdict(spec)) as run_id:
         for (layer, head), features in zip(heads, chosen, strict=True):
             report(f"L{layer}H{head}")
             with warehouse.transaction():
@@ -291,7 +291,8 @@ def _judge(
     if not chosen:
         return {}
     rules = list(chosen.values())
-    columns = warehouse.connection.execute(
+    columns = arrays(
+        warehouse,
         statement("outcomes"),
         {
             "features": [feature for feature, _ in chosen],
@@ -301,7 +302,7 @@ def _judge(
             "thresholds": [rule.threshold for rule in rules],
             "without_opponent": [rule.without_opponent for rule in rules],
         },
-    ).fetchnumpy()
+    )
     cases = columns["feature"].astype(np.int64) << 32 | columns["pair"]
     judged = {}
     for case, rule in chosen.items():

@@ -28,7 +28,7 @@ ADDITIVE = ("weighted", "weighted_signed", "weighted_groups", "weighted_gates", 
 _REPLICATES = 200
 # The scaling of what has none.
 NO_SCALING = "none"
-# Rows of `received` turned into head outputs at once: with d_head 64, 256 MB.
+# Rows turned into head outputs at once: with d_head 64, 256 MB.
 _ROWS_AT_ONCE = 1 << 19
 
 
@@ -252,7 +252,8 @@ def _predictions(
     if additive or judge.baselines:
         scaled = {"layer": at["layer"], "scaling": "features"}
         warehouse.execute(step("make_scaled_activations"), scaled)
-        warehouse.execute(step("make_received"), {**at, "bos_keys": judge.bos_keys})
+        if additive:
+            warehouse.execute(step("make_received"), {**at, "bos_keys": judge.bos_keys})
         warehouse.execute(step("make_query_side"))
     for method, scaling in additive:
         made = "make_bucket_gates" if method == "weighted_gates" else "make_bucket_weights"
@@ -294,31 +295,25 @@ def _ceilings(
     encoders = scores.encoders[features]
     attended = columns(warehouse, "attended_scales", at)
     place, scope = attended["place"], attended["scope"]
-    rows = {} if everywhere else columns(warehouse, "received_rows")
-    for name, kind in zip(CEILINGS, ("from_features", "by_model"), strict=True):
-        scaled, weight = attended[f"scaled_{kind}"], attended[f"weight_{kind}"]
+    carried = _carried_values(warehouse, at, scores.values, place)
+    for name, kind, z in zip(CEILINGS, ("from_features", "by_model"), carried, strict=True):
+        z += attended[f"scaled_{kind}"][:, None] * decoder_bias + attended[f"weight_{kind}"][:, None] * b_v
         if everywhere:
-            z = _carried_values(warehouse, at, kind, scores.values, place)
-            z += scaled[:, None] * decoder_bias + weight[:, None] * b_v
             table = {
                 "feature": np.tile(features, len(place)),
                 "place": np.repeat(place, len(features)),
                 "prediction": (z @ encoders.T + bias[features]).reshape(-1),
             }
         else:
-            owner = np.searchsorted(features, rows["scope"])
-            by_key = scores.value_scores(features)[owner, rows["key_feature"]] * rows[f"amount_{kind}"]
-            prediction = np.bincount(rows["place"], by_key, place.max(initial=0) + 1)[place] + bias[scope]
-            owner = np.searchsorted(features, scope)
-            prediction += scaled * (encoders @ decoder_bias)[owner] + weight * (encoders @ b_v)[owner]
+            prediction = np.einsum("nd,nd->n", z, encoders[np.searchsorted(features, scope)]) + bias[scope]
             table = {"feature": scope, "place": place, "prediction": prediction}
-        yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.int32)})
+        yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.uint32)})
 
 
 def _carried_values(
-    warehouse: Warehouse, at: dict[str, object], kind: str, values: Floats, places: Ints
-) -> Floats:
-    """Return what attention carries to each judged place: [len(places), d_head].
+    warehouse: Warehouse, at: dict[str, object], values: Floats, places: Ints
+) -> tuple[Floats, Floats]:
+    """Return what attention carries to each judged place, [len(places), d_head]: from features, by the model.
 
     The sum over tokens of A[q,k] times the sum over features of a[k,i] d_i W_V / sigma_k.
     """
@@ -330,7 +325,11 @@ def _carried_values(
     row = np.searchsorted(tokens, sources["token"]).clip(max=max(0, len(tokens) - 1))
     known = np.flatnonzero(tokens[row] == sources["token"]) if len(tokens) else row[:0]
     place = np.searchsorted(places, sources["place"][known])
-    return _sums_of_rows(of_token, row[known], sources[f"weight_{kind}"][known], place, len(places))
+
+    def carried(weight: str) -> Floats:
+        return _sums_of_rows(of_token, row[known], sources[weight][known], place, len(places))
+
+    return carried("weight_from_features"), carried("weight_by_model")
 
 
 def _sums_of_rows(matrix: Floats, rows: Ints, weights: Floats, owners: Ints, n_owners: int) -> Floats:

@@ -19,8 +19,17 @@ class Grouped:
     values: dict[str, Any]
 
     @classmethod
-    def by(cls, group: Any, n_groups: int, values: dict[str, Any]) -> Grouped:
-        """Order columns of one length by `group`, integers below `n_groups`; ties keep their order."""
+    def by(cls, group: Any, n_groups: int, values: dict[str, Any], then: Any = None) -> Grouped:
+        """Order columns of one length by `group`, integers below `n_groups`; ties keep their order.
+
+        `then`, integers from 0, orders the rows of a group: sums over rows that a database returned must not
+        depend on the order in which it did.
+        """
+        if then is not None and len(group):
+            place = group.astype(np.int64) * (int(then.max()) + 1) + then
+            if not (place[1:] > place[:-1]).all():
+                order = np.argsort(place, kind="stable")
+                group, values = group[order], {name: column[order] for name, column in values.items()}
         # Integers of 16 bits are sorted by radix, six times as fast.
         narrow = group.astype(np.uint16) if n_groups <= np.iinfo(np.uint16).max else group
         order = np.argsort(narrow, kind="stable")

@@ -16,6 +16,7 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.absence import SCALINGS, statement
 from attnrules.queries.counting_grid import run_grid
 from attnrules.queries.resampling import SequenceBootstrap
+from attnrules.queries.scores import one_blas_thread
 from attnrules.queries.selection import choose_heads, features_of, finished_sequences
 from attnrules.queries.trials import (
     Array,
@@ -141,7 +142,7 @@ def intervene(
     bootstrap = SequenceBootstrap(n_sequences, spec.seed)
     result = InterveneResult()
     chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
-    with warehouse.run("intervene", asdict(spec)) as run_id:
+    with one_blas_thread(), warehouse.run("intervene", asdict(spec)) as run_id:
         for (layer, head), features in zip(heads, chosen, strict=True):
             report(f"L{layer}H{head}")
             with warehouse.transaction():

@@ -168,16 +168,16 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
         here = {"first": first, "last": first + at_once - 1}
         train = {**here, "seed": batch.seed}
         rows = columns(warehouse, "train_sources", {**batch.at, **train, "bos_keys": batch.bos_keys})
-        sources = Grouped.by(_token(rows, "query_pos", first, seq_len), at_once * seq_len, rows)
+        query = _token(rows, "query_pos", first, seq_len)
+        sources = Grouped.by(query, at_once * seq_len, rows, then=rows["key_pos"])
         sources.values["key"] = _token(sources.values, "key_pos", first, seq_len)
         rows = columns(warehouse, "train_keys", {"layer": batch.layer, **train})
-        keys = Grouped.by(_token(rows, "pos", first, seq_len), at_once * seq_len, rows)
+        key = _token(rows, "pos", first, seq_len)
+        keys = Grouped.by(key, at_once * seq_len, rows, then=rows["feature"])
         rows = columns(warehouse, "train_active_rows", here)
-        active = Grouped.by(
-            np.searchsorted(batch.features, rows["feature"]),
-            len(batch.features),
-            {"token": _token(rows, "pos", first, seq_len)},
-        )
+        token = _token(rows, "pos", first, seq_len)
+        row_of = np.searchsorted(batch.features, rows["feature"])
+        active = Grouped.by(row_of, len(batch.features), {"token": token}, then=token)
         everywhere += _received(sources, keys, slice(None), n_keys)
         for row in np.flatnonzero(active.n):
             tokens = active.values["token"][active.rows(np.array([row]))]

@@ -163,12 +163,18 @@ def _spans(warehouse: Warehouse, batch: Batch) -> Iterator[_Span]:
         span = _Span(begin, seq_len, place, len(train), empty, empty)
         rows = _narrow(warehouse, "span_inputs", {**chosen, "layer": batch.layer})
         inputs = Grouped.by(
-            span.tokens(rows), span.n_tokens, {name: rows[name] for name in ("feature", "activation")}
+            span.tokens(rows),
+            span.n_tokens,
+            {name: rows[name] for name in ("feature", "activation")},
+            then=rows["feature"],
         )
         rows = _narrow(warehouse, "span_sources", {**chosen, **batch.at, "bos_keys": batch.bos_keys})
         key = span.tokens(rows, "key_pos").astype(np.int32)
         sources = Grouped.by(
-            span.tokens(rows, "query_pos"), span.n_tokens, {"key": key, "weight": rows["weight"]}
+            span.tokens(rows, "query_pos"),
+            span.n_tokens,
+            {"key": key, "weight": rows["weight"]},
+            then=rows["key_pos"],
         )
         del rows
         yield _Span(begin, seq_len, place, len(train), inputs, sources)
@@ -189,9 +195,9 @@ def _candidates(warehouse: Warehouse, batch: Batch, keys: Ints, values: Floats) 
     reached: list[list[tuple[Any, ...]]] = [[] for _ in range(n_features)]
     for span in _spans(warehouse, batch):
         rows = columns(warehouse, "sampled_active", {**span.range, "n_most": PAIR_POSITIONS})
-        sample = Grouped.by(
-            np.searchsorted(batch.features, rows["feature"]), n_features, {"token": span.tokens(rows)}
-        )
+        token = span.tokens(rows)
+        row_of = np.searchsorted(batch.features, rows["feature"])
+        sample = Grouped.by(row_of, n_features, {"token": token}, then=token)
         for row in np.flatnonzero(sample.n).tolist():
             tokens = sample.values["token"][sample.one(row)]
             column[keys[row]] = np.arange(n_keys)

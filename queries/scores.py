@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,14 @@ def unigram_rules(
     return RankedRules(owner, rank, keys.reshape(-1), None, None, flat, flat)
 
 
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Hold BLAS at one thread: how it splits a product among threads decides the last bits of the result."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
+
+
 def top_k(scores: Floats, k: int) -> Ints:
     """Return the columns of the k largest entries of each row, largest first, ties by column."""
     k = min(k, scores.shape[1])
@@ -221,12 +230,19 @@ def matrix(column: object) -> Floats:
 def columns(
     warehouse: Warehouse, name: str, parameters: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
-    """Return the columns of a step's result as numpy arrays, integers as int64 and the rest as float64."""
-    table = warehouse.sql(step(name), parameters).to_arrow_table()
-    arrays = {column: table.column(column).to_numpy() for column in table.column_names}
+    """Return the columns of a step's result, as `arrays` does."""
+    return arrays(warehouse, step(name), parameters)
+
+
+def arrays(
+    warehouse: Warehouse, query: str, parameters: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Return the columns of a query's result as numpy arrays, integers as int64 and the rest as float64."""
+    table = warehouse.sql(query, parameters).to_arrow_table()
+    stored = {column: table.column(column).to_numpy() for column in table.column_names}
     return {
         column: values.astype(np.int64 if np.issubdtype(values.dtype, np.integer) else np.float64)
-        for column, values in arrays.items()
+        for column, values in stored.items()
     }
 
 

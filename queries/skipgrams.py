@@ -34,6 +34,7 @@ from attnrules.queries.scores import (
     RankedRules,
     head_scores,
     magnitude_rules,
+    one_blas_thread,
     unigram_rules,
 )
 from attnrules.queries.selection import choose_heads, finished_sequences
@@ -195,7 +196,7 @@ def mine_skipgrams(
     if not any(len(features) for features, _ in chosen):
         summaries = [summary for _, summary in chosen]
         raise AttnRulesError(_nothing_eligible(spec, n_sequences, summaries, result.ineligible))
-    with warehouse.run("mine skipgrams", asdict(spec)) as run_id:
+    with one_blas_thread(), warehouse.run("mine skipgrams", asdict(spec)) as run_id:
         for (layer, head), (features, summary) in zip(heads, chosen, strict=True):
             report(f"L{layer}H{head}")
             with warehouse.transaction():

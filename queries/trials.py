@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.queries.absence import statement
+from attnrules.queries.scores import arrays
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -106,11 +107,9 @@ def append_rows(
 
 def sequence_tokens(warehouse: Warehouse, sequences: Iterable[int]) -> dict[int, Array]:
     """Return the token ids [seq_len] of each sequence."""
-    columns = warehouse.connection.execute(
-        statement("sequence_tokens"), {"sequences": sorted(sequences)}
-    ).fetchnumpy()
+    columns = arrays(warehouse, statement("sequence_tokens"), {"sequences": sorted(sequences)})
     ids = np.unique(columns["seq_id"]).tolist()
-    rows = columns["token_id"].astype(np.int64).reshape(len(ids), -1) if ids else ()
+    rows = columns["token_id"].reshape(len(ids), -1) if ids else ()
     return dict(zip(ids, rows, strict=True))
 
 
@@ -130,13 +129,13 @@ class TokenStatistics:
     @classmethod
     def read(cls, warehouse: Warehouse, layer: int, features: Iterable[int]) -> TokenStatistics:
         """Read the statistics of these input features of a layer."""
-        counts = warehouse.connection.execute(statement("token_counts")).fetchnumpy()
+        counts = arrays(warehouse, statement("token_counts"))
         activation: dict[int, dict[int, float]] = defaultdict(dict)
         for feature, token, amount in warehouse.rows(
             statement("feature_tokens"), {"layer": layer, "features": sorted(set(features))}
         ):
             activation[feature][token] = amount
-        return cls(counts["token_id"].astype(np.int64), counts["n"].astype(np.int64), activation)
+        return cls(counts["token_id"], counts["n"], activation)
 
     def count(self, token: int) -> int:
         """Return how often a token occurs."""

@@ -526,7 +526,7 @@ def fitted_line(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     """Slope and intercept of the least-squares line from prediction to activation."""
     a, p = np.array(pairs).T
     variance = ((p - p.mean()) ** 2).sum()
-    constant = variance <= 1e-18 * (p**2).sum()
+    constant = variance <= 1e-12 * (p**2).sum()
     slope = 0.0 if constant else ((p - p.mean()) * (a - a.mean())).sum() / variance
     return float(slope), float(a.mean() - slope * p.mean())
 
@@ -535,7 +535,8 @@ def r2(pairs: list[tuple[float, float]], line: tuple[float, float]) -> float | N
     """The share of the activation's variance that a line explains, None where it is constant."""
     a, p = np.array(pairs).T
     total = ((a - a.mean()) ** 2).sum()
-    return float(1 - ((a - line[1] - line[0] * p) ** 2).sum() / total) if total else None
+    missed = np.minimum((a - line[1] - line[0] * p) ** 2, 1e15 * a.max(initial=0) ** 2)
+    return float(1 - missed.sum() / total) if total else None
 
 
 def intervals(

@@ -2,7 +2,7 @@
 SELECT
     a.feature,
     t.token_id,
-    sum(a.activation::DOUBLE) AS activation
+    exact_sum(a.activation::DOUBLE) AS activation
 FROM input_activations AS a
 INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
 WHERE

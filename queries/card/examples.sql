@@ -2,7 +2,7 @@
 WITH strongest AS (
     SELECT
         seq_id,
-        arg_max(pos, activation) AS pos,
+        arg_max(pos, (activation, -pos)) AS pos,
         max(activation) AS activation
     FROM output_activations
     WHERE layer = $layer AND head = $head AND feature = $feature

@@ -66,6 +66,6 @@ SELECT
     m.rank,
     m.seq_id,
     m.pos,
-    CASE WHEN starts_with($method, 'weighted') THEN sum(m.score) ELSE max(m.score) END AS score
+    CASE WHEN starts_with($method, 'weighted') THEN exact_sum(m.score) ELSE max(m.score) END AS score
 FROM matches AS m
 GROUP BY m.rank, m.seq_id, m.pos;

@@ -78,7 +78,7 @@ everywhere AS (
         method,
         n_rules,
         count(*) AS n_features,
-        avg(average_precision) AS answer
+        exact_sum(average_precision) / count(average_precision) AS answer
     FROM judged
     WHERE example_set = 'all_positions'
     GROUP BY layer, method, n_rules
@@ -92,7 +92,7 @@ unexplained AS (
         NULL AS method,
         NULL AS n_rules,
         count(*) AS n_features,
-        avg(reconstruction_error) AS answer
+        exact_sum(reconstruction_error::DOUBLE) / count(*) AS answer
     FROM token_scales
     WHERE pos > 0
     GROUP BY layer

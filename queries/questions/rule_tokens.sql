@@ -127,7 +127,7 @@ carried AS (
         r.rank,
         g.key_token,
         g.query_token,
-        sum(r.value_score * g.amount) AS amount
+        sum(exact_units(r.value_score * g.amount)) AS amount
     FROM received AS g
     INNER JOIN rule_keys AS r ON g.key_feature = r.key_feature
     LEFT JOIN open_at AS o

@@ -4,10 +4,10 @@
 SELECT
     j.place,
     any_value(j.scope) AS scope,
-    coalesce(sum(a.weight_from_features), 0) AS weight_from_features,
-    coalesce(sum(a.weight_from_features / s.ln_scale_from_features), 0) AS scaled_from_features,
-    coalesce(sum(a.weight), 0) AS weight_by_model,
-    coalesce(sum(a.weight / s.ln_scale_from_features), 0) AS scaled_by_model
+    coalesce(exact_sum(a.weight_from_features), 0) AS weight_from_features,
+    coalesce(exact_sum(a.weight_from_features / s.ln_scale_from_features), 0) AS scaled_from_features,
+    coalesce(exact_sum(a.weight), 0) AS weight_by_model,
+    coalesce(exact_sum(a.weight / s.ln_scale_from_features), 0) AS scaled_by_model
 FROM judged AS j
 LEFT JOIN attention_sources AS a
     ON a.layer = $layer AND a.head = $head AND j.seq_id = a.seq_id AND j.pos = a.query_pos

@@ -15,7 +15,7 @@ WITH wanted AS (
 SELECT
     p.place,
     i.feature AS key_feature,
-    sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
+    exact_sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
 FROM gate_positions AS p
 INNER JOIN attention_sources AS a ON p.seq_id = a.seq_id AND p.pos = a.query_pos
 INNER JOIN input_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
@@ -25,4 +25,4 @@ WHERE
     a.layer = $layer AND a.head = $head AND i.layer = $layer AND s.layer = $layer
     AND (a.key_pos > 0 OR $bos_keys)
 GROUP BY p.place, i.feature
-ORDER BY p.place;
+ORDER BY p.place, i.feature;

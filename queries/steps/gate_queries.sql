@@ -5,4 +5,4 @@ SELECT
 FROM gate_positions AS p
 INNER JOIN input_activations AS i ON p.seq_id = i.seq_id AND p.pos = i.pos
 WHERE i.layer = $layer
-ORDER BY p.place;
+ORDER BY p.place, i.feature;

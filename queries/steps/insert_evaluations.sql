@@ -40,22 +40,24 @@ moments AS (
         feature,
         n_rules,
         n_unlisted,
+        largest_prediction AS unit,
         prediction_sum / n_examples AS mean_prediction,
         activation_sum / n_examples AS mean_activation
     FROM judged_lists
     WHERE split = 'train'
 ),
 
+-- Predictions in units of the largest: their squares keep their digits whatever the scale of the SAE.
 slopes AS (
     SELECT
         m.feature,
         m.n_rules,
-        any_value(m.mean_prediction) AS mean_prediction,
-        any_value(m.mean_activation) AS mean_activation,
-        sum((r.prediction - m.mean_prediction) ** 2) + any_value(m.n_unlisted * m.mean_prediction ** 2) AS variance,
-        sum((r.prediction - m.mean_prediction) * (r.activation - m.mean_activation))
-        + any_value(m.n_unlisted * m.mean_prediction * m.mean_activation) AS covariance,
-        sum(r.prediction ** 2) AS squares
+        any_value(m.unit) AS unit,
+        exact_sum(((r.prediction - m.mean_prediction) / m.unit) ** 2)
+        + any_value(m.n_unlisted * (m.mean_prediction / m.unit) ** 2) AS variance,
+        exact_sum((r.prediction - m.mean_prediction) / m.unit * (r.activation - m.mean_activation))
+        + any_value(m.n_unlisted * m.mean_prediction / m.unit * m.mean_activation) AS covariance,
+        exact_sum((r.prediction / m.unit) ** 2) AS squares
     FROM moments AS m
     INNER JOIN judged_rows AS r ON m.feature = r.feature AND m.n_rules = r.n_rules AND r.split = 'train'
     GROUP BY m.feature, m.n_rules
@@ -67,8 +69,8 @@ lines AS (
         m.n_rules,
         m.mean_prediction,
         m.mean_activation,
-        -- Predictions that differ by rounding alone are constant: no line can be fitted to them.
-        CASE WHEN s.variance > 1e-18 * s.squares THEN s.covariance / s.variance ELSE 0 END AS slope
+        -- Predictions that differ by the rounding of single precision alone are constant: no line can be fitted to them.
+        CASE WHEN s.variance > 1e-12 * s.squares THEN s.covariance / s.variance / s.unit ELSE 0 END AS slope
     FROM moments AS m
     LEFT JOIN slopes AS s ON m.feature = s.feature AND m.n_rules = s.n_rules
 )

@@ -23,7 +23,7 @@ summed AS (
         f.n_rules,
         f.split,
         count(*) FILTER (WHERE r.prediction > f.threshold) AS n_predicted_at_threshold,
-        sum(
+        exact_sum(
             (
                 (
                     r.n_above + CASE WHEN r.prediction < 0 THEN f.n_unlisted ELSE 0 END
@@ -32,7 +32,10 @@ summed AS (
                 ) / 2
             ) ** 2
         ) AS prediction_rank_variance,
-        sum((f.intercept + f.slope * r.prediction - r.activation) ** 2) AS squared_error
+        -- A line through train predictions that hardly vary may miss by any amount: no position counts for more than this.
+        exact_sum(
+            least(((f.intercept + f.slope * r.prediction - r.activation) / f.largest_activation) ** 2, 1e15)
+        ) AS squared_error
     FROM judged_rows AS r
     INNER JOIN fitted AS f ON r.feature = f.feature AND r.n_rules = f.n_rules AND r.split = f.split
     GROUP BY f.feature, f.n_rules, f.split
@@ -45,9 +48,9 @@ ranked AS (
         a.split,
         count(*) FILTER (WHERE a.prediction > 0) AS n_hits,
         count(*) FILTER (WHERE a.prediction > f.threshold) AS n_hits_at_threshold,
-        sum(a.n_active_at_least / a.n_at_least) / any_value(a.n_active) AS average_precision,
+        exact_sum(a.n_active_at_least / a.n_at_least) / any_value(a.n_active) AS average_precision,
         -- Inactive positions are all ranked n_active / 2 below the middle; centred ranks of predictions add up to 0.
-        sum(
+        exact_sum(
             (a.n_above + a.n_at_least - a.n_examples) / 2
             * (a.rank_from_above - (a.n_examples + 1) / 2.0 - a.n_active / 2.0)
         ) AS rank_covariance
@@ -76,8 +79,8 @@ together AS (
             AS prediction_rank_variance,
         coalesce(a.rank_covariance, 0) AS rank_covariance,
         f.activation_rank_variance,
-        coalesce(r.squared_error, 0) + f.n_unlisted * f.intercept ** 2 AS squared_error,
-        f.activation_squares - f.activation_sum ** 2 / f.n_examples AS activation_variance
+        coalesce(r.squared_error, 0) + f.n_unlisted * (f.intercept / f.largest_activation) ** 2 AS squared_error,
+        f.activation_squares - (f.activation_sum / f.largest_activation) ** 2 / f.n_examples AS activation_variance
     FROM fitted AS f
     LEFT JOIN summed AS r ON f.feature = r.feature AND f.n_rules = r.n_rules AND f.split = r.split
     LEFT JOIN ranked AS a ON f.feature = a.feature AND f.n_rules = a.n_rules AND f.split = a.split

@@ -55,6 +55,6 @@ SELECT
     place,
     NULL::INTEGER AS key_pos,
     n_rules,
-    sum(score) AS score
+    exact_sum(score) AS score
 FROM carried
 GROUP BY feature, place, n_rules;

@@ -42,6 +42,6 @@ SELECT
     place,
     key_pos,
     n_rules,
-    CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN sum(score) ELSE max(score) END AS score
+    CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN exact_sum(score) ELSE max(score) END AS score
 FROM matches
 GROUP BY feature, place, key_pos, n_rules;

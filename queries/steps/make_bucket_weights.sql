@@ -11,7 +11,7 @@ SELECT
     g.place,
     NULL::INTEGER AS key_pos,
     r.n_rules,
-    sum(r.value_score * g.amount) AS score
+    exact_sum(r.value_score * g.amount) AS score
 FROM of_method AS r
 INNER JOIN received AS g ON r.scope = g.scope AND r.key_feature = g.key_feature
 WHERE r.query_feature IS NULL
@@ -22,7 +22,7 @@ SELECT
     g.place,
     NULL AS key_pos,
     r.n_rules,
-    sum(r.value_score * g.amount) AS score
+    exact_sum(r.value_score * g.amount) AS score
 FROM of_method AS r
 INNER JOIN query_side AS q ON r.scope = q.scope AND r.query_feature = q.query_feature
 INNER JOIN received AS g

@@ -8,7 +8,7 @@ WITH amounts AS (
         t.seq_id,
         t.pos,
         i.feature AS key_feature,
-        sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
+        exact_sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
     FROM train_active AS t
     INNER JOIN attention_sources AS a ON t.seq_id = a.seq_id AND t.pos = a.query_pos
     INNER JOIN input_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
@@ -26,7 +26,7 @@ pairs AS (
         g.feature,
         g.key_feature,
         q.feature AS query_feature,
-        sum(g.amount) AS amount
+        exact_sum(g.amount) AS amount
     FROM amounts AS g
     INNER JOIN input_activations AS q ON g.seq_id = q.seq_id AND g.pos = q.pos
     WHERE q.layer = $layer

@@ -6,7 +6,7 @@ WITH by_key AS (
         b.place,
         b.key_pos,
         g.n_rules,
-        CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN sum(b.score) ELSE max(b.score) END AS score
+        CASE WHEN $aggregation IN ('sum', 'max_of_sums') THEN exact_sum(b.score) ELSE max(b.score) END AS score
     FROM bucket_scores AS b
     INNER JOIN (SELECT unnest($grid::INTEGER[]) AS n_rules) AS g ON b.n_rules <= g.n_rules
     GROUP BY b.feature, b.place, b.key_pos, g.n_rules
@@ -16,6 +16,6 @@ SELECT
     feature,
     n_rules,
     place,
-    CASE WHEN $aggregation IN ('sum', 'sum_of_maxima') THEN sum(score) ELSE max(score) END AS prediction
+    CASE WHEN $aggregation IN ('sum', 'sum_of_maxima') THEN exact_sum(score) ELSE max(score) END AS prediction
 FROM by_key
 GROUP BY feature, n_rules, place;

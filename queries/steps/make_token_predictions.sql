@@ -15,7 +15,7 @@ sums AS (
     SELECT
         a.feature,
         g.gram,
-        sum(a.activation) AS activation
+        exact_sum(a.activation::DOUBLE) AS activation
     FROM train_active AS a
     SEMI JOIN mined_features AS f ON a.feature = f.feature
     INNER JOIN grams AS g ON a.seq_id = g.seq_id AND a.pos = g.pos

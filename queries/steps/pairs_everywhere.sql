@@ -14,7 +14,7 @@ amounts AS (
         d.seq_id,
         d.pos,
         i.feature AS key_feature,
-        sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
+        exact_sum(a.weight_from_features * i.activation / s.ln_scale_from_features) AS amount
     FROM drawn AS d
     INNER JOIN attention_sources AS a ON d.seq_id = a.seq_id AND d.pos = a.query_pos
     INNER JOIN input_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
@@ -30,7 +30,7 @@ everywhere AS (
     SELECT
         g.key_feature,
         q.feature AS query_feature,
-        sum(g.amount) / (SELECT count(*) FROM drawn) AS amount
+        exact_sum(g.amount) / (SELECT count(*) FROM drawn) AS amount
     FROM amounts AS g
     INNER JOIN input_activations AS q ON g.seq_id = q.seq_id AND g.pos = q.pos
     WHERE q.layer = $layer

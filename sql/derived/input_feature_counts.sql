@@ -5,7 +5,7 @@ WITH per_sequence AS (
         feature,
         seq_id,
         count(*) AS n_tokens,
-        sum(activation::DOUBLE) AS total,
+        exact_sum(activation::DOUBLE) AS total,
         max(activation) AS largest
     FROM input_activations
     WHERE pos > 0
@@ -18,7 +18,7 @@ counted AS (
         feature,
         count(*) AS n_sequences,
         sum(n_tokens) AS n_tokens,
-        sum(total) / sum(n_tokens) AS mean_activation,
+        exact_sum(total) / sum(n_tokens) AS mean_activation,
         max(largest) AS max_activation
     FROM per_sequence
     GROUP BY layer, feature

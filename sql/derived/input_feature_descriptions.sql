@@ -5,7 +5,7 @@ WITH per_token AS (
         a.layer,
         a.feature,
         t.token_id,
-        sum(a.activation::DOUBLE) AS amount
+        sum(exact_units(a.activation::DOUBLE)) AS amount
     FROM input_activations AS a
     INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
     WHERE a.pos > 0
@@ -41,7 +41,7 @@ per_position AS (
         layer,
         feature,
         pos,
-        sum(activation::DOUBLE) AS amount
+        sum(exact_units(activation::DOUBLE)) AS amount
     FROM input_activations
     WHERE pos > 0
     GROUP BY layer, feature, pos

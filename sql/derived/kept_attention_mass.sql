@@ -3,8 +3,8 @@ WITH kept AS (
     SELECT
         layer,
         head,
-        sum(weight::DOUBLE) AS mass,
-        sum(weight_from_features::DOUBLE) AS mass_from_features
+        exact_sum(weight::DOUBLE) AS mass,
+        exact_sum(weight_from_features::DOUBLE) AS mass_from_features
     FROM attention_sources
     GROUP BY layer, head
 ),

@@ -6,7 +6,7 @@ WITH per_sequence AS (
         feature,
         seq_id,
         count(*) AS n_tokens,
-        sum(activation::DOUBLE) AS total,
+        exact_sum(activation::DOUBLE) AS total,
         max(activation) AS largest
     FROM output_activations
     GROUP BY layer, head, feature, seq_id
@@ -19,8 +19,8 @@ counted AS (
         feature,
         count(*) AS n_sequences,
         sum(n_tokens) AS n_tokens,
-        sum(total) / sum(n_tokens) AS mean_activation,
-        avg(largest) AS mean_max_activation,
+        exact_sum(total) / sum(n_tokens) AS mean_activation,
+        exact_sum(largest::DOUBLE) / count(*) AS mean_max_activation,
         max(largest) AS max_activation
     FROM per_sequence
     GROUP BY layer, head, feature

@@ -5,7 +5,7 @@ WITH per_token AS (
         a.head,
         a.feature,
         t.token_id,
-        sum(a.activation::DOUBLE) AS amount
+        sum(exact_units(a.activation::DOUBLE)) AS amount
     FROM output_activations AS a
     INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
     GROUP BY a.layer, a.head, a.feature, t.token_id

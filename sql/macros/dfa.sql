@@ -29,7 +29,7 @@ sources AS (
 value_from_features AS (
     SELECT
         i.pos AS key_pos,
-        sum(i.activation * array_inner_product(p.value_vector, r.encoder)) AS v
+        main.exact_sum(i.activation * array_inner_product(p.value_vector, r.encoder)) AS v
     FROM given AS g
     INNER JOIN main.input_activations AS i ON g.layer = i.layer AND g.seq_id = i.seq_id AND g.pos >= i.pos
     INNER JOIN main.projections AS p ON g.head = p.head AND i.layer = p.layer AND i.feature = p.feature
