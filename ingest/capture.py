@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.model import Model
-from attnrules.ingest.saes import Sae
+from attnrules.ingest.sae_weights import Role
+from attnrules.ingest.saes import Location, Sae
 from attnrules.ingest.sparse import Columns, Copied, SparseSae, ToHost
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class Capture:
         self, model: Model, saes: Sequence[Sae], *, min_attention: float, dtype: str = "float32"
     ) -> None:
         self.model = model
+        self._saes = saes
         self.input_saes = {s.location.layer: SparseSae(s) for s in saes if s.role == "input"}
         self.output_saes = {
             (s.location.layer, s.location.head): SparseSae(s) for s in saes if s.role == "output"
@@ -176,6 +178,30 @@ class Capture:
             hooks.append((_resid_pre(layer), partial(keep, layer=layer)))
             hooks += attention.hooks_when_seen(layer, partial(compare, layer=layer))
         self._forward(tokens, attention, hooks)
+
+    def reconstruction_errors(self, tokens: npt.NDArray[np.int64]) -> dict[tuple[Role, Location], float]:
+        """Return the share of variance that each SAE misses of what it reads on `tokens` [batch, pos].
+
+        BOS is left out: its residual stream is so large that nothing else would count.
+        """
+        import torch
+
+        rows = torch.as_tensor(tokens, device=self.model.device)
+        errors: dict[tuple[Role, Location], float] = {}
+        by_layer: dict[int, list[Sae]] = {}
+        for sae in self._saes:
+            by_layer.setdefault(sae.location.layer, []).append(sae)
+        for layer, saes in by_layer.items():
+            reading = read_layer(self.model, layer, rows)
+            for sae in saes:
+                head = sae.location.head
+                x = (reading.residual if head is None else reading.z[:, :, head])[:, 1:]
+                x = x.reshape(-1, x.shape[-1]).float()
+                with torch.no_grad():
+                    missed = sae.missed(x).square().sum()
+                spread = (x - x.mean(0)).square().sum().clamp_min(1e-30)
+                errors[sae.role, sae.location] = float(missed / spread)
+        return errors
 
     def _forward(
         self, tokens: npt.NDArray[np.int64], attention: _Attention, hooks: list[tuple[str, Any]]

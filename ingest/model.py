@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.hub import hub_failure, resolve
 from attnrules.ingest.identity import canonical, identity
-from attnrules.ingest.model_files import WholeModel, check_folder, refuse_not_finite
+from attnrules.ingest.model_files import WholeModel, check_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -277,7 +277,6 @@ def load_model(
         if not local.exists():
             commit = commit or resolve(target, revision)
         bridge = boot()
-        refuse_not_finite(name, bridge.original_model)
         sha256 = tensors_sha256(dict(bridge.original_model.state_dict()))
         configuration = _configuration(bridge.original_model.config)
         bridge.enable_compatibility_mode(disable_warnings=True, center_writing_weights=centred)

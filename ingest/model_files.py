@@ -143,6 +143,7 @@ class WholeModel:
         self._refuse("holds, though its config.json has no place for it,", unexpected)
         for message in report.get("error_msgs") or ():
             raise AttnRulesError(f"model {self._name}: {str(message).splitlines()[0][:200]}")
+        _refuse_not_finite(self._name, model)
         return model
 
     def _refuse(self, what: str, tensors: Any) -> None:
@@ -153,7 +154,7 @@ class WholeModel:
             )
 
 
-def refuse_not_finite(name: str, model: Any) -> None:
+def _refuse_not_finite(name: str, model: Any) -> None:
     """Raise `AttnRulesError` naming the parameters that hold NaN or infinity."""
     import torch
 

@@ -25,11 +25,15 @@ from attnrules.ingest.flow import Flow, Ledger, chunk_size, work
 from attnrules.ingest.identity import differences, unrecorded
 from attnrules.ingest.model import Model, load_model
 from attnrules.ingest.provenance import environment, stored_commits
+from attnrules.ingest.sae_weights import Role
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 from attnrules.ingest.stages import in_thread
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse
 
 Tokens = npt.NDArray[np.int64]
+
+# Rows that the SAEs' reconstruction is tried on before anything is stored.
+_SAMPLED_ROWS = 8
 
 # What an INTEGER holds.
 _MOST_SEQUENCES = 2**31 - 1
@@ -124,6 +128,7 @@ def ingest(
         commit=commits.saes.get(("output", spec.output_sae)),
     )
     stored = Warehouse.open(path, writable=True) if path.exists() else None
+    is_new = False
     try:
         if stored is not None:
             _refuse_other_corpus(stored, spec)
@@ -155,24 +160,34 @@ def ingest(
         _set_precision(spec)
         captures = [Capture(model, saes, min_attention=spec.min_attention, dtype=spec.dtype)]
         captures[0].verify(first_row[None], targets.layers)
+        sample = [first_row, *islice(rows, _SAMPLED_ROWS - 1)]
+        errors = captures[0].reconstruction_errors(np.stack(sample))
         for device in devices[1:]:
             report(IngestProgress(f"loading onto {device}"))
             copy = load(device=device, centred=model.centred)
             copies = _load_saes(targets, inputs, outputs, copy, stored)
             captures.append(Capture(copy, copies, min_attention=spec.min_attention, dtype=spec.dtype))
+        is_new = stored is None
         warehouse = stored or Warehouse.create(path, d_head=model.d_head)
         stored = warehouse
         result = IngestResult(warnings=_name_warnings(model, inputs, outputs))
         result.warnings += _context_warnings(saes, spec.corpus.seq_len)
+        result.warnings += poor_reconstructions(errors)
         if unknown := unrecorded(warehouse):
             result.warnings.append(unknown)
         with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
-            store = partial(_store_weights, warehouse, spec, model, saes, replaced, corpus_commit)
+            store = partial(_store_weights, warehouse, spec, model, saes, errors, replaced, corpus_commit)
             in_thread(store, warehouse.interrupt)
             flow = Flow(warehouse, captures, batch_size=spec.batch_size, run_id=run_id)
             size = spec.chunk_size or chunk_size(captures[0].run(first_row[None], 0, targets))
-            _capture_all(flow, warehouse, spec, targets, chain([first_row], rows), size, report, result)
+            _capture_all(flow, warehouse, spec, targets, chain(sample, rows), size, report, result)
         return result
+    except Exception:
+        # A file that holds no sequence would only be in the way of the next try.
+        if is_new and stored is not None and not stored.value("SELECT count(*) FROM chunks"):
+            stored.close()
+            path.unlink(missing_ok=True)
+        raise
     finally:
         if stored is not None:
             stored.close()
@@ -418,6 +433,22 @@ def _differing_saes(warehouse: Warehouse, saes: list[Sae], spec: IngestSpec) -> 
     return replaced
 
 
+def poor_reconstructions(errors: dict[tuple[Role, Location], float]) -> list[str]:
+    """Return a warning for each role with SAEs that rebuild next to nothing of what they read."""
+    warnings = []
+    for role in ("input", "output"):
+        poor = {
+            at: error for (of, at), error in errors.items() if of == role and error >= POOR_RECONSTRUCTION
+        }
+        if poor:
+            worst = max(poor, key=lambda at: poor[at])
+            warnings.append(
+                f"{len(poor)} {role} SAE{'s' if len(poor) > 1 else ''} rebuild next to nothing of what they"
+                f" read (worst {worst}: {poor[worst]:.2f} of the variance is missed); {POOR_CAUSES}"
+            )
+    return warnings
+
+
 def _context_warnings(saes: list[Sae], seq_len: int) -> list[str]:
     """Return warnings where sequences differ from those that the SAEs say they were trained on."""
     warnings = []
@@ -457,13 +488,24 @@ def _name_warnings(model: Model, *sources: SaeSource) -> list[str]:
 
 
 def _rows(spec: IngestSpec, model: Model, corpus_commit: str | None) -> Iterator[Tokens]:
-    return token_rows(
+    """Yield the rows of the corpus; raises `AttnRulesError` for a token that the model does not embed."""
+    rows = token_rows(
         documents(spec.corpus, corpus_commit),
         model.bridge.tokenizer,
         bos_token_id=model.bos_token_id,
         n_ctx=model.n_ctx,
         spec=spec.corpus,
     )
+    for row in rows:
+        largest = int(row.max())
+        if largest >= model.vocab_size:
+            token = model.bridge.tokenizer.convert_ids_to_tokens(largest)
+            raise AttnRulesError(
+                f"corpus {spec.corpus.source}: holds the token {token!r} (id {largest}) of the tokenizer of"
+                f" {model.name}, which embeds {model.vocab_size} tokens; leave it out of the documents, or"
+                " resize the model's embeddings"
+            )
+        yield row
 
 
 def _store_weights(
@@ -471,6 +513,7 @@ def _store_weights(
     spec: IngestSpec,
     model: Model,
     saes: list[Sae],
+    errors: dict[tuple[Role, Location], float],
     replaced: list[Location],
     corpus_commit: str | None,
 ) -> None:
@@ -497,7 +540,8 @@ def _store_weights(
             layer, head = sae.location.layer, sae.location.head
             if (sae.role, layer, head) in held:
                 continue
-            warehouse.append("saes", pa.Table.from_pylist([sae.facts()]))
+            facts = {**sae.facts(), "sampled_reconstruction_error": errors[sae.role, sae.location]}
+            warehouse.append("saes", pa.Table.from_pylist([facts]))
             if head is None:
                 warehouse.append("input_features", _input_features(sae))
                 if layer == 0:

@@ -190,7 +190,8 @@ def _read_off(vector: Tensor, encoder: Tensor) -> Tensor:
     """Return vector @ encoder in float64, without a copy of the whole encoder."""
     import torch
 
-    return torch.cat([vector.double() @ part.double() for part in torch.split(encoder, _COLUMNS, dim=1)])
+    parts = torch.split(encoder, _COLUMNS, dim=1)
+    return torch.cat([vector.double() @ part.double() for part in parts])
 
 
 def _refuse_other_function(where: str, role: Role, module: Any, weights: SaeWeights) -> None:

@@ -109,8 +109,13 @@ class Sae:
         """Return the activations [n, d_sae] of what the hook of the processed model holds: [n, d_in]."""
         return self.module.encode(x if self.shift is None else x + self.shift)  # type: ignore[no-any-return]
 
+    def missed(self, x: Tensor) -> Tensor:
+        """Return what its reconstruction misses of what the hook of the processed model holds: [n, d_in]."""
+        rebuilt = self.module.decode(self.encode(x)).float()
+        return (x if self.shift is None else x + self.shift) - rebuilt
+
     def facts(self) -> dict[str, object]:
-        """Return the row of the table `saes`."""
+        """Return the row of the table `saes`, less what is measured."""
         return {
             "role": self.role,
             "layer": self.location.layer,

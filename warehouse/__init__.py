@@ -5,10 +5,20 @@ loading, `inspect` what `attnrules info` and `attnrules check` report, `describe
 comes from, `export` writes the tables as Parquet, `descriptions` reads those of others.
 """
 
-from attnrules.warehouse.describe import describe
+from attnrules.warehouse.describe import POOR_CAUSES, POOR_RECONSTRUCTION, describe
 from attnrules.warehouse.descriptions import import_descriptions
 from attnrules.warehouse.export import export
 from attnrules.warehouse.inspect import WarehouseInfo, check, info
 from attnrules.warehouse.store import Warehouse
 
-__all__ = ["Warehouse", "WarehouseInfo", "check", "describe", "export", "import_descriptions", "info"]
+__all__ = [
+    "POOR_CAUSES",
+    "POOR_RECONSTRUCTION",
+    "Warehouse",
+    "WarehouseInfo",
+    "check",
+    "describe",
+    "export",
+    "import_descriptions",
+    "info",
+]

@@ -8,12 +8,20 @@ from typing import Any
 from attnrules.warehouse.inspect import dictionaries
 from attnrules.warehouse.store import Warehouse
 
+# An SAE that misses more of the variance does not fit what it reads.
+POOR_RECONSTRUCTION = 0.9
+POOR_CAUSES = (
+    "usual causes: it was trained on another model or checkpoint, at another layer or hook, on a model"
+    " processed otherwise, or with an activation function or scale that its configuration does not say"
+)
+
 
 def describe(warehouse: Warehouse) -> dict[str, Any]:
     """Return the provenance of a warehouse as plain values.
 
     Keys: `schema_version`, `model`, `corpus` (with `n_sequences`, `n_tokens` and the text of the BOS token,
-    `bos_token`), `saes`, `heads` (with the attention that is kept of each), `attention` (the same in sum),
+    `bos_token`), `saes`, `poor_reconstruction` (the error from which on an SAE does not fit, and the usual
+    causes), `heads` (with the attention that is kept of each), `attention` (the same in sum),
     `rules` (features and rules by method and scaling), `runs` (every run, oldest first, with its arguments,
     versions and environment). `model` and `corpus` are None before an ingest has begun.
     """
@@ -33,6 +41,7 @@ def describe(warehouse: Warehouse) -> dict[str, Any]:
         if corpus
         else None,
         "saes": dictionaries(warehouse, "FROM saes ORDER BY role, layer, head"),
+        "poor_reconstruction": (POOR_RECONSTRUCTION, POOR_CAUSES),
         "heads": dictionaries(
             warehouse,
             "SELECT layer, head, kept_attention_mass, kept_attention_mass_from_features FROM heads"

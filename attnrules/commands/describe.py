@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.provenance import configured
 from attnrules.errors import AttnRulesError
 
 _DIGITS = 12
@@ -44,7 +45,7 @@ def command(warehouse: Path, as_json: bool) -> None:
 def methods(facts: dict[str, Any]) -> list[str]:
     """Return the paragraphs of a methods section from what `warehouse.describe` returns."""
     return [
-        " ".join((_model(facts["model"]), *_saes(facts["saes"]))),
+        " ".join((_model(facts["model"]), *_saes(facts["saes"], facts["poor_reconstruction"]))),
         " ".join((_corpus(facts["corpus"], facts["model"]), _attention(facts), _computation(facts["runs"]))),
         *_mining(facts),
     ]
@@ -54,8 +55,15 @@ def _model(model: dict[str, Any]) -> str:
     return (
         f"The model is {model['name']}{_at(model)} ({model['architecture']}, {model['n_layers']} layers of"
         f" {model['n_heads']} heads, d_model {model['d_model']}, d_head {model['d_head']}; weights sha256"
-        f" {model['sha256'][:_DIGITS]}), with these changes to its weights: {model['processing']}."
+        f" {model['sha256'][:_DIGITS]}, {_identity(model)}), with these changes to its weights:"
+        f" {model['processing']}."
     )
+
+
+def _identity(model: dict[str, Any]) -> str:
+    if model["identity"] is None:
+        return "its configuration and tokenizer were not recorded"
+    return f"with configuration and tokenizer {model['identity'][:_DIGITS]}"
 
 
 def _at(row: dict[str, Any]) -> str:
@@ -65,13 +73,14 @@ def _at(row: dict[str, Any]) -> str:
     return f" at {', '.join(parts)}" if parts else ""
 
 
-def _saes(saes: list[dict[str, Any]]) -> Iterable[str]:
+def _saes(saes: list[dict[str, Any]], poor: tuple[float, str]) -> Iterable[str]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for sae in saes:
         hook = re.sub(r"\.\d+\.", ".{layer}.", sae["hook_name"], count=1)
-        key = (sae["role"], sae["source"], sae["resolved_commit"], hook, sae["architecture"], sae["d_sae"])
+        key = (sae["role"], sae["source"], sae["resolved_commit"], hook, configured(sae), sae["d_sae"])
         groups.setdefault(key, []).append(sae)
-    for (role, source, _, hook, architecture, width), members in groups.items():
+    for (role, source, _, hook, configuration, width), members in groups.items():
+        architecture, _, options = configuration.partition(", ")
         places = _numbers("layer", [sae["layer"] for sae in members])
         what = f"on {hook}"
         if role == "output":
@@ -79,8 +88,19 @@ def _saes(saes: list[dict[str, Any]]) -> Iterable[str]:
             places = f"{len(members)} heads, {places}"
         yield (
             f"Its {role} features are those of {architecture} sparse autoencoders {what}, {width:,} features"
-            f" each ({places}; {_plain(source)}{_at(members[0])})."
+            f" each ({options + '; ' if options else ''}{places}; {_plain(source)}{_at(members[0])})."
+            f"{_rebuilt(members, *poor)}"
         )
+
+
+def _rebuilt(saes: list[dict[str, Any]], poor_from: float, causes: str) -> str:
+    """Word how much of what they read SAEs miss, and what it means where that is nearly all."""
+    errors = [error for sae in saes if (error := sae["sampled_reconstruction_error"]) is not None]
+    if not errors:
+        return ""
+    said = f" Their reconstructions miss {min(errors):.1%} to {max(errors):.1%} of the variance."
+    poor = [error for error in errors if error >= poor_from]
+    return f"{said} {len(poor)} of them rebuild next to nothing; {causes}." if poor else said
 
 
 def _plain(source: str) -> str:

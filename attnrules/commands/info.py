@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.provenance import configured, identified
 
 if TYPE_CHECKING:
     from attnrules.warehouse import WarehouseInfo
@@ -35,14 +36,14 @@ def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
         model, corpus = inside.model, inside.corpus
         lines += [
             f"model      {model['name']}: {model['n_layers']} layers of {model['n_heads']} heads,"
-            f" d_model {model['d_model']}, d_head {model['d_head']}",
+            f" d_model {model['d_model']}, d_head {model['d_head']} ({identified(model)})",
             f"corpus     {corpus['source']}: {inside.n_sequences} sequences of {corpus['seq_len']} tokens",
         ]
     for sae in inside.saes:
         at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
         lines.append(
-            f"{sae['role']:6} SAE {at}: {sae['d_sae']} features, {sae['architecture']},"
-            f" {sae['hook_name']} ({sae['source']})"
+            f"{sae['role']:6} SAE {at}: {sae['d_sae']} features, {configured(sae)},"
+            f" {sae['hook_name']} ({sae['source']}, {identified(sae)})"
         )
     for head in inside.heads:
         kept = head["kept_attention_mass"]
