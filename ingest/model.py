@@ -247,7 +247,7 @@ def load_model(
 ) -> Model:
     """Load a local Hugging Face folder, a name TransformerLens knows, or a hub id.
 
-    `commit`, where it is known, is what the `revision` stands for. The weights are processed as METHOD.md
+    `commit`, where it is known, is what the `revision` stands for. The weights are processed as method.md
     section 1 says; not `centred` leaves the residual stream as it is. Raises `AttnRulesError` when there is
     no such model, its files are malformed or incomplete, or its attention lacks the hooks that ingest reads.
     """

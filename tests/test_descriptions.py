@@ -54,11 +54,11 @@ def test_embedding_descriptions_name_the_largest_products(loaded: tuple[Model, S
     )
     for feature in range(sae.d_sae):
         scored = [
-            (float(torch.dot(row, sae.W_enc[:, feature])), name)
+            (float(torch.dot(row, sae.weights.encoder[:, feature])), name)
             for name, row in zip(names, model.bridge.W_E, strict=True)
         ]
         scored += [
-            (float(torch.dot(row, sae.W_enc[:, feature])), f"position {i}")
+            (float(torch.dot(row, sae.weights.encoder[:, feature])), f"position {i}")
             for i, row in enumerate(model.bridge.pos_embed.W_pos)
         ]
         scores = {name: score for score, name in scored}

@@ -357,7 +357,7 @@ def test_a_model_of_another_shape_is_refused_with_the_difference_named(
 
     folder = tmp_path / "shallow"
     GPT2LMHeadModel(
-        GPT2Config(vocab_size=8, n_positions=80, n_embd=8, n_layer=1, n_head=2, bos_token_id=7)
+        GPT2Config(vocab_size=len(planted.vocabulary), n_positions=80, n_embd=8, n_layer=1, n_head=2)
     ).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(planted.model_dir / name, folder / name)
