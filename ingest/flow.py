@@ -24,7 +24,7 @@ from attnrules.ingest.batching import BatchSize
 from attnrules.ingest.capture import Block, Capture, Targets
 from attnrules.ingest.model import is_out_of_memory, one_line
 from attnrules.ingest.stages import Stages, Stop
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import Warehouse, digests
 
 Tokens = npt.NDArray[np.int64]
 
@@ -208,7 +208,9 @@ class Flow:
         counts = dict.fromkeys(("tokens", *FACT_TABLES), 0)
         with warehouse.transaction():
             for table, rows in tables.items():
-                counts[table] = warehouse.append(table, rows)
+                n_rows = warehouse.append(table, rows)
+                if table in counts:
+                    counts[table] = n_rows
             names = [_name(*pair) for pair in (*work.targets.heads, *work.targets.outputs)]
             entry: dict[str, object] = {**counts, "run_id": self._run_id, "chunk_id": work.chunk_id}
             if work.stored is None:
@@ -223,6 +225,7 @@ class Flow:
                 replaced = {name + _ATTENTION_ONLY for name in names}
                 held = [name for name in work.stored.heads if name not in replaced]
                 warehouse.extend_chunk({**entry, "heads": [*held, *names]})
+            digests.restamp(warehouse, "chunks", chunk_id=work.chunk_id)
             warehouse.outdate_derived()
         self.n_committed += len(work.tokens)
 
@@ -243,7 +246,7 @@ def _refuse_lost_device(capture: Capture, error: RuntimeError) -> None:
 
 
 def _pack(captured: tuple[Work, list[Block]]) -> tuple[Work, dict[str, pa.Table]]:
-    """Turn what a chunk yielded into one Arrow table for each table of the warehouse."""
+    """Turn what a chunk yielded into one Arrow table for each table of the warehouse, with their digests."""
     work, blocks = captured
     tables = {} if work.stored is not None else {"tokens": _token_table(work)}
     parts = [block.part() for block in blocks]
@@ -253,7 +256,9 @@ def _pack(captured: tuple[Work, list[Block]]) -> tuple[Work, dict[str, pa.Table]
         rows = [pa.table(part.columns) for part in parts if part.table == table]
         if rows:
             tables[table] = pa.concat_tables(rows)
-    return work, tables
+    place = (work.chunk_id, work.first_seq, len(work.tokens))
+    stamps = [digests.of_facts(table, rows, *place) for table, rows in tables.items()]
+    return work, {**tables, "digests": pa.concat_tables(stamps)}
 
 
 def _name(layer: int, head: int) -> str:

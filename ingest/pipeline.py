@@ -28,7 +28,7 @@ from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.sae_weights import Role
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 from attnrules.ingest.stages import in_thread
-from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse
+from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse, digests
 
 Tokens = npt.NDArray[np.int64]
 
@@ -550,6 +550,7 @@ def _store_weights(
             if (layer, head) not in heads_held:
                 _store_head(warehouse, model, inputs[layer], layer, head)
             warehouse.append("output_features", _output_features(sae, layer, head))
+        digests.stamp_new(warehouse)
 
 
 def _corpus_facts(spec: IngestSpec, commit: str | None) -> dict[str, object]:

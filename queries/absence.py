@@ -136,6 +136,7 @@ def mine_absence(
             report(f"L{layer}H{head}")
             with warehouse.transaction():
                 mined = _mine_head(warehouse, spec, layer, head, features, bootstrap, run_id)
+                warehouse.stamp_mined(layer, head, features.tolist())
             result.heads.append(mined)
     return result
 

@@ -108,6 +108,7 @@ def mine_counting(
             report(f"L{layer}H{head}")
             with warehouse.transaction():
                 mined = _mine_head(warehouse, spec, layer, head, features, bootstrap, run_id)
+                warehouse.stamp_mined(layer, head, features.tolist())
             result.heads.append(mined)
     return result
 

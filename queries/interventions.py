@@ -149,6 +149,7 @@ def intervene(
                 result.heads.append(
                     _test_head(warehouse, spec, laboratory, layer, head, features.tolist(), bootstrap, run_id)
                 )
+                warehouse.stamp_mined(layer, head, features.tolist())
     return result
 
 

@@ -201,6 +201,7 @@ def mine_skipgrams(
             report(f"L{layer}H{head}")
             with warehouse.transaction():
                 mined = _mine_head(warehouse, spec, layer, head, features, run_id)
+                warehouse.stamp_mined(layer, head, features.tolist())
             result.heads.append(
                 HeadResult(
                     layer,

@@ -1,8 +1,9 @@
 """The DuckDB file: create it, open it, fill it, look inside it, verify it.
 
 Knows nothing of models, rules or how a number is computed. `store` holds the connection and the
-loading, `inspect` what `attnrules info` and `attnrules check` report, `describe` where every number
-comes from, `export` writes the tables as Parquet, `descriptions` reads those of others.
+loading, `digests` what was written and `rowhash` how it is hashed, `inspect` what `attnrules info` and
+`attnrules check` report, `describe` where every number comes from, `export` writes the tables as Parquet,
+`descriptions` reads those of others.
 """
 
 from attnrules.warehouse.describe import POOR_CAUSES, POOR_RECONSTRUCTION, describe

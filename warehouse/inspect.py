@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+
 from attnrules import sql
+from attnrules.errors import AttnRulesError
+from attnrules.warehouse import digests
 from attnrules.warehouse.store import Warehouse
 
 
@@ -76,13 +83,38 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
     )
 
 
-def check(warehouse: Warehouse) -> list[CheckResult]:
-    """Run every integrity check of `sql/checks` and return one result per check."""
-    results = []
-    for name, query in sql.checks().items():
-        ((n_problems, first),) = warehouse.sql(query).aggregate("count(*), min(problem)").fetchall()
-        results.append(CheckResult(name, n_problems, first))
-    return results
+def check(warehouse: Warehouse, *, quick: bool = False) -> list[CheckResult]:
+    """Run every integrity check and return one result per check.
+
+    Those of `sql/checks` say whether the tables agree with each other. Unless `quick`, every row is read
+    and compared with what was written, a check named `contents of <table>` for each table. What cannot be
+    read is a problem of its check; the others are run all the same.
+    """
+    named: dict[str, Callable[[], tuple[int, str | None]]] = {
+        name: partial(_violations, warehouse, query) for name, query in sql.checks().items()
+    }
+    if not quick:
+        for table in digests.tables():
+            named[f"contents of {table}"] = partial(_counted, digests.problems, warehouse, table)
+        named["contents of digests"] = partial(_counted, digests.strays, warehouse)
+    return [_result(name, found) for name, found in named.items()]
+
+
+def _result(name: str, problems: Callable[[], tuple[int, str | None]]) -> CheckResult:
+    try:
+        return CheckResult(name, *problems())
+    except (duckdb.Error, pa.ArrowException, OSError, AttnRulesError, TypeError) as error:
+        return CheckResult(name, 1, f"cannot be read: {str(error).strip().splitlines()[0]}")
+
+
+def _violations(warehouse: Warehouse, query: str) -> tuple[int, str | None]:
+    ((n_problems, first),) = warehouse.sql(query).aggregate("count(*), min(problem)").fetchall()
+    return n_problems, first
+
+
+def _counted(problems: Callable[..., list[str]], *of: object) -> tuple[int, str | None]:
+    found = problems(*of)
+    return len(found), found[0] if found else None
 
 
 def dictionaries(warehouse: Warehouse, query: str) -> list[dict[str, Any]]:

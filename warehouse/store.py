@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ import duckdb
 
 from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
-from attnrules.warehouse import catalogue
+from attnrules.warehouse import catalogue, digests
 from attnrules.warehouse.connection import connect
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Warehouse:
                     sql.ledger_statement("stamp_version"),
                     {"version": sql.SCHEMA_VERSION, "created_by": _version_of("attnrules")},
                 )
+                digests.stamp(warehouse)
             unfinished.rename(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
@@ -168,15 +169,23 @@ class Warehouse:
             self.execute(sql.ledger_statement("forget_descriptions"), {"layer": layer, "sources": sources})
             self.append("feature_descriptions", rows)
             self.execute(sql.best_descriptions_statement())
+            digests.restamp(self, "feature_descriptions", "imported", layer=layer)
+            digests.restamp(self, "input_features", layer=layer)
+
+    def stamp_mined(self, layer: int, head: int, features: Sequence[int]) -> None:
+        """Write digests of all that was mined of these features, in the transaction that mined them."""
+        digests.restamp_features(self, layer, head, features)
 
     def outdate_derived(self) -> None:
         """Mark counts, descriptions and kept attention mass as not yet computed from the facts."""
         self.execute(sql.ledger_statement("outdate_derived"))
+        digests.restamp(self, "heads", "derived")
 
     def forget_output_features(self, layer: int, head: int) -> None:
         """Delete a head's output SAE, its features and activations, and everything mined about them."""
         for statement in sql.forget_statements():
             self.execute(statement, {"layer": layer, "head": head})
+        digests.restamp(self, "chunks")
 
     def reader(self) -> Warehouse:
         """Return a second connection to the same open file, for another thread; it must only read."""
@@ -210,6 +219,10 @@ class Warehouse:
         with self.transaction():
             for statement in sql.derived_statements():
                 self.connection.execute(statement)
+            digests.restamp(self, "input_features")
+            digests.restamp(self, "output_features", "derived")
+            digests.restamp(self, "heads", "derived")
+            digests.restamp(self, "feature_descriptions", "tokens")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -237,8 +250,8 @@ class Warehouse:
         `running` until the block ends, so a killed run can be told from a finished one.
         """
         run_id = int(self.value("SELECT coalesce(max(run_id), 0) + 1 FROM runs"))
-        self.execute(
-            sql.ledger_statement("begin_run"),
+        self._write_run(
+            "begin_run",
             {
                 "run_id": run_id,
                 "command": command,
@@ -257,7 +270,12 @@ class Warehouse:
         finally:
             # The failure that ended the block is the one to report, not a second one from here.
             with suppress(AttnRulesError) if status != "done" else _no_context():
-                self.execute(sql.ledger_statement("end_run"), {"status": status, "run_id": run_id})
+                self._write_run("end_run", {"status": status, "run_id": run_id})
+
+    def _write_run(self, statement: str, row: Mapping[str, Any]) -> None:
+        with self.transaction():
+            self.execute(sql.ledger_statement(statement), row)
+            digests.restamp(self, "runs", run_id=row["run_id"])
 
 
 class TableHandle:

@@ -12,12 +12,17 @@ from attnrules.errors import AttnRulesError
 
 @click.command("check")
 @warehouse_argument
-def command(warehouse: Path) -> None:
-    """Verify row counts, uniqueness, ids, activations and attention; exit 1 on a violation."""
+@click.option("--quick", is_flag=True, help="Only whether the tables agree with each other.")
+def command(warehouse: Path, quick: bool) -> None:
+    """Verify that every row is as it was written and that the tables agree; exit 1 on a violation.
+
+    Every block of the file that holds rows is read. `--quick` leaves that out, and with it damage that
+    contradicts no other table.
+    """
     from attnrules.warehouse import Warehouse, check
 
     with Warehouse.open(warehouse) as opened:
-        results = check(opened)
+        results = check(opened, quick=quick)
     for result in results:
         if result.n_problems:
             click.echo(f"FAIL  {result.name}: {result.n_problems} problems, first: {result.first_problem}")

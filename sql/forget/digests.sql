@@ -1,0 +1,6 @@
+-- Grain of the deletion: a digest of the head whose output SAE is replaced; what does not come from the SAE stays.
+DELETE FROM digests
+WHERE
+    layer = $layer
+    AND head = $head
+    AND table_name NOT IN ('attention_sources', 'heads', 'projections');

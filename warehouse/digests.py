@@ -1,0 +1,333 @@
+"""What every part of a warehouse held when it was written, so that `attnrules check` finds whatever changed.
+
+The rows of a table that are written together are a part: facts of a chunk and head, weights of a head, what
+was mined of a feature, a row of a ledger. `digests` keeps of each the number of rows and the sum of their
+hashes modulo 2^64, written in the transaction of the rows themselves. Nothing is recomputed from rows that a
+command did not write: damage is not blessed by whoever comes next, and what is written anew is whole again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from attnrules import sql
+from attnrules.warehouse.rowhash import Bits, row_hashes
+
+if TYPE_CHECKING:
+    from attnrules.warehouse.store import Warehouse
+
+Ints = npt.NDArray[np.int64]
+# (chunk_id, run_id, layer, head, feature), None for what rows do not belong to.
+Scope = tuple[int | None, ...]
+# Rows and sum of hashes.
+Content = tuple[int, int]
+
+FACTS = frozenset(("tokens", "input_activations", "output_activations", "attention_sources", "token_scales"))
+_SCOPE = ("chunk_id", "run_id", "layer", "head", "feature")
+_LEDGERS: dict[str, tuple[str, ...]] = {"chunks": ("chunk_id",), "runs": ("run_id",)}
+# Tables written by the head or layer, though their rows are of features.
+_WRITTEN_BY_HEAD = FACTS | {"projections", "output_features", "input_features", "feature_descriptions"}
+# What refresh_derived computes from the facts, in tables that hold weights too.
+_DERIVED = {
+    "heads": ("kept_attention_mass", "kept_attention_mass_from_features"),
+    "output_features": (
+        "n_sequences", "n_tokens", "mean_activation", "mean_max_activation", "max_activation", "description",
+    ),
+}  # fmt: skip
+_KINDS = ("imported", "tokens", "embedding")
+_BATCH_ROWS = 1 << 16
+# More runs of equal keys than this are sorted before they are gone through.
+_MANY_RUNS = 512
+_MODULUS = 1 << 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns of a table, and of which rows, that are digested together.
+
+    Arguments:
+        by: columns of `_SCOPE` that tell rows apart, each combination having a digest of its own.
+        columns: what is hashed. kind: of `feature_descriptions`, the rows of one kind.
+    """
+
+    table: str
+    name: str
+    by: tuple[str, ...]
+    columns: tuple[str, ...]
+    kind: str | None = None
+
+
+class Chunks:
+    """Which chunk a sequence belongs to.
+
+    Arguments:
+        ranges: (chunk_id, first_seq, n_seqs) of each chunk.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+        rows = np.array(sorted(ranges, key=lambda row: row[1]), np.int64).reshape(-1, 3)
+        self._ids, self._first, n = rows.T
+        self._end = self._first + n
+
+    @classmethod
+    def stored(cls, warehouse: Warehouse) -> Chunks:
+        """Return the chunks of the ledger."""
+        return cls(warehouse.rows("SELECT chunk_id, first_seq, n_seqs FROM chunks"))
+
+    def of(self, seq_id: Ints) -> Ints:
+        """Return the chunk of each sequence, -1 for none."""
+        if not len(self._ids):
+            return np.full(len(seq_id), -1)
+        at = np.searchsorted(self._first, seq_id, "right") - 1
+        return np.where((at >= 0) & (seq_id < self._end[at]), self._ids[at], -1)
+
+
+def stamp(warehouse: Warehouse) -> None:
+    """Write the digests of everything that is stored, in place of all there are; call it in a transaction."""
+    _forget(warehouse, sql.table_names(), {})
+    chunks = Chunks.stored(warehouse)
+    for table in tables():
+        for part in parts(warehouse, table):
+            _append(warehouse, part, contents(_batches(warehouse, part), part, chunks))
+
+
+def stamp_new(warehouse: Warehouse) -> None:
+    """Write digests of weights and of what is stored once, where there is none; call it in a transaction."""
+    for table in tables():
+        for part in parts(warehouse, table):
+            if table in FACTS or table in _LEDGERS or "feature" in part.by:
+                continue
+            known = _stored(warehouse, part)
+            for scope in _scopes(warehouse, part) - known.keys():
+                of_scope = dict(zip(_SCOPE, scope, strict=True))
+                batches = _batches(warehouse, part, {name: of_scope[name] for name in part.by})
+                _append(warehouse, part, contents(batches, part))
+
+
+def restamp(warehouse: Warehouse, table: str, name: str = "", **at: int) -> None:
+    """Write anew the digests of a table's parts of that name, of all where it is empty.
+
+    `at` limits it to a chunk_id, run_id, layer or head. Call it in the transaction that wrote the rows.
+    """
+    _forget(warehouse, [table], at, name=name)
+    for part in parts(warehouse, table):
+        if name in ("", part.name):
+            _append(warehouse, part, contents(_batches(warehouse, part, at), part))
+
+
+def restamp_features(warehouse: Warehouse, layer: int, head: int, features: Sequence[int]) -> None:
+    """Write anew the digests of all that was mined of these features; call it in the rows' transaction."""
+    if not features:
+        return
+    mined = [part for table in tables() for part in parts(warehouse, table) if "feature" in part.by]
+    at = {"layer": layer, "head": head}
+    _forget(warehouse, [part.table for part in mined], at, features=features)
+    for part in mined:
+        batches = _batches(warehouse, part, {**at, "feature": features})
+        _append(warehouse, part, contents(batches, part))
+
+
+def of_facts(table: str, rows: pa.Table, chunk_id: int, first_seq: int, n_seqs: int) -> pa.Table:
+    """Return rows of `digests` for the rows of a fact table that a chunk is about to store."""
+    part = _part(table, "rows", rows.column_names)
+    batches = rows.to_batches(max_chunksize=_BATCH_ROWS)
+    return _rows(part, contents(batches, part, Chunks([(chunk_id, first_seq, n_seqs)])))
+
+
+def problems(warehouse: Warehouse, table: str) -> list[str]:
+    """Read every row of `table` and say in what it differs from what was written."""
+    chunks = Chunks.stored(warehouse) if table in FACTS else None
+    found = []
+    for part in parts(warehouse, table):
+        expected = _stored(warehouse, part)
+        actual = contents(_batches(warehouse, part), part, chunks)
+        for scope in sorted(expected.keys() | actual.keys(), key=str):
+            problem = _difference(expected.get(scope), actual.get(scope))
+            if problem:
+                found.append(f"{_words(part, scope)}: {problem}")
+    return found
+
+
+def strays(warehouse: Warehouse) -> list[str]:
+    """Say which digests are of nothing that a warehouse has."""
+    known = {(part.table, part.name) for table in tables() for part in parts(warehouse, table)}
+    found = set(warehouse.rows("SELECT DISTINCT table_name, part FROM digests"))
+    return [f"digests of {table}, {part}, which do not exist" for table, part in sorted(found - known)]
+
+
+def tables() -> list[str]:
+    """Return the tables that digests cover."""
+    return [name for name in sql.table_names() if name != "digests"]
+
+
+def parts(warehouse: Warehouse, table: str) -> list[Part]:
+    """Return the parts of a table."""
+    columns = warehouse.connection.table(table).columns
+    if table in _DERIVED:
+        keys = [name for name in columns if name in _SCOPE]
+        weights = [name for name in columns if name not in _DERIVED[table]]
+        return [
+            _part(table, "weights", weights),
+            _part(table, "derived", [*keys, *_DERIVED[table]]),
+        ]
+    if table == "feature_descriptions":
+        return [_part(table, kind, columns, kind) for kind in _KINDS]
+    return [_part(table, "rows", columns)]
+
+
+def contents(
+    batches: Iterable[pa.RecordBatch], part: Part, chunks: Chunks | None = None
+) -> dict[Scope, Content]:
+    """Return what rows hold, by the scope they belong to."""
+    found: dict[Scope, Content] = {}
+    for batch in batches:
+        hashed = batch.select([name for name in part.columns if name not in part.by])
+        keys = [_keys(batch, name, chunks) for name in part.by]
+        for key, n_rows, total in _sums(keys, row_hashes(hashed)):
+            given = dict(zip(part.by, key, strict=True))
+            scope = tuple(None if given.get(name, -1) < 0 else given[name] for name in _SCOPE)
+            n_before, before = found.get(scope, (0, 0))
+            found[scope] = n_before + n_rows, (before + total) % _MODULUS
+    return found
+
+
+def _part(table: str, name: str, columns: Sequence[str], kind: str | None = None) -> Part:
+    wanted = ("layer", "head") if table in _WRITTEN_BY_HEAD else ("layer", "head", "feature")
+    by = _LEDGERS.get(table) or tuple(key for key in wanted if key in columns)
+    return Part(table, name, ("chunk_id", *by) if table in FACTS else by, tuple(columns), kind)
+
+
+def _keys(batch: pa.RecordBatch, name: str, chunks: Chunks | None) -> Ints:
+    """Return the values of a column that tells rows apart, -1 for NULL."""
+    if name == "chunk_id" and chunks is not None:
+        return chunks.of(batch.column("seq_id").to_numpy().astype(np.int64))
+    column = batch.column(name).cast(pa.int64()).fill_null(-1)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _sums(keys: list[Ints], hashes: Bits) -> Iterator[tuple[list[int], int, int]]:
+    """Yield (keys, rows, sum of hashes) of runs of rows with equal keys, few where they are scattered."""
+    if not len(hashes):
+        return
+    starts = _run_starts(keys, len(hashes))
+    if len(starts) > _MANY_RUNS:
+        order = np.lexsort(keys)
+        keys, hashes = [key[order] for key in keys], hashes[order]
+        starts = _run_starts(keys, len(hashes))
+    sums = np.add.reduceat(hashes, starts)
+    n_rows = np.diff(starts, append=len(hashes))
+    at_starts = np.array([key[starts] for key in keys], np.int64).reshape(-1, len(starts)).T
+    yield from zip(at_starts.tolist(), n_rows.tolist(), sums.tolist(), strict=True)
+
+
+def _run_starts(keys: list[Ints], n_rows: int) -> Ints:
+    starts = np.zeros(n_rows, bool)
+    starts[0] = True
+    for key in keys:
+        starts[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(starts)
+
+
+def _batches(
+    warehouse: Warehouse, part: Part, where: dict[str, Any] | None = None
+) -> Iterator[pa.RecordBatch]:
+    relation = warehouse.connection.table(part.table)
+    conditions = {**(where or {}), **({"kind": part.kind} if part.kind else {})}
+    for name, wanted in conditions.items():
+        if name not in relation.columns:
+            continue
+        column = duckdb.ColumnExpression(name)
+        if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+            relation = relation.filter(column.isin(*map(duckdb.ConstantExpression, wanted)))
+        else:
+            relation = relation.filter(
+                column.isnull() if wanted is None else column == duckdb.ConstantExpression(wanted)
+            )
+    yield from relation.select(*map(duckdb.ColumnExpression, part.columns)).to_arrow_reader(_BATCH_ROWS)
+
+
+def _scopes(warehouse: Warehouse, part: Part) -> set[Scope]:
+    """Return the scopes that the rows of a part belong to."""
+    columns = part.by or part.columns[:1]
+    without_rows = Part(part.table, part.name, part.by, columns, part.kind)
+    return set(contents(_batches(warehouse, without_rows), without_rows))
+
+
+def _stored(warehouse: Warehouse, part: Part) -> dict[Scope, Content]:
+    found: dict[Scope, Content] = {}
+    rows = warehouse.rows(sql.ledger_statement("digests_of"), {"table": part.table, "part": part.name})
+    for *scope, n_rows, digest in rows:
+        # A digest that stands there twice is no longer the one that was written.
+        n_before, before = found.get(tuple(scope), (0, 0))
+        found[tuple(scope)] = n_before + n_rows, (before + digest) % _MODULUS
+    return found
+
+
+def _append(warehouse: Warehouse, part: Part, found: dict[Scope, Content]) -> None:
+    if found:
+        warehouse.append("digests", _rows(part, found))
+
+
+def _rows(part: Part, found: dict[Scope, Content]) -> pa.Table:
+    scopes = list(found)
+    signed = [total - _MODULUS if total >= _MODULUS // 2 else total for _, total in found.values()]
+    return pa.table(
+        {
+            "table_name": [part.table] * len(found),
+            "part": [part.name] * len(found),
+            **{
+                name: pa.array([scope[place] for scope in scopes], pa.int64())
+                for place, name in enumerate(_SCOPE)
+            },
+            "n_rows": pa.array([n_rows for n_rows, _ in found.values()], pa.int64()),
+            "digest": pa.array(signed, pa.int64()),
+        }
+    )
+
+
+def _forget(
+    warehouse: Warehouse,
+    tables: Sequence[str],
+    at: dict[str, int],
+    *,
+    name: str = "",
+    features: Sequence[int] | None = None,
+) -> None:
+    anywhere = dict.fromkeys(("chunk_id", "run_id", "layer", "head"), -1)
+    warehouse.execute(
+        sql.ledger_statement("forget_digests"),
+        {**anywhere, **at, "tables": list(tables), "part": name, "features": features},
+    )
+
+
+def _difference(expected: Content | None, actual: Content | None) -> str | None:
+    if expected == actual:
+        return None
+    if expected is None:
+        return f"{(actual or (0, 0))[0]} rows of which nothing says that they were written"
+    if actual is None:
+        return f"none of the {expected[0]} rows that were written"
+    if expected[0] != actual[0]:
+        return f"{actual[0]} rows, {expected[0]} were written"
+    return f"its {actual[0]} rows are not those that were written"
+
+
+def _words(part: Part, scope: Scope) -> str:
+    """Return how a reader knows a scope, such as `chunk 3 L0H3` or `L0H3.17`."""
+    chunk, run, layer, head, feature = scope
+    words = [part.name] if part.name != "rows" else []
+    if "chunk_id" in part.by:
+        words.append("outside every chunk" if chunk is None else f"chunk {chunk}")
+    if run is not None:
+        words.append(f"run {run}")
+    if layer is not None:
+        place = f"L{layer}" if head is None else f"L{layer}H{head}"
+        words.append(place if feature is None else f"{place}.{feature}")
+    return " ".join(words) or "the table"
