@@ -111,7 +111,7 @@ class Sae:
 
     def missed(self, x: Tensor) -> Tensor:
         """Return what its reconstruction misses of what the hook of the processed model holds: [n, d_in]."""
-        rebuilt = self.module.decode(self.encode(x)).float()
+        rebuilt: Tensor = self.module.decode(self.encode(x)).float()
         return (x if self.shift is None else x + self.shift) - rebuilt
 
     def facts(self) -> dict[str, object]:
