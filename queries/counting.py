@@ -29,6 +29,8 @@ _LARGEST_WEIGHT = 4
 _LARGEST_THRESHOLD = 4
 # Thresholds on the number of keys alone go up to this.
 _LARGEST_COUNT = 16
+# What a rule is compared with, and how the columns of its gain begin.
+_GAINS = {"presence_": "gain", "position_": "position_gain"}
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,20 @@ class CountingSpec:
 
 @dataclass(frozen=True)
 class CountingHead:
-    """What was mined from one head: features, pairs, pairs worth counting, and rules that beat presence."""
+    """What was mined from one head.
+
+    Arguments:
+        n_features, n_pairs: looked at. n_counted: pairs worth counting. n_beat_presence: rules that tell more
+            than presence on held-out sequences. n_rules: of these, the rules kept, which tell more than the
+            position in the sequence too.
+    """
 
     layer: int
     head: int
     n_features: int
     n_pairs: int
     n_counted: int
+    n_beat_presence: int
     n_rules: int
 
 
@@ -86,16 +95,28 @@ class Candidate:
     without_opponent: bool
 
 
+@dataclass(frozen=True)
+class PositionRule:
+    """A rule chosen on train that looks at the position in the sequence alone.
+
+    Arguments:
+        from_threshold: whether it says active at `threshold` and after, not at `threshold` and before.
+    """
+
+    threshold: int
+    from_threshold: bool
+
+
 def mine_counting(
     warehouse: Warehouse,
     spec: CountingSpec,
     report: Callable[[str], None] = lambda _: None,
 ) -> CountingResult:
-    """Count keys and opponents, and keep the rules that beat presence, each head in a transaction.
+    """Count keys and opponents, and keep the rules that beat presence and position.
 
-    Earlier rows of the same features and scaling are replaced, together with the interventions that tested
-    them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a head or feature that is
-    not in the warehouse.
+    Each head is a transaction. Earlier rows of the same features and scaling are replaced, together with the
+    interventions that tested them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a
+    head or feature that is not in the warehouse.
     """
     _validate(spec)
     n_sequences = finished_sequences(warehouse)
@@ -144,12 +165,15 @@ def _mine_head(
             statement(f"delete_{table}"), {**at, "scaling": spec.scaling, "features": features.tolist()}
         )
     same = {**at, "scaling": spec.scaling, "run_id": run_id}
-    n_counted = n_rules = 0
+    n_counted = n_beat_presence = n_rules = 0
     for start in range(0, len(features), _FEATURES_AT_ONCE):
         # A key that pushes nothing up is no key.
         rows = np.isin(found.feature, features[start : start + _FEATURES_AT_ONCE]) & (found.value > 0)
-        counted, new_rules = _mine_batch(warehouse, spec, at, found, rows, bootstrap)
+        counted, judged = _mine_batch(warehouse, spec, at, found, rows, bootstrap)
+        # Who fires late in the row is no counter, though counts grow with the position.
+        new_rules = [row for row in judged if beats(row, "position_")]
         n_counted += len({(row["feature"], row["pair"]) for row in counted})
+        n_beat_presence += len(judged)
         n_rules += len(new_rules)
         for table, new in (("counting_counts", counted), ("counting_rules", new_rules)):
             if new:
@@ -160,6 +184,7 @@ def _mine_head(
         n_features=len(features),
         n_pairs=len(found.feature),
         n_counted=n_counted,
+        n_beat_presence=n_beat_presence,
         n_rules=n_rules,
     )
 
@@ -178,7 +203,7 @@ def _mine_batch(
     rows: Any,
     bootstrap: SequenceBootstrap,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows of `counting_counts` and `counting_rules` of a batch of pairs."""
+    """Return rows of `counting_counts` of a batch of pairs, and of `counting_rules` that beat presence."""
     opponents = [int(i) if i >= 0 else None for i in found.distractor[rows]]
     warehouse.execute(
         statement("make_count_positions"),
@@ -250,18 +275,10 @@ def choose(table: list[dict[str, Any]]) -> Candidate | None:
     n = np.array([row["n_positions"] for row in train], dtype=np.float64)
     active = np.array([row["n_active"] for row in train], dtype=np.float64)
 
-    def informations(predicted: Any) -> Floats:
-        cells = [
-            (np.where(predicted == side, weight, 0.0)).sum(axis=-1)
-            for side in (True, False)
-            for weight in (active, n - active)
-        ]
-        return information(np.stack(cells, axis=-1))
-
     tried = candidate_rules(with_opponent)
     p, m, threshold = (np.array(column)[:, None] for column in zip(*tried, strict=True))
-    by_count = informations(p * c - m * c2 >= threshold)
-    by_presence = informations(np.stack([c > 0, (c > 0) & (c2 == 0)]))
+    by_count = information(_cells(p * c - m * c2 >= threshold, n, active))
+    by_presence = information(_cells(np.stack([c > 0, (c > 0) & (c2 == 0)]), n, active))
     # Rounding must not make a more complicated rule better than an equal one.
     best = int(np.argmax(by_count >= by_count.max() - 1e-12))
     if by_count[best] <= by_presence.max() + 1e-12:
@@ -285,51 +302,92 @@ def information(cells: Floats) -> Floats:
     return np.where(contrary, 0.0, np.maximum(bits, 0.0))
 
 
+def choose_position(positions: Ints, n: Ints, n_active: Ints) -> PositionRule:
+    """Return the position rule of most information, the first in the order of (threshold, side) of equals.
+
+    `positions` [n]: ascending; `n`, `n_active`: how often the query stands there, and the feature is active.
+    """
+    rules = [PositionRule(int(pos), side) for pos in positions for side in (True, False)]
+    at, side = np.repeat(positions, 2)[:, None], np.tile([True, False], len(positions))[:, None]
+    predicted = np.where(side, positions >= at, positions <= at)
+    bits = information(_cells(predicted, n, n_active))
+    return rules[int(np.argmax(bits >= bits.max() - 1e-12))]
+
+
+def _cells(predicted: Any, n: Any, n_active: Any) -> Floats:
+    """Return the four cells that `information` reads, of each row of predictions: [rules, 4]."""
+    parts = [
+        np.where(predicted == side, weight, 0.0).sum(axis=-1)
+        for side in (True, False)
+        for weight in (n_active, n - n_active)
+    ]
+    return np.stack(parts, axis=-1)
+
+
 def _judge(
     warehouse: Warehouse, chosen: dict[tuple[int, int], Candidate], bootstrap: SequenceBootstrap
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """Return what `counting_rules` says of the candidates that beat presence on test."""
     if not chosen:
         return {}
-    rules = list(chosen.values())
+    cases = {"features": [feature for feature, _ in chosen], "pairs": [pair for _, pair in chosen]}
+    positions = _choose_positions(warehouse, cases)
+    rules = [(rule, positions[case]) for case, rule in chosen.items()]
     columns = arrays(
         warehouse,
         statement("outcomes"),
         {
-            "features": [feature for feature, _ in chosen],
-            "pairs": [pair for _, pair in chosen],
-            "key_weights": [rule.key_weight for rule in rules],
-            "opponent_weights": [rule.opponent_weight for rule in rules],
-            "thresholds": [rule.threshold for rule in rules],
-            "without_opponent": [rule.without_opponent for rule in rules],
+            **cases,
+            "key_weights": [rule.key_weight for rule, _ in rules],
+            "opponent_weights": [rule.opponent_weight for rule, _ in rules],
+            "thresholds": [rule.threshold for rule, _ in rules],
+            "without_opponent": [rule.without_opponent for rule, _ in rules],
+            "position_thresholds": [by_position.threshold for _, by_position in rules],
+            "from_threshold": [by_position.from_threshold for _, by_position in rules],
         },
     )
-    cases = columns["feature"].astype(np.int64) << 32 | columns["pair"]
+    at = columns["feature"].astype(np.int64) << 32 | columns["pair"]
     judged = {}
-    for case, rule in chosen.items():
-        at = cases == (case[0] << 32 | case[1])
-        outcome = {name: column[at].astype(np.int64) for name, column in columns.items()}
-        row = _judge_rule(rule, outcome, bootstrap)
-        if row is not None:
-            judged[case] = row
+    for (feature, pair), rule in chosen.items():
+        here = at == (feature << 32 | pair)
+        outcome = {name: column[here].astype(np.int64) for name, column in columns.items()}
+        row = _judge_rule(rule, positions[feature, pair], outcome, bootstrap)
+        if row is not None and beats(row, "presence_"):
+            judged[feature, pair] = row
     return judged
 
 
+def _choose_positions(
+    warehouse: Warehouse, cases: dict[str, list[int]]
+) -> dict[tuple[int, int], PositionRule]:
+    columns = arrays(warehouse, statement("position_counts"), cases)
+    found = {}
+    for feature, pair in zip(cases["features"], cases["pairs"], strict=True):
+        here = (columns["feature"] == feature) & (columns["pair"] == pair)
+        found[feature, pair] = choose_position(
+            *(columns[name][here].astype(np.int64) for name in ("pos", "n_positions", "n_active"))
+        )
+    return found
+
+
 def _judge_rule(
-    rule: Candidate, outcome: dict[str, Ints], bootstrap: SequenceBootstrap
+    rule: Candidate, by_position: PositionRule, outcome: dict[str, Ints], bootstrap: SequenceBootstrap
 ) -> dict[str, Any] | None:
+    """Return what the test half says of a rule and its baselines, None for too few sequences."""
     sequences, place = np.unique(outcome["seq_id"], return_inverse=True)
     if len(sequences) < FEWEST:
         return None
-    names = {"": "by_count", "presence_": "by_presence", "skipgram_": "by_skipgram"}
+    names = {"": "count", "presence_": "presence", "position_": "position", "skipgram_": "skipgram"}
     per_sequence = {}
     for prefix, name in names.items():
         cells = np.zeros((len(sequences), 4))
-        np.add.at(cells, (place, 2 * (1 - outcome[name]) + 1 - outcome["is_active"]), outcome["n"])
+        np.add.at(cells, (place, 2 * (1 - outcome[f"by_{name}"]) + 1 - outcome["is_active"]), outcome["n"])
         per_sequence[prefix] = cells
     row: dict[str, Any] = {
         **{name: getattr(rule, name) for name in ("key_weight", "opponent_weight", "threshold")},
         "presence": "key without opponent" if rule.without_opponent else "key",
+        "position_side": "from" if by_position.from_threshold else "up to",
+        "position_threshold": by_position.threshold,
         "n_positions": int(outcome["n"].sum()),
         "n_active": int(outcome["n"][outcome["is_active"] == 1].sum()),
     }
@@ -338,14 +396,20 @@ def _judge_rule(
         wanted = rated if prefix != "skipgram_" else {name: rated[name] for name in ("f1", "information")}
         row |= {prefix + name: value for name, value in wanted.items()}
     weights = bootstrap.weights(sequences).T
-    gains = information(weights @ per_sequence[""]) - information(weights @ per_sequence["presence_"])
-    low, high = interval(gains) or (0.0, 0.0)
-    row |= {
-        "information_gain": row["information"] - row["presence_information"],
-        "gain_low": low,
-        "gain_high": high,
-    }
-    return row if low > 0 and row["f1"] > row["presence_f1"] else None
+    by_count = information(weights @ per_sequence[""])
+    for prefix, gain in _GAINS.items():
+        gains = by_count - information(weights @ per_sequence[prefix])
+        low, high = interval(gains) or (0.0, 0.0)
+        row[f"information_{gain}" if prefix == "presence_" else gain] = (
+            row["information"] - row[prefix + "information"]
+        )
+        row |= {f"{gain}_low": low, f"{gain}_high": high}
+    return row
+
+
+def beats(row: dict[str, Any], baseline: str) -> bool:
+    """Tell whether a row of `counting_rules` beats `presence_` or `position_`: in information and in F1."""
+    return bool(row[f"{_GAINS[baseline]}_low"] > 0 and row["f1"] > row[f"{baseline}f1"])
 
 
 def _rate(cells: Floats) -> dict[str, float]:

@@ -24,14 +24,19 @@ from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.counting import (
     CountingSpec,
+    PositionRule,
+    beats,
     candidate_rules,
     choose,
+    choose_position,
     information,
     mine_counting,
 )
 from attnrules.queries.interventions import InterveneSpec, intervene
+from attnrules.queries.skipgrams import FeatureId
 from attnrules.queries.trials import TokenStatistics, insert
 from attnrules.warehouse import Warehouse, check
+from tests import slow
 from tests.planted import PlantedModel
 
 
@@ -554,6 +559,88 @@ def test_counts_are_those_of_the_definition(counted_once: Path) -> None:
         assert found[head, feature].keys() == expected.keys()
         for cell, figures in expected.items():
             assert found[head, feature][cell] == pytest.approx(figures, rel=1e-6)
+
+
+def slow_cells(predicted: list[bool], active: list[bool]) -> list[int]:
+    pairs = list(zip(predicted, active, strict=True))
+    return [pairs.count((p, a)) for p in (True, False) for a in (True, False)]
+
+
+def test_a_counting_rule_stands_beside_the_position_rule_of_most_train_information(
+    counted_once: Path,
+) -> None:
+    with Warehouse.open(counted_once) as warehouse:
+        rules = warehouse.rows(
+            "SELECT head, feature, query_feature, position_side, position_threshold, position_precision,"
+            " position_recall, position_f1, position_information, information, position_gain,"
+            " position_gain_low, position_gain_high FROM counting_rules"
+        )
+        places = defaultdict(list)
+        for feature, seq, pos in warehouse.rows(
+            "SELECT feature, seq_id, pos FROM input_activations WHERE pos > 0 ORDER BY ALL"
+        ):
+            places[feature].append((seq, pos))
+        active = set(warehouse.rows("SELECT head, feature, seq_id, pos FROM output_activations"))
+    assert rules
+    for head, feature, query, side, threshold, *ratings, information_of_rule, gain, low, high in rules:
+        halves = defaultdict(list)
+        for seq, pos in places[query]:
+            half = "train" if slow.mix32(slow.mix32(0 + 2) + seq) % 2 == 0 else "test"
+            halves[half].append((pos, (head, feature, seq, pos) in active))
+
+        def cells(half: str, side: str, threshold: int, halves: Any = halves) -> list[int]:
+            said = [p >= threshold if side == "from" else p <= threshold for p, _ in halves[half]]
+            return slow_cells(said, [a for _, a in halves[half]])
+
+        def told(half: str, side: str, threshold: int, cells: Any = cells) -> float:
+            found = cells(half, side, threshold)
+            return slow_information(found) if found[0] * found[3] > found[1] * found[2] else 0.0
+
+        best = max(
+            told("train", side, threshold)
+            for side in ("from", "up to")
+            for threshold in {pos for pos, _ in halves["train"]}
+        )
+        assert told("train", side, threshold) == pytest.approx(best)
+        hits, false, missed, _ = cells("test", side, threshold)
+        expected = [hits / (hits + false), hits / (hits + missed), 2 * hits / (2 * hits + false + missed)]
+        assert ratings == pytest.approx([*expected, told("test", side, threshold)])
+        assert gain == pytest.approx(information_of_rule - ratings[-1])
+        assert 0 < low <= gain <= high
+
+
+@pytest.mark.parametrize(("side", "threshold"), [("from", 20), ("up to", 9)])
+def test_a_feature_that_is_active_late_or_early_in_the_row_is_no_counter(
+    counted_once: Path, tmp_path: Path, planted: PlantedModel, side: str, threshold: int
+) -> None:
+    path = Path(shutil.copy(counted_once, tmp_path / "counted.duckdb"))
+    at = FeatureId(0, 2, planted.output_features[0, 2, "two knocks"])
+    with Warehouse.open(path, writable=True) as warehouse:
+        warehouse.execute(
+            "DELETE FROM output_activations WHERE head = 2 AND feature = $feature", {"feature": at.feature}
+        )
+        warehouse.execute(
+            "INSERT INTO output_activations BY NAME SELECT 0 AS layer, 2 AS head, $feature AS feature, seq_id,"
+            " pos, 1 AS activation FROM tokens WHERE CASE $side WHEN 'from' THEN pos >= $threshold"
+            " ELSE pos <= $threshold END",
+            {"feature": at.feature, "side": side, "threshold": threshold},
+        )
+        [head] = mine_counting(warehouse, CountingSpec(features=(at,), pairs=3)).heads
+    assert head.n_rules == 0
+
+
+@pytest.mark.parametrize("baseline", ["presence", "position"])
+def test_a_rule_beats_a_baseline_in_information_and_in_f1(baseline: str) -> None:
+    gain = "gain_low" if baseline == "presence" else "position_gain_low"
+    assert beats({"f1": 0.8, f"{baseline}_f1": 0.7, gain: 0.01}, f"{baseline}_")
+    assert not beats({"f1": 0.8, f"{baseline}_f1": 0.84, gain: 0.01}, f"{baseline}_")
+    assert not beats({"f1": 0.8, f"{baseline}_f1": 0.7, gain: 0.0}, f"{baseline}_")
+
+
+def test_the_position_rule_says_active_on_the_side_where_it_is() -> None:
+    positions, n = np.arange(1, 9), np.full(8, 10)
+    assert choose_position(positions, n, 10 * (positions >= 6)) == PositionRule(6, from_threshold=True)
+    assert choose_position(positions, n, 10 * (positions <= 3)) == PositionRule(3, from_threshold=False)
 
 
 def slow_information(cells: list[int]) -> float:

@@ -229,8 +229,9 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
 def counting(warehouse: Path, features: str, memory_limit: str | None, **options: Any) -> None:
     """Find counting rules: features that depend on how often a key stands before, not only whether.
 
-    A rule is kept where it tells more than presence does on held-out sequences. Mining again replaces what
-    was found for the same features and scaling, and its interventions.
+    A rule is kept where it tells more than presence does, and more than the position in the sequence does,
+    on held-out sequences. Mining again replaces what was found for the same features and scaling, and its
+    interventions.
 
     \b
     attnrules mine counting gpt2.duckdb --layers 0
@@ -248,6 +249,7 @@ def counting(warehouse: Path, features: str, memory_limit: str | None, **options
     for head in result.heads:
         click.echo(
             f"L{head.layer}H{head.head}: {head.n_counted} of {head.n_pairs} pairs of {head.n_features}"
-            f" features are worth counting, {head.n_rules} counting rules beat presence",
+            f" features are worth counting; {head.n_beat_presence} rules tell more than presence on held-out"
+            f" sequences, {head.n_rules} of them more than the position in the sequence too",
             err=True,
         )

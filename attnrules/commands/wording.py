@@ -75,10 +75,18 @@ def _corpus_words(rule: dict[str, Any]) -> str:
 
 
 def _count_words(rule: dict[str, Any]) -> str:
+    words = (
+        f"on held-out positions with the query: F1 {rule['f1']:.3f}, {rule['information']:.4f} bits a"
+        f" position; by presence ({rule['presence']}) {rule['presence_f1']:.3f},"
+        f" {rule['presence_information']:.4f}, gain {rule['information_gain']:.4f}"
+        f" ({rule['gain_low']:.4f} to {rule['gain_high']:.4f});"
+    )
+    if rule["position_gain"] is None:
+        return f"{words} by position: not known, run `attnrules mine counting`"
+    where = f"{rule['position_side']} {rule['position_threshold']}"
     return (
-        f"corpus: F1 {rule['f1']:.3f}, {rule['information']:.4f} bits a position; by presence"
-        f" ({rule['presence']}) {rule['presence_f1']:.3f}, {rule['presence_information']:.4f}; gain"
-        f" {rule['information_gain']:.4f} ({rule['gain_low']:.4f} to {rule['gain_high']:.4f})"
+        f"{words} by position ({where}) {rule['position_f1']:.3f}, {rule['position_information']:.4f}, gain"
+        f" {rule['position_gain']:.4f} ({rule['position_gain_low']:.4f} to {rule['position_gain_high']:.4f})"
     )
 
 

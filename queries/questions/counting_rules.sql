@@ -1,4 +1,4 @@
--- Counting rules that tell most beyond presence, and what the grid of insertions says of them.
+-- Counting rules that tell most beyond presence and position, on held-out sequences and on the grid of insertions.
 -- $limit = 20: how many
 SELECT
     format('L{}H{}.{}', layer, head, feature) AS feature,
@@ -11,6 +11,9 @@ SELECT
     round(presence_f1, 3) AS presence_f1,
     round(information_gain, 4) AS information_gain,
     round(gain_low, 4) AS gain_low,
+    position_side || ' ' || position_threshold AS position_rule,
+    round(position_f1, 3) AS position_f1,
+    round(position_gain_low, 4) AS position_gain_low,
     status,
     round(agreement, 3) AS agreement,
     round(presence_agreement, 3) AS presence_agreement,

@@ -1,4 +1,4 @@
--- Grain: a pair of an output feature that counting explains better than presence.
+-- Grain: a pair of an output feature that counting explains better than presence and than the position in the sequence.
 CREATE TABLE counting_rules (
     layer SMALLINT NOT NULL,
     head SMALLINT NOT NULL,
@@ -27,9 +27,18 @@ CREATE TABLE counting_rules (
     information_gain DOUBLE NOT NULL,
     gain_low DOUBLE NOT NULL,
     gain_high DOUBLE NOT NULL,
+    position_side VARCHAR CHECK (position_side IN ('from', 'up to')),
+    position_threshold INTEGER,
+    position_precision DOUBLE,
+    position_recall DOUBLE,
+    position_f1 DOUBLE,
+    position_information DOUBLE,
+    position_gain DOUBLE,
+    position_gain_low DOUBLE,
+    position_gain_high DOUBLE,
     run_id INTEGER NOT NULL
 );
-COMMENT ON TABLE counting_rules IS 'Rules f iff key_weight * c - opponent_weight * c2 >= threshold at a query, kept where they beat presence on held-out sequences';
+COMMENT ON TABLE counting_rules IS 'Rules f iff key_weight * c - opponent_weight * c2 >= threshold at a query, kept where they beat presence, and the position in the sequence, on held-out sequences';
 COMMENT ON COLUMN counting_rules.layer IS 'Layer, 0-based';
 COMMENT ON COLUMN counting_rules.head IS 'Attention head within the layer, 0-based';
 COMMENT ON COLUMN counting_rules.feature IS 'Feature of the output SAE of this head';
@@ -57,4 +66,13 @@ COMMENT ON COLUMN counting_rules.skipgram_information IS 'Information of the pla
 COMMENT ON COLUMN counting_rules.information_gain IS 'information minus presence_information';
 COMMENT ON COLUMN counting_rules.gain_low IS 'Lower end of its 95% bootstrap interval over sequences, > 0';
 COMMENT ON COLUMN counting_rules.gain_high IS 'Upper end';
+COMMENT ON COLUMN counting_rules.position_side IS 'Side of the position rule that tells most on train: from (active from position_threshold on) or up to; NULL, as in the columns below, where a version before 3 mined the rule and the position is not known to have been compared';
+COMMENT ON COLUMN counting_rules.position_threshold IS 'Position in the sequence, 0-based, at which the position rule turns';
+COMMENT ON COLUMN counting_rules.position_precision IS 'Precision of the position rule on test; 1 where nothing is predicted';
+COMMENT ON COLUMN counting_rules.position_recall IS 'Its recall; 1 where nothing is active';
+COMMENT ON COLUMN counting_rules.position_f1 IS 'Its F1';
+COMMENT ON COLUMN counting_rules.position_information IS 'Mutual information between its prediction and the activity of the feature, bits a position; 0 where it predicts the contrary';
+COMMENT ON COLUMN counting_rules.position_gain IS 'information minus position_information';
+COMMENT ON COLUMN counting_rules.position_gain_low IS 'Lower end of its 95% bootstrap interval over sequences, > 0';
+COMMENT ON COLUMN counting_rules.position_gain_high IS 'Upper end';
 COMMENT ON COLUMN counting_rules.run_id IS 'Run that found it';
