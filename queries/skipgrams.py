@@ -167,10 +167,16 @@ class HeadResult:
 
 @dataclass(frozen=True)
 class SkipgramResult:
-    """What was mined, head by head, and features asked for that are not eligible, with the reason."""
+    """What was mined, head by head, and what a user should know of it.
+
+    Arguments:
+        ineligible: features asked for that are not eligible, with the reason. short: of heads with features
+            that have fewer examples than asked for, how many.
+    """
 
     heads: list[HeadResult] = field(default_factory=list)
     ineligible: list[str] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
 
 
 def mine_skipgrams(
@@ -190,7 +196,7 @@ def mine_skipgrams(
     result = SkipgramResult()
     # Before the first head is mined, so that a wrong feature of the last one is not found after hours.
     chosen = [
-        _choose_features(warehouse, spec, layer, head, n_sequences, result.ineligible)
+        _choose_features(warehouse, spec, layer, head, n_sequences, result.ineligible, result.short)
         for layer, head in heads
     ]
     if not any(len(features) for features, _ in chosen):
@@ -238,13 +244,13 @@ def _choose_features(
     head: int,
     n_sequences: int,
     ineligible: list[str],
+    short: list[str],
 ) -> tuple[Ints, dict[str, int]]:
     """Return the features to mine and how many are eligible or not; add those asked for that are not."""
     counts = warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": spec.seed})
-    least = max(spec.n_per_label, spec.min_count or 0)
-    most = n_sequences - spec.n_per_label
-    if spec.max_count is not None:
-        most = min(most, spec.max_count)
+    # Bounds asked for are honoured: weights need no examples, and what needs them takes what there is.
+    least = spec.n_per_label if spec.min_count is None else spec.min_count
+    most = n_sequences - spec.n_per_label if spec.max_count is None else spec.max_count
     eligible = [feature for feature, n_active in counts if least <= n_active <= most]
     summary = {
         "n_eligible": len(eligible),
@@ -267,7 +273,26 @@ def _choose_features(
         chosen = [f.feature for f in wanted if f.feature in set(eligible)]
     else:
         chosen = eligible if spec.n_features is None else eligible[: spec.n_features]
+    few = _few_examples(spec, layer, head, dict(counts), chosen, n_sequences)
+    if few:
+        short.append(few)
     return np.array(sorted(chosen), dtype=np.int64), summary
+
+
+def _few_examples(
+    spec: SkipgramSpec, layer: int, head: int, n_active: dict[int, int], chosen: list[int], n_sequences: int
+) -> str | None:
+    """Say how many of the features have fewer examples than asked for, and how many those have."""
+    available = {f: min(n_active[f], n_sequences - n_active[f], spec.n_per_label) for f in chosen}
+    few = {f: n for f, n in available.items() if n < spec.n_per_label}
+    if not few:
+        return None
+    fewest, most = min(few.values()), max(few.values())
+    range_of = str(fewest) if fewest == most else f"{fewest} to {most}"
+    return (
+        f"L{layer}H{head}: {len(few)} of {len(chosen)} features have {range_of} sequences of one kind, active"
+        f" or silent, for the {spec.n_per_label} examples of each label; their figures rest on these"
+    )
 
 
 def _split(features: Ints, at_once: int) -> list[Ints]:

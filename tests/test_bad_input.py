@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from attnrules.ingest import IngestSpec
+from attnrules.warehouse import Warehouse
 from tests.planted import CHECKPOINT_NAME, PlantedModel
 
 ROOT = Path(__file__).parent.parent
@@ -422,3 +423,17 @@ def test_an_ineligible_feature_is_named_with_its_count(
     outcome = attnrules("mine", "skipgrams", ingested, "--features", f"L0H0.{always}")
     assert outcome.code == 1
     assert f"L0H0.{always}: active in 600 of 600 sequences" in outcome.err
+
+
+@pytest.mark.parametrize(("method", "some_rules"), [("magnitude", True), ("weighted", False)])
+def test_a_least_count_below_the_examples_is_honoured(
+    attnrules: Any, ingested: Path, planted: PlantedModel, method: str, some_rules: bool
+) -> None:
+    silent = next(f for f in range(1000) if (0, 0, f) not in planted.output_feature_names)
+    words = ("--features", f"L0H0.{silent}", "--min-count", "0", "--method", method)
+    outcome = attnrules("mine", "skipgrams", ingested, *words)
+    assert outcome.code == 0
+    assert "L0H0: 1 of 1 features have 0 sequences of one kind" in outcome.err
+    with Warehouse.open(ingested) as warehouse:
+        n_rules = warehouse.value("SELECT count(*) FROM rules")
+    assert (n_rules > 0) == some_rules

@@ -124,7 +124,7 @@ def skipgrams(
             SkipgramSpec(**options, **chosen),
             lambda head: click.echo(f"mining {head} ...", err=True),
         )
-    for line in result.ineligible:
+    for line in (*result.ineligible, *result.short):
         click.echo(f"attnrules: note: {line}", err=True)
     for head in result.heads:
         click.echo(

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
 
 _SHOWN_LISTS = (4, 16, 64, 256, 1024, 4096)
+# What figures are about, in words: the sets differ so much that a figure without its set says nothing.
+_SETS = {
+    "all_positions": "on all positions of the test sequences",
+    "paper": "on the paper's balanced strongest test examples",
+}
 
 
 @click.command("show")
@@ -135,8 +140,8 @@ def _method_lines(card: FeatureCard, method: str, scaling: str) -> list[str]:
 def _minimal_lines(card: FeatureCard, kept: dict[str, Any]) -> list[str]:
     n_kept = len(kept["ranks"])
     lines = [
-        f"  {n_kept} of the first {kept['n_rules']} rules say as much (test F1 {kept['f1']:.2f},"
-        f" of all {kept['f1_of_list']:.2f}):"
+        f"  {n_kept} of the first {kept['n_rules']} rules say as much (F1 on the paper's balanced strongest"
+        f" test examples {kept['f1']:.2f}, of all {kept['f1_of_list']:.2f}):"
     ]
     return [*lines, *(f"    {line}" for line in statements(card, kept["rules"]))]
 
@@ -165,7 +170,8 @@ def _metric_lines(metrics: list[dict[str, Any]], method: str, scaling: str) -> l
         if row["example_set"] != example_set:
             example_set = row["example_set"]
             seen = set()
-            lines.append(f"  test positions of {example_set}, {row['base_rate']:.1%} active:")
+            where = _SETS.get(example_set, f"on the test examples of {example_set}")
+            lines.append(f"  {where}, {row['base_rate']:.1%} active:")
         if row["n_rules_used"] in seen:
             continue
         seen.add(row["n_rules_used"])

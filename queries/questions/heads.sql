@@ -1,7 +1,7 @@
 -- The heads of the warehouse: attention kept, features that fire, metrics of their rules.
 -- $n_rules = 16: length of the rule lists
 -- $method = "weighted": how the rules were found
--- $example_set = "paper": paper, uniform, bins or all_positions
+-- $example_set = "all_positions": paper, uniform, bins or all_positions
 SELECT
     h.layer,
     h.head,
