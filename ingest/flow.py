@@ -22,6 +22,7 @@ import pyarrow as pa
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.batching import BatchSize
 from attnrules.ingest.capture import Block, Capture, Targets
+from attnrules.ingest.local_corpus import FilesRead
 from attnrules.ingest.model import is_out_of_memory, one_line
 from attnrules.ingest.stages import Stages, Stop
 from attnrules.warehouse import Warehouse, digests
@@ -135,15 +136,24 @@ class Flow:
         captures: one for each device.
         batch_size: sequences in a forward pass, None to find it by trying on each device.
         run_id: run that the chunks are attributed to.
+        files: the files of the corpus, as they are read; stored with the chunks.
     """
 
     def __init__(
-        self, warehouse: Warehouse, captures: Sequence[Capture], *, batch_size: int | None, run_id: int
+        self,
+        warehouse: Warehouse,
+        captures: Sequence[Capture],
+        *,
+        batch_size: int | None,
+        run_id: int,
+        files: FilesRead,
     ) -> None:
         self._warehouse = warehouse
         self._captures = captures
         self._batch_size = batch_size
         self._run_id = run_id
+        self._files = files
+        self._n_files = int(warehouse.value("SELECT count(*) FROM corpus_files"))
         self._stop = Stop()
         self._counting = threading.Lock()
         self.n_captured = 0
@@ -226,8 +236,19 @@ class Flow:
                 held = [name for name in work.stored.heads if name not in replaced]
                 warehouse.extend_chunk({**entry, "heads": [*held, *names]})
             digests.restamp(warehouse, "chunks", chunk_id=work.chunk_id)
+            n_files = self._commit_files() if work.stored is None else 0
             warehouse.outdate_derived()
+        self._n_files += n_files
         self.n_committed += len(work.tokens)
+
+    def _commit_files(self) -> int:
+        """Store the files opened since; call it with new sequences, when all stored ones were read again."""
+        files = self._files.rows[self._n_files :]
+        if files:
+            rows = pa.Table.from_pylist(files)
+            self._warehouse.append("corpus_files", rows)
+            self._warehouse.append("digests", digests.of_added("corpus_files", rows))
+        return len(files)
 
 
 def _batch_size(asked: int | None, capture: Capture, work: Work) -> BatchSize:

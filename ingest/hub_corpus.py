@@ -6,13 +6,15 @@ works with what is there. Files of unknown formats and very large ones are strea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.hub import hub_failure, is_offline, resolve
+from attnrules.ingest.local_corpus import CorpusFile, format_of, json_column, read_column
 
 # The hub's own conversion of a dataset, for those whose main branch holds no data files that can be read.
 PARQUET_REVISION = "refs/convert/parquet"
@@ -57,11 +59,13 @@ class HubDataset:
                 raise error from None
         return commit
 
-    def records(self, commit: str, split: str, formats: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Stream the records of a split at `commit`.
+    def texts(
+        self, commit: str, split: str, column: str, *, by_line: bool, opened: Callable[[CorpusFile], None]
+    ) -> Iterator[tuple[str, Iterator[object]]]:
+        """Yield each file's name with what its records hold as text, of a split at `commit`.
 
-        `formats` maps the suffix of a file to the datasets format that reads it; a dataset of other files
-        is streamed as a whole.
+        `opened` is called with each file that lies on this machine, before it is read. A dataset of files of
+        another format is streamed as a whole.
         """
         from datasets import load_dataset
 
@@ -69,13 +73,19 @@ class HubDataset:
         if split not in data_files:
             raise AttnRulesError(f"has no split {split!r}, only {', '.join(map(str, data_files))}")
         files = [str(file) for file in data_files[split]]
-        if any(Path(file).suffix not in formats for file in files):
-            yield from load_dataset(self.name, self.config, revision=commit, split=split, streaming=True)
+        if any(format_of(file) is None for file in files):
+            stream = load_dataset(self.name, self.config, revision=commit, split=split, streaming=True)
+            yield self.name, json_column(stream, column)
             return
         for file in files:
-            local = str(self._local(file, commit) or file)
-            form = formats[Path(file).suffix]
-            yield from load_dataset(form, data_files={split: [local]}, split=split, streaming=True)
+            form = format_of(file) or ""
+            name = re.sub(rf"^.*[@/]{commit}/", "", file)
+            if local := self._local(file, commit):
+                known = CorpusFile(name, local, form)
+                opened(known)
+                yield name, read_column(known, column, by_line=by_line)
+            else:
+                yield name, _streamed(file, form, column, by_line=by_line)
 
     def _builder(self, commit: str) -> Any:
         from datasets import load_dataset_builder
@@ -108,3 +118,12 @@ class HubDataset:
             return None
         local: str = api.hf_hub_download(self.name, name, revision=commit, repo_type="dataset")
         return Path(local)
+
+
+def _streamed(file: str, form: str, column: str, *, by_line: bool) -> Iterator[object]:
+    """Yield what a column of a file on the hub holds, without storing the file."""
+    from datasets import load_dataset
+
+    how = {"sample_by": "line" if by_line else "document"} if form == "text" else {}
+    records = load_dataset(form, data_files=[file], split="train", streaming=True, **how)
+    return json_column(records, "text" if form == "text" else column)

@@ -16,6 +16,8 @@ from attnrules.errors import AttnRulesError
 from attnrules.ingest.hub import hub_failure, resolve
 from attnrules.ingest.identity import canonical, identity
 from attnrules.ingest.model_files import WholeModel, check_folder
+from attnrules.ingest.vocabulary import token_bytes
+from attnrules.ingest.vocabulary import token_text as _token_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -236,10 +238,18 @@ class Model:
 
     def vocabulary(self) -> list[str]:
         """Return the text of every token id that the tokenizer knows, leading spaces kept."""
+        return [_token_text(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces())]
+
+    def token_bytes(self) -> list[str | None]:
+        """Return the bytes, in hexadecimal, of tokens that hold parts of characters; None for the others."""
+        return [token_bytes(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces())]
+
+    def _pieces(self) -> list[str | None]:
         tokenizer = self.bridge.tokenizer
-        n_tokens = min(len(tokenizer), self.vocab_size)
-        pieces = tokenizer.convert_ids_to_tokens(list(range(n_tokens)))
-        return [_token_text(tokenizer, i, piece) for i, piece in enumerate(pieces)]
+        # Ids may be left out, so that the largest is beyond their number.
+        n_tokens = min(1 + max(tokenizer.get_vocab().values()), self.vocab_size)
+        pieces: list[str | None] = tokenizer.convert_ids_to_tokens(list(range(n_tokens)))
+        return pieces
 
 
 def load_model(
@@ -387,13 +397,6 @@ def _bos_token_id(name: str, tokenizer: Any, vocab_size: int) -> int:
             )
         return int(candidate)
     raise AttnRulesError(f"model {name}: its tokenizer has no BOS, EOS or PAD token to start a sequence with")
-
-
-def _token_text(tokenizer: Any, token_id: int, piece: str | None) -> str:
-    # SentencePiece marks the leading space with U+2581, and decoding one token drops it.
-    if piece is not None and piece.startswith("▁"):
-        return " " + piece[1:]
-    return str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
 
 
 def _load_failure(name: str, error: Exception) -> str:

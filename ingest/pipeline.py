@@ -19,15 +19,25 @@ import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.capture import DTYPES, Capture, Targets
-from attnrules.ingest.corpus import CorpusSpec, documents, locate, shortage, token_rows
+from attnrules.ingest.corpus import (
+    SPECIAL_TOKENS,
+    CorpusSpec,
+    documents,
+    locate,
+    refuse_changed_files,
+    shortage,
+    token_rows,
+)
 from attnrules.ingest.embeddings import embedding_descriptions
 from attnrules.ingest.flow import Flow, Ledger, chunk_size, work
 from attnrules.ingest.identity import differences, unrecorded
+from attnrules.ingest.local_corpus import FilesRead
 from attnrules.ingest.model import Model, load_model
 from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.sae_weights import Role
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 from attnrules.ingest.stages import in_thread
+from attnrules.ingest.vocabulary import special_tokens
 from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse, digests
 
 Tokens = npt.NDArray[np.int64]
@@ -150,7 +160,8 @@ def ingest(
         load = partial(load_model, spec.model, revision=spec.revision, commit=commit)
         model = _as_declared(model, saes, stored, lambda centred: load(device=devices[0], centred=centred))
         replaced = [] if stored is None else _differing_saes(stored, saes, spec)
-        rows = _rows(spec, model, corpus_commit)
+        files = FilesRead()
+        rows = _rows(spec, model, corpus_commit, files)
         first_row = next(rows, None)
         if first_row is None:
             raise AttnRulesError(
@@ -178,9 +189,10 @@ def ingest(
         with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
             store = partial(_store_weights, warehouse, spec, model, saes, errors, replaced, corpus_commit)
             in_thread(store, warehouse.interrupt)
-            flow = Flow(warehouse, captures, batch_size=spec.batch_size, run_id=run_id)
+            flow = Flow(warehouse, captures, batch_size=spec.batch_size, run_id=run_id, files=files)
             size = spec.chunk_size or chunk_size(captures[0].run(first_row[None], 0, targets))
             _capture_all(flow, warehouse, spec, targets, chain(sample, rows), size, report, result)
+            result.warnings += _special_token_warnings(warehouse, model)
         return result
     except Exception:
         # A file that holds no sequence would only be in the way of the next try.
@@ -200,6 +212,10 @@ def _validate(spec: IngestSpec) -> None:
         raise UsageError(f"--sequences {spec.n_sequences}: must lie between 1 and {_MOST_SEQUENCES}")
     if not 0 <= spec.min_attention < 1:
         raise UsageError(f"--min-attention {spec.min_attention}: must be at least 0 and below 1")
+    if spec.corpus.special_tokens not in SPECIAL_TOKENS:
+        raise UsageError(
+            f"--special-tokens {spec.corpus.special_tokens}: must be one of {', '.join(SPECIAL_TOKENS)}"
+        )
     if spec.dtype not in DTYPES:
         raise UsageError(f"--dtype {spec.dtype}: must be one of {', '.join(DTYPES)}")
 
@@ -327,7 +343,8 @@ def _source_of(given: SaeSource, at: Location, stored: Warehouse | None) -> SaeS
 
 def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
     rows = warehouse.rows(
-        "SELECT source, split, text_column, seq_len, keep_long_documents, min_attention FROM corpus"
+        "SELECT source, split, text_column, seq_len, keep_long_documents, lines, special_tokens,"
+        " min_attention FROM corpus"
     )
     if not rows:
         return
@@ -338,17 +355,23 @@ def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
         corpus.text_column,
         corpus.seq_len,
         corpus.keep_long_documents,
+        corpus.lines,
+        corpus.special_tokens,
         spec.min_attention,
     )
     options = (
-        "--corpus", "--split", "--text-column", "--seq-len", "--keep-long-documents", "--min-attention"
+        "--corpus", "--split", "--text-column", "--seq-len", "--keep-long-documents", "--lines",
+        "--special-tokens", "--min-attention",
     )  # fmt: skip
     for option, held, wanted in zip(options, rows[0], asked, strict=True):
-        if held != wanted:
+        # What an older version has not recorded is NULL.
+        if held is not None and held != wanted:
             raise AttnRulesError(
                 f"{warehouse.path}: was ingested with {option} {held}, not {wanted};"
                 " use another file for other settings"
             )
+    files = warehouse.rows("SELECT file, n_bytes, sha256 FROM corpus_files ORDER BY file_id")
+    refuse_changed_files(corpus, files)
 
 
 def _refuse_other_model(warehouse: Warehouse, model: Model, spec: IngestSpec) -> None:
@@ -487,25 +510,35 @@ def _name_warnings(model: Model, *sources: SaeSource) -> list[str]:
     ]
 
 
-def _rows(spec: IngestSpec, model: Model, corpus_commit: str | None) -> Iterator[Tokens]:
-    """Yield the rows of the corpus; raises `AttnRulesError` for a token that the model does not embed."""
-    rows = token_rows(
-        documents(spec.corpus, corpus_commit),
+def _special_token_warnings(warehouse: Warehouse, model: Model) -> list[str]:
+    """Say which special tokens the documents themselves have brought."""
+    names = special_tokens(model.bridge.tokenizer)
+    counted = warehouse.rows(
+        "SELECT token_id, count(*) FROM main.tokens WHERE pos > 0 AND list_contains($ids, token_id)"
+        " GROUP BY token_id ORDER BY token_id",
+        {"ids": sorted(names)},
+    )
+    listed = ", ".join(f"{names[token_id]} {n:,} times" for token_id, n in counted)
+    if not counted:
+        return []
+    return [
+        f"the text of special tokens occurs in documents and was read as these tokens: {listed}; in a new"
+        " warehouse --special-tokens text reads it as text"
+    ]
+
+
+def _rows(
+    spec: IngestSpec, model: Model, corpus_commit: str | None, files: FilesRead | None = None
+) -> Iterator[Tokens]:
+    texts = documents(spec.corpus, corpus_commit, files.add if files else lambda _: None)
+    return token_rows(
+        texts,
         model.bridge.tokenizer,
         bos_token_id=model.bos_token_id,
         n_ctx=model.n_ctx,
         spec=spec.corpus,
+        vocab_size=model.vocab_size,
     )
-    for row in rows:
-        largest = int(row.max())
-        if largest >= model.vocab_size:
-            token = model.bridge.tokenizer.convert_ids_to_tokens(largest)
-            raise AttnRulesError(
-                f"corpus {spec.corpus.source}: holds the token {token!r} (id {largest}) of the tokenizer of"
-                f" {model.name}, which embeds {model.vocab_size} tokens; leave it out of the documents, or"
-                " resize the model's embeddings"
-            )
-        yield row
 
 
 def _store_weights(
@@ -532,10 +565,7 @@ def _store_weights(
         if not warehouse.rows("FROM model"):
             warehouse.append("model", pa.Table.from_pylist([{**model.facts(), "dtype": spec.dtype}]))
             warehouse.append("corpus", pa.Table.from_pylist([_corpus_facts(spec, corpus_commit)]))
-            vocabulary = model.vocabulary()
-            warehouse.append(
-                "vocabulary", pa.table({"token_id": range(len(vocabulary)), "token": vocabulary})
-            )
+            warehouse.append("vocabulary", _vocabulary(model))
         for sae in saes:
             layer, head = sae.location.layer, sae.location.head
             if (sae.role, layer, head) in held:
@@ -551,6 +581,12 @@ def _store_weights(
                 _store_head(warehouse, model, inputs[layer], layer, head)
             warehouse.append("output_features", _output_features(sae, layer, head))
         digests.stamp_new(warehouse)
+
+
+def _vocabulary(model: Model) -> pa.Table:
+    texts = model.vocabulary()
+    partial = pa.array(model.token_bytes(), pa.string())
+    return pa.table({"token_id": range(len(texts)), "token": texts, "token_bytes": partial})
 
 
 def _corpus_facts(spec: IngestSpec, commit: str | None) -> dict[str, object]:

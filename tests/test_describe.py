@@ -81,7 +81,7 @@ def test_the_command_lists_every_digest_and_run(
     outcome = attnrules("describe", mined_once)
     assert outcome.code == 0
     assert set(re.findall(r"\b[0-9a-f]{64}\b", outcome.out)) == {
-        row["sha256"] for row in [facts["model"], *facts["saes"]]
+        row["sha256"] for row in [facts["model"], *facts["saes"], *facts["corpus"]["files"]]
     }
     for run in facts["runs"]:
         assert f"{run['command']} {json.dumps(run['arguments'])}" in outcome.out

@@ -19,11 +19,11 @@ POOR_CAUSES = (
 def describe(warehouse: Warehouse) -> dict[str, Any]:
     """Return the provenance of a warehouse as plain values.
 
-    Keys: `schema_version`, `model`, `corpus` (with `n_sequences`, `n_tokens` and the text of the BOS token,
-    `bos_token`), `saes`, `poor_reconstruction` (the error from which on an SAE does not fit, and the usual
-    causes), `heads` (with the attention that is kept of each), `attention` (the same in sum),
-    `rules` (features and rules by method and scaling), `runs` (every run, oldest first, with its arguments,
-    versions and environment). `model` and `corpus` are None before an ingest has begun.
+    Keys: `schema_version`, `model`, `corpus` (with `n_sequences`, `n_tokens`, the text of the BOS token,
+    `bos_token`, and the `files` that were read), `saes`, `poor_reconstruction` (the error from which on an
+    SAE does not fit, and the usual causes), `heads` (with the attention that is kept of each), `attention`
+    (the same in sum), `rules` (features and rules by method and scaling), `runs` (every run, oldest first,
+    with its arguments, versions and environment). `model` and `corpus` are None before an ingest has begun.
     """
     model = dictionaries(warehouse, "FROM model")
     corpus = dictionaries(warehouse, "FROM corpus")
@@ -37,7 +37,14 @@ def describe(warehouse: Warehouse) -> dict[str, Any]:
     return {
         "schema_version": warehouse.value("SELECT version FROM schema_version"),
         "model": model[0] if model else None,
-        "corpus": {**corpus[0], **_whole(stored), **(bos[0] if bos else {"bos_token": None})}
+        "corpus": {
+            **corpus[0],
+            **_whole(stored),
+            **(bos[0] if bos else {"bos_token": None}),
+            "files": dictionaries(
+                warehouse, "SELECT file, n_bytes, sha256 FROM corpus_files ORDER BY file_id"
+            ),
+        }
         if corpus
         else None,
         "saes": dictionaries(warehouse, "FROM saes ORDER BY role, layer, head"),

@@ -141,6 +141,15 @@ def of_facts(table: str, rows: pa.Table, chunk_id: int, first_seq: int, n_seqs: 
     return _rows(part, contents(batches, part, Chunks([(chunk_id, first_seq, n_seqs)])))
 
 
+def of_added(table: str, rows: pa.Table) -> pa.Table:
+    """Return rows of `digests` for rows that are added to a table in the same transaction.
+
+    Digests of one scope add up, so that those of the rows before stay as they are.
+    """
+    part = _part(table, "rows", rows.column_names)
+    return _rows(part, contents(rows.to_batches(max_chunksize=_BATCH_ROWS), part))
+
+
 def problems(warehouse: Warehouse, table: str) -> list[str]:
     """Read every row of `table` and say in what it differs from what was written."""
     chunks = Chunks.stored(warehouse) if table in FACTS else None
@@ -264,7 +273,7 @@ def _stored(warehouse: Warehouse, part: Part) -> dict[Scope, Content]:
     found: dict[Scope, Content] = {}
     rows = warehouse.rows(sql.ledger_statement("digests_of"), {"table": part.table, "part": part.name})
     for *scope, n_rows, digest in rows:
-        # A digest that stands there twice is no longer the one that was written.
+        # Those of rows added later stand beside the first, and a damaged file may repeat one: both add up.
         n_before, before = found.get(tuple(scope), (0, 0))
         found[tuple(scope)] = n_before + n_rows, (before + digest) % _MODULUS
     return found

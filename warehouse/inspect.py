@@ -23,6 +23,7 @@ class WarehouseInfo:
     Arguments:
         model: the row of `model`, None before an ingest has begun.
         corpus: the row of `corpus`.
+        corpus_files: the rows of `corpus_files`, in the order of reading.
         saes: the rows of `saes`, input SAEs first.
         heads: (layer, head) pairs with their kept attention mass.
         n_sequences: sequences stored.
@@ -33,6 +34,7 @@ class WarehouseInfo:
 
     model: dict[str, Any] | None
     corpus: dict[str, Any] | None
+    corpus_files: list[dict[str, Any]]
     saes: list[dict[str, Any]]
     heads: list[dict[str, Any]]
     n_sequences: int
@@ -62,6 +64,7 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
     return WarehouseInfo(
         model=model[0] if model else None,
         corpus=corpus[0] if corpus else None,
+        corpus_files=dictionaries(warehouse, "FROM corpus_files ORDER BY file_id"),
         saes=dictionaries(warehouse, "FROM saes ORDER BY role, layer, head"),
         heads=dictionaries(
             warehouse,

@@ -126,12 +126,22 @@ def _corpus(corpus: dict[str, Any], model: dict[str, Any]) -> str:
     bos = "the BOS token" if corpus["bos_token"] is None else f"the BOS token {corpus['bos_token']!r}"
     return (
         f"The corpus is {corpus['source']}{_at(corpus)} (split {corpus['split']}, column"
-        f" {corpus['text_column']}), read in its stored order: each document was tokenised with {bos} (id"
-        f" {model['bos_token_id']}) in front, {beyond} the context of {model['n_ctx']:,} tokens, cut to a"
-        f" multiple of {corpus['seq_len']} tokens and split into sequences of {corpus['seq_len']}; shorter"
-        " documents were skipped, and the first token of every sequence was then overwritten with BOS. This"
-        f" gave {corpus['n_sequences']:,} sequences, {corpus['n_tokens']:,} tokens."
+        f" {corpus['text_column']}{_reading(corpus)}), read in its stored order: each document was tokenised"
+        f" with {bos} (id {model['bos_token_id']}) in front, {beyond} the context of {model['n_ctx']:,}"
+        f" tokens, cut to a multiple of {corpus['seq_len']} tokens and split into sequences of"
+        f" {corpus['seq_len']}; shorter documents were skipped, and the first token of every sequence was"
+        f" then overwritten with BOS. This gave {corpus['n_sequences']:,} sequences,"
+        f" {corpus['n_tokens']:,} tokens."
     )
+
+
+def _reading(corpus: dict[str, Any]) -> str:
+    """Say what is recorded of the files, and how they were read where not in the usual way."""
+    n_files = len(corpus["files"])
+    n_bytes = sum(file["n_bytes"] for file in corpus["files"])
+    said = f", {n_bytes:,} bytes in {n_files} file{'s' if n_files > 1 else ''}" if n_files else ""
+    said += ", each line of a text file a document" if corpus["lines"] else ""
+    return said + (", the names of special tokens read as text" if corpus["special_tokens"] == "text" else "")
 
 
 def _attention(facts: dict[str, Any]) -> str:
@@ -202,6 +212,9 @@ def _listing(facts: dict[str, Any]) -> str:
     for sae in facts["saes"]:
         at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
         lines.append(f"  {sae['sha256']}  {sae['role']} SAE {at}, {sae['source']}")
+    files = facts["corpus"]["files"]
+    lines += ["", "Corpus files, sha256"] if files else []
+    lines += [f"  {file['sha256']}  {file['file']}, {file['n_bytes']:,} bytes" for file in files]
     lines += ["", "Runs"]
     for run in facts["runs"]:
         lines.append(

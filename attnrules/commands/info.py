@@ -39,6 +39,8 @@ def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
             f" d_model {model['d_model']}, d_head {model['d_head']} ({identified(model)})",
             f"corpus     {corpus['source']}: {inside.n_sequences} sequences of {corpus['seq_len']} tokens",
         ]
+    for file in inside.corpus_files:
+        lines.append(f"file       {file['file']}: {file['n_bytes']:,} bytes, sha256 {file['sha256'][:12]}")
     for sae in inside.saes:
         at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
         lines.append(

@@ -54,10 +54,18 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
 @click.option(
     "--corpus",
     required=True,
-    help="json, jsonl, parquet or text, or a hub dataset name[:config][@rev].",
+    help="json, jsonl, parquet or text file, a folder, or a hub dataset name[:config][@rev].",
 )
 @click.option("--split", default="train", show_default=True, help="Split of the dataset.")
 @click.option("--text-column", default="text", show_default=True, help="Column that holds the text.")
+@click.option("--lines", is_flag=True, help="Each line of a text file is a document, not the whole file.")
+@click.option(
+    "--special-tokens",
+    type=click.Choice(["token", "text"]),
+    default="token",
+    show_default=True,
+    help="How text such as <|endoftext|> in a document is read.",
+)
 @layers_option
 @heads_option
 @click.option("--sequences", type=click.IntRange(1), default=50_000, show_default=True)
@@ -107,6 +115,8 @@ def command(
     corpus: str,
     split: str,
     text_column: str,
+    lines: bool,
+    special_tokens: str,
     layers: tuple[int, ...] | None,
     heads: tuple[int, ...] | None,
     sequences: int,
@@ -144,7 +154,7 @@ def command(
         input_sae_id=input_sae_id,
         output_sae=output_sae,
         output_sae_id=output_sae_id,
-        corpus=CorpusSpec(corpus, split, text_column, seq_len, keep_long_documents),
+        corpus=CorpusSpec(corpus, split, text_column, seq_len, keep_long_documents, lines, special_tokens),
         layers=layers,
         heads=heads,
         n_sequences=sequences,

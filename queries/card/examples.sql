@@ -15,7 +15,12 @@ SELECT
     s.seq_id,
     s.pos,
     s.activation,
-    coalesce(string_agg(v.token, '' ORDER BY t.pos) FILTER (WHERE t.pos < s.pos), '') AS before,
+    coalesce(
+        joined_text(
+            CASE WHEN t.pos < s.pos THEN v.token END, CASE WHEN t.pos < s.pos THEN v.token_bytes END, t.pos
+        ),
+        ''
+    ) AS before,
     max(v.token) FILTER (WHERE t.pos = s.pos) AS token
 FROM strongest AS s
 INNER JOIN tokens AS t ON s.seq_id = t.seq_id AND s.pos >= t.pos AND s.pos <= t.pos + 16

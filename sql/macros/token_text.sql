@@ -5,7 +5,7 @@ CREATE MACRO token_text(of_seq) AS (
             THEN (
                 WITH given (seq_id) AS (SELECT of_seq)
 
-                SELECT string_agg(v.token, '' ORDER BY t.pos)
+                SELECT main.joined_text(v.token, v.token_bytes, t.pos)
                 FROM given AS g
                 INNER JOIN main.tokens AS t ON g.seq_id = t.seq_id
                 INNER JOIN main.vocabulary AS v ON t.token_id = v.token_id
