@@ -76,7 +76,7 @@ def documents(
 ) -> Iterator[str]:
     """Yield the texts of the corpus in their stored order; an empty or missing text is an empty string.
 
-    `commit` is what `locate` has returned; `opened` is called with each file before it is read. Raises
+    `commit` is what `locate` has returned; `opened` is called with each file that is read. Raises
     `AttnRulesError` when the corpus cannot be read, lacks the text column, or a text is none.
     """
     # It logs whole tracebacks for a malformed file; the error below says it in one line.

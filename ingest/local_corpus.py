@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,19 @@ def local_texts(
 ) -> Iterator[tuple[str, Iterator[object]]]:
     """Yield each file's name with what its records hold as text, in their stored order.
 
-    `opened` is called with each file before it is read.
+    `opened` is called with each file once its first record could be read.
     """
     for file in files:
-        opened(file)
-        yield file.name, read_column(file, column, by_line=by_line)
+        yield file.name, _announced(file, read_column(file, column, by_line=by_line), opened)
+
+
+def _announced(
+    file: CorpusFile, values: Iterator[object], opened: Callable[[CorpusFile], None]
+) -> Iterator[object]:
+    # Not before: a file that gave nothing may be mended, and what is stored still stands.
+    first = list(islice(values, 1))
+    opened(file)
+    yield from chain(first, values)
 
 
 def read_column(file: CorpusFile, column: str, *, by_line: bool) -> Iterator[object]:

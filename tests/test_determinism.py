@@ -96,7 +96,7 @@ def test_a_comparison_finds_one_number_that_differs_in_its_last_bit(
 
 def test_a_comparison_finds_a_row_too_many(ingested_once: Path, ingested: Path) -> None:
     with Warehouse.open(ingested, writable=True) as warehouse:
-        warehouse.execute("INSERT INTO vocabulary VALUES (100000, 'new')")
+        warehouse.execute("INSERT INTO vocabulary (token_id, token) VALUES (100000, 'new')")
     assert [(d.table, d.only_first, d.only_second) for d in compare(ingested_once, ingested)] == [
         ("vocabulary", 0, 1)
     ]
