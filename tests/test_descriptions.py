@@ -196,6 +196,26 @@ def test_an_export_that_does_not_fit_is_refused(
     assert best(ingested, 0) | best(ingested, 1) == before
 
 
+def test_a_description_may_hold_a_separator_of_lines(attnrules: Any, ingested: Path, tmp_path: Path) -> None:
+    texts = ["cities\u2028in Canada", "verbs\x85of speech"]
+    records = [record(feature, text) for feature, text in zip((3, 5), texts, strict=True)]
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+    assert attnrules("import-descriptions", ingested, tmp_path / "e.jsonl").code == 0
+    with Warehouse.open(ingested) as warehouse:
+        rows = warehouse.rows(
+            "SELECT description FROM feature_descriptions WHERE kind = 'imported' ORDER BY feature"
+        )
+    assert [text for (text,) in rows] == texts
+
+
+def test_an_export_that_is_not_utf_8_is_refused(attnrules: Any, ingested: Path, tmp_path: Path) -> None:
+    content = json.dumps(record(3, "caf\u00e9"), ensure_ascii=False).encode("latin-1")
+    (tmp_path / "e.jsonl").write_bytes(content)
+    outcome = attnrules("import-descriptions", ingested, tmp_path / "e.jsonl")
+    assert outcome.code == 1
+    assert "the text of feature 3 is not UTF-8" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("content", "names"), [(b"{broken", "neither json nor jsonl"), (b"\x1f\x8bbroken", "neither")]
 )

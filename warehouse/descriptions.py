@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError
+from attnrules.warehouse.records import broken_text, json_values
 from attnrules.warehouse.store import Warehouse
 
 
@@ -142,38 +141,29 @@ def _explanation(file: Path, record: dict[str, Any]) -> Explanation:
             " description"
         )
     by = (record.get("explanationModelName"), record.get("typeName"))
-    return Explanation(
+    found = Explanation(
         model=str(record.get("modelId") or ""),
         source_set=str(record.get("layer") or record.get("saeId") or ""),
         feature=int(index),
         text=str(record.get("description") or "").strip(),
         explained_by=", ".join(str(part) for part in by if part),
     )
+    if broken := broken_text(f"{found.source} {found.text}"):
+        raise AttnRulesError(f"{file}: the text of feature {index} {broken}")
+    return found
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
+    for value in _values(file):
+        if not isinstance(value, dict):
+            raise AttnRulesError(f"{file}: holds something other than objects")
+        yield value
+
+
+def _values(file: Path) -> Iterator[Any]:
     if not file.is_file():
         raise AttnRulesError(f"{file}: no such file")
     try:
-        content = file.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8")
-        values: Iterable[Any] = json.loads(text) if text.lstrip()[:1] == "[" else _lines(text)
-        for value in values:
-            if not isinstance(value, dict):
-                raise AttnRulesError(f"{file}: holds something other than objects")
-            yield value
-    except (OSError, EOFError, ValueError) as error:
+        yield from json_values(file)
+    except (OSError, ValueError, AttnRulesError) as error:
         raise AttnRulesError(f"{file}: is neither json nor jsonl: {error}") from error
-
-
-def _lines(text: str) -> Iterator[Any]:
-    """Yield the values of jsonl, or the one of json that is spread over lines."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    try:
-        first = json.loads(lines[0]) if lines else None
-    except ValueError:
-        yield json.loads(text)
-        return
-    if lines:
-        yield first
-        yield from map(json.loads, lines[1:])

@@ -36,18 +36,23 @@ _KINDS = {
 }
 
 
-def json_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file: one a line, one after the other, or the elements of one array.
+def json_values(path: Path) -> Iterator[Any]:
+    """Yield the values of a file: one a line, one after the other, or the elements of one array.
 
     Bytes that are not UTF-8 become lone surrogates (`broken_text` finds them). Raises `AttnRulesError` with
-    the number of the record when one is malformed, no object, too large or nested too deeply, and `OSError`
-    when the file cannot be read.
+    the number of the record when one is malformed, too large or nested too deeply, and `OSError` when the
+    file cannot be read.
     """
     with _text(path) as stream:
-        for number, value in enumerate(_JsonStream(stream).values(), 1):
-            if not isinstance(value, dict):
-                raise AttnRulesError(f"record {number} is {kind(value)}, not an object")
-            yield value
+        yield from _JsonStream(stream).values()
+
+
+def json_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the values of `json_values`, which are objects; raises `AttnRulesError` when one is not."""
+    for number, value in enumerate(json_values(path), 1):
+        if not isinstance(value, dict):
+            raise AttnRulesError(f"record {number} is {kind(value)}, not an object")
+        yield value
 
 
 def text_documents(path: Path, *, by_line: bool) -> Iterator[str]:
