@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,15 +91,16 @@ def documents(
         raise _unreadable(spec, error, at) from error
 
 
-def refuse_changed_files(spec: CorpusSpec, stored: Sequence[tuple[str, int, str]]) -> None:
+def refuse_changed_files(spec: CorpusSpec, stored: Sequence[Mapping[str, Any]]) -> None:
     """Raise `AttnRulesError` when a local corpus no longer begins with the files that were read.
 
-    `stored` are names, sizes in bytes and sha256 in the order of reading. A dataset of the hub is held to
-    its commit instead.
+    `stored` are the rows of `corpus_files` in the order of reading. A dataset of the hub is held to its
+    commit instead.
     """
     try:
         files = find_local(spec.source, spec.split)
-        for index, (name, n_bytes, sha256) in enumerate(stored if files is not None else ()):
+        for index, row in enumerate(stored if files is not None else ()):
+            name, n_bytes, sha256 = row["file"], row["n_bytes"], row["sha256"]
             found = files[index] if files and index < len(files) else None
             if found is None or found.name != name:
                 instead = "nothing" if found is None else found.name

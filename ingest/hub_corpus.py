@@ -64,7 +64,7 @@ class HubDataset:
     ) -> Iterator[tuple[str, Iterator[object]]]:
         """Yield each file's name with what its records hold as text, of a split at `commit`.
 
-        `opened` is called with each file that lies on this machine, before it is read. A dataset of files of
+        `opened` is called as by `read_column`, with files that lie on this machine. A dataset of files of
         another format is streamed as a whole.
         """
         from datasets import load_dataset
@@ -81,9 +81,7 @@ class HubDataset:
             form = format_of(file) or ""
             name = re.sub(rf"^.*[@/]{commit}/", "", file)
             if local := self._local(file, commit):
-                known = CorpusFile(name, local, form)
-                opened(known)
-                yield name, read_column(known, column, by_line=by_line)
+                yield name, read_column(CorpusFile(name, local, form), column, by_line=by_line, opened=opened)
             else:
                 yield name, _streamed(file, form, column, by_line=by_line)
 

@@ -69,15 +69,19 @@ class CorpusFile:
 class FilesRead:
     """The files that were opened, in this order, with what tells them from others; fill it with `add`.
 
-    Each is a row of `corpus_files`: file_id, file, n_bytes, sha256.
+    Each is a row of `corpus_files`: file_id, file, n_bytes, sha256. It begins with those that are stored.
     """
 
-    rows: list[dict[str, object]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._names = {row["file"] for row in self.rows}
 
     def add(self, file: CorpusFile) -> None:
         """Record a file, unless it is already."""
-        if all(row["file"] != file.name for row in self.rows):
+        if file.name not in self._names:
             n_bytes, sha256 = digest(file.path)
+            self._names.add(file.name)
             self.rows.append(
                 {"file_id": len(self.rows), "file": file.name, "n_bytes": n_bytes, "sha256": sha256}
             )
@@ -128,23 +132,27 @@ def local_texts(
 ) -> Iterator[tuple[str, Iterator[object]]]:
     """Yield each file's name with what its records hold as text, in their stored order.
 
-    `opened` is called with each file once its first record could be read.
+    `opened` is called as by `read_column`.
     """
     for file in files:
-        yield file.name, _announced(file, read_column(file, column, by_line=by_line), opened)
+        yield file.name, read_column(file, column, by_line=by_line, opened=opened)
 
 
-def _announced(
-    file: CorpusFile, values: Iterator[object], opened: Callable[[CorpusFile], None]
+def read_column(
+    file: CorpusFile, column: str, *, by_line: bool, opened: Callable[[CorpusFile], None]
 ) -> Iterator[object]:
-    # Not before: a file that gave nothing may be mended, and what is stored still stands.
+    """Yield what `column` holds in each record of a file; the documents themselves of a text file.
+
+    `opened` is called with the file once its first record could be read: a file that gave nothing may be
+    mended, and what is stored still stands.
+    """
+    values = _column(file, column, by_line=by_line)
     first = list(islice(values, 1))
     opened(file)
     yield from chain(first, values)
 
 
-def read_column(file: CorpusFile, column: str, *, by_line: bool) -> Iterator[object]:
-    """Yield what `column` holds in each record of a file; the documents themselves of a text file."""
+def _column(file: CorpusFile, column: str, *, by_line: bool) -> Iterator[object]:
     require_file(file.path)
     if file.format == "text":
         return text_documents(file.path, by_line=by_line)

@@ -16,8 +16,7 @@ from attnrules.errors import AttnRulesError
 from attnrules.ingest.hub import hub_failure, resolve
 from attnrules.ingest.identity import canonical, identity
 from attnrules.ingest.model_files import WholeModel, check_folder
-from attnrules.ingest.vocabulary import token_bytes
-from attnrules.ingest.vocabulary import token_text as _token_text
+from attnrules.ingest.vocabulary import token_bytes, token_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -238,7 +237,7 @@ class Model:
 
     def vocabulary(self) -> list[str]:
         """Return the text of every token id that the tokenizer knows, leading spaces kept."""
-        return [_token_text(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces())]
+        return [token_text(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces())]
 
     def token_bytes(self) -> list[str | None]:
         """Return the bytes, in hexadecimal, of tokens that hold parts of characters; None for the others."""

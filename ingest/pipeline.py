@@ -39,6 +39,7 @@ from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 from attnrules.ingest.stages import in_thread
 from attnrules.ingest.vocabulary import special_tokens
 from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse, digests
+from attnrules.warehouse.inspect import dictionaries
 
 Tokens = npt.NDArray[np.int64]
 
@@ -160,7 +161,8 @@ def ingest(
         load = partial(load_model, spec.model, revision=spec.revision, commit=commit)
         model = _as_declared(model, saes, stored, lambda centred: load(device=devices[0], centred=centred))
         replaced = [] if stored is None else _differing_saes(stored, saes, spec)
-        files = FilesRead()
+        # What is stored was compared just now, or a commit holds it: it need not be digested again.
+        files = FilesRead([] if stored is None else _stored_files(stored))
         rows = _rows(spec, model, corpus_commit, files)
         first_row = next(rows, None)
         if first_row is None:
@@ -370,8 +372,11 @@ def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
                 f"{warehouse.path}: was ingested with {option} {held}, not {wanted};"
                 " use another file for other settings"
             )
-    files = warehouse.rows("SELECT file, n_bytes, sha256 FROM corpus_files ORDER BY file_id")
-    refuse_changed_files(corpus, files)
+    refuse_changed_files(corpus, _stored_files(warehouse))
+
+
+def _stored_files(warehouse: Warehouse) -> list[dict[str, Any]]:
+    return dictionaries(warehouse, "FROM corpus_files ORDER BY file_id")
 
 
 def _refuse_other_model(warehouse: Warehouse, model: Model, spec: IngestSpec) -> None:

@@ -29,8 +29,8 @@ _LARGEST_WEIGHT = 4
 _LARGEST_THRESHOLD = 4
 # Thresholds on the number of keys alone go up to this.
 _LARGEST_COUNT = 16
-# What a rule is compared with, and how the columns of its gain begin.
-_GAINS = {"presence_": "gain", "position_": "position_gain"}
+# What a rule is compared with: the column of its gain, and how those of the interval begin.
+_GAINS = {"presence_": ("information_gain", "gain"), "position_": ("position_gain", "position_gain")}
 
 
 @dataclass(frozen=True)
@@ -397,19 +397,18 @@ def _judge_rule(
         row |= {prefix + name: value for name, value in wanted.items()}
     weights = bootstrap.weights(sequences).T
     by_count = information(weights @ per_sequence[""])
-    for prefix, gain in _GAINS.items():
+    for prefix, (gain, ends) in _GAINS.items():
         gains = by_count - information(weights @ per_sequence[prefix])
         low, high = interval(gains) or (0.0, 0.0)
-        row[f"information_{gain}" if prefix == "presence_" else gain] = (
-            row["information"] - row[prefix + "information"]
-        )
-        row |= {f"{gain}_low": low, f"{gain}_high": high}
+        row[gain] = row["information"] - row[prefix + "information"]
+        row |= {f"{ends}_low": low, f"{ends}_high": high}
     return row
 
 
 def beats(row: dict[str, Any], baseline: str) -> bool:
     """Tell whether a row of `counting_rules` beats `presence_` or `position_`: in information and in F1."""
-    return bool(row[f"{_GAINS[baseline]}_low"] > 0 and row["f1"] > row[f"{baseline}f1"])
+    _, ends = _GAINS[baseline]
+    return bool(row[f"{ends}_low"] > 0 and row["f1"] > row[f"{baseline}f1"])
 
 
 def _rate(cells: Floats) -> dict[str, float]:

@@ -195,10 +195,7 @@ def mine_skipgrams(
     heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
     result = SkipgramResult()
     # Before the first head is mined, so that a wrong feature of the last one is not found after hours.
-    chosen = [
-        _choose_features(warehouse, spec, layer, head, n_sequences, result.ineligible, result.short)
-        for layer, head in heads
-    ]
+    chosen = [_choose_features(warehouse, spec, layer, head, n_sequences, result) for layer, head in heads]
     if not any(len(features) for features, _ in chosen):
         summaries = [summary for _, summary in chosen]
         raise AttnRulesError(_nothing_eligible(spec, n_sequences, summaries, result.ineligible))
@@ -243,10 +240,9 @@ def _choose_features(
     layer: int,
     head: int,
     n_sequences: int,
-    ineligible: list[str],
-    short: list[str],
+    result: SkipgramResult,
 ) -> tuple[Ints, dict[str, int]]:
-    """Return the features to mine and how many are eligible or not; add those asked for that are not."""
+    """Return the features to mine and how many are eligible or not; tell `result` what a user should know."""
     counts = warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": spec.seed})
     # Bounds asked for are honoured: weights need no examples, and what needs them takes what there is.
     least = spec.n_per_label if spec.min_count is None else spec.min_count
@@ -266,7 +262,7 @@ def _choose_features(
                 raise UsageError(f"{feature}: the SAE of L{layer}H{head} has features 0 to {len(counts) - 1}")
             n_active = n_active_of[feature.feature]
             if not least <= n_active <= most:
-                ineligible.append(
+                result.ineligible.append(
                     f"{feature}: active in {n_active} of {n_sequences} sequences, mining needs"
                     f" {least} to {most}"
                 )
@@ -275,7 +271,7 @@ def _choose_features(
         chosen = eligible if spec.n_features is None else eligible[: spec.n_features]
     few = _few_examples(spec, layer, head, dict(counts), chosen, n_sequences)
     if few:
-        short.append(few)
+        result.short.append(few)
     return np.array(sorted(chosen), dtype=np.int64), summary
 
 
