@@ -15,11 +15,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.model import one_line
+from attnrules.warehouse.connection import NO_DOWNLOADS
 from attnrules.warehouse.records import (
     LARGEST_EXPANSION,
     LARGEST_RECORD,
@@ -338,8 +340,8 @@ def _arrow_column(path: Path, column: str) -> Iterator[object]:
 def _parquet_column(path: Path, column: str) -> Iterator[object]:
     # As a dictionary: a text that is stored once is then not unpacked as often as it is used.
     _require_text(pq.read_schema(path), column)
+    _refuse_expansion(path, column)
     with pq.ParquetFile(path, read_dictionary=[column]) as file:
-        _refuse_expansion(file.metadata, column)
         for batch in file.iter_batches(_PARQUET_ROWS, columns=[column]):
             yield from map(_value, batch.column(0))
 
@@ -354,19 +356,30 @@ def _require_text(schema: pa.Schema, column: str) -> None:
         raise AttnRulesError(f"column {column!r} holds {inner}, not text; name another with --text-column")
 
 
-def _refuse_expansion(metadata: Any, column: str) -> None:
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for index in range(row_group.num_columns):
-            chunk = row_group.column(index)
-            unpacked = chunk.total_uncompressed_size
-            if chunk.path_in_schema == column and unpacked > max(
-                LARGEST_RECORD, LARGEST_EXPANSION * chunk.total_compressed_size
-            ):
-                raise AttnRulesError(
-                    f"column {column!r} expands to more than {LARGEST_EXPANSION} times its size; write it"
-                    " anew with less compression if that is right"
-                )
+def _refuse_expansion(path: Path, column: str) -> None:
+    # Not by pyarrow, which ends the process where the metadata of a column are damaged. The connection is a
+    # fresh one, since some damage makes DuckDB refuse everything that follows.
+    with duckdb.connect(config=NO_DOWNLOADS) as connection:
+        expands = connection.execute(
+            "SELECT bool_or(total_uncompressed_size > greatest($least, $times * total_compressed_size))"
+            " FROM parquet_metadata($file) WHERE path_in_schema = $column",
+            {
+                "least": LARGEST_RECORD,
+                "times": LARGEST_EXPANSION,
+                "file": _no_pattern(path),
+                "column": column,
+            },
+        ).fetchall()
+    if expands[0][0]:
+        raise AttnRulesError(
+            f"column {column!r} expands to more than {LARGEST_EXPANSION} times its size; write it anew with"
+            " less compression if that is right"
+        )
+
+
+def _no_pattern(path: Path) -> str:
+    """Return a path as DuckDB takes it, which reads patterns and the names of remote places from others."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
 
 
 def _value(scalar: Any) -> str | None:

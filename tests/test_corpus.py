@@ -271,6 +271,9 @@ def test_a_parquet_page_that_expands_without_end_is_refused(tmp_path: Path) -> N
     table = pa.table({"text": ["a" * 70_000_000]})
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
     assert "expands to more than 200 times its size" in refusal(tmp_path / "a.parquet")
+    shutil.copy(tmp_path / "a.parquet", tmp_path / "b[1].parquet")
+    write_parquet(tmp_path / "b1.parquet")
+    assert "expands to more than 200 times its size" in refusal(tmp_path / "b[1].parquet")
 
 
 def test_a_parquet_column_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -419,6 +422,20 @@ def test_mutated_parquet_is_read_or_refused(scratch: Path, data: st.DataObject) 
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     (scratch / "mutated.parquet").write_bytes(content)
     outcome(scratch / "mutated.parquet")
+
+
+def test_damaged_parquet_metadata_do_not_end_the_process(scratch: Path) -> None:
+    """Some of these bits are metadata of columns for which pyarrow aborts instead of raising."""
+    write_parquet(scratch / "sound.parquet")
+    sound = (scratch / "sound.parquet").read_bytes()
+    footer = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
+    outcomes = []
+    for at in range(footer, footer + 64):
+        content = bytearray(sound)
+        content[at] ^= 4
+        (scratch / "damaged.parquet").write_bytes(content)
+        outcomes.append(outcome(scratch / "damaged.parquet"))
+    assert None in outcomes
 
 
 # --- what was read is recorded ---------------------------------------------------------------------

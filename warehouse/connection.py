@@ -17,7 +17,7 @@ _Settings = dict[str, str | bool | int | float | list[str]]
 
 # DuckDB takes a nested loop for an ASOF join whose left side it estimates as small, and estimates badly.
 _PLANS: _Settings = {"asof_loop_join_threshold": 0}
-_NO_DOWNLOADS: _Settings = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+NO_DOWNLOADS: _Settings = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 # Adjusted while a command that writes runs.
 _TUNABLE = ["threads", "memory_limit"]
 
@@ -31,7 +31,7 @@ def connect(
     that does not exist is made for DuckDB `storage_version` and later. Raises `WarehouseUnavailableError`
     when it cannot be opened.
     """
-    settings: _Settings = {**_PLANS, **_NO_DOWNLOADS, **({} if allow_files else _locked(writable))}
+    settings: _Settings = {**_PLANS, **NO_DOWNLOADS, **({} if allow_files else _locked(writable))}
     if storage_version is not None:
         settings["storage_compatibility_version"] = storage_version
     try:
