@@ -76,15 +76,16 @@ def importance_rules(
     """Rank pairs by the size of their importance, ties by (key, query) (method.md section 3.2).
 
     The gradient of the linearised head with respect to a mask over all (candidate key, candidate query)
-    pairs, summed over the train examples of the set `paper`, in its closed form. Pairs of zero importance
-    are no rules.
+    pairs, summed over the train examples of the set `paper` in train sequences, in its closed form. Pairs of
+    zero importance are no rules.
     """
     keys, values = top_values(batch.scores, batch.features, num_values, negative_values)
     queries = _distinct_queries(batch.scores, keys, num_queries)
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     _fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
-    examples = columns(warehouse, "train_examples", batch.at)
-    scaled = {**batch.at, "scaling": scaling}
+    warehouse.execute(step("make_train_examples"), {**batch.at, "seed": batch.seed})
+    examples = columns(warehouse, "train_examples")
+    scaled = {"layer": batch.layer, "scaling": scaling}
     key_rows = columns(warehouse, "train_example_keys", {**scaled, "bos_keys": batch.bos_keys})
     query_rows = columns(warehouse, "train_example_queries", scaled)
     parts = []

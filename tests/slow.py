@@ -93,7 +93,8 @@ class Tables:
             " AND example_set = 'paper' AND split = 'train'",
             at,
         ):
-            self.train_examples[feature].append((seq, q))
+            if seq in self.train and seq not in self.held_out[feature]:
+                self.train_examples[feature].append((seq, q))
         vectors = warehouse.rows(
             "SELECT feature, key_vector, query_vector, value_vector FROM projections"
             " WHERE layer = $layer AND head = $head",
@@ -229,7 +230,8 @@ def autograd_importance(
         at_query: of each example the candidate queries' activations at q, [n_queries].
     """
     mask = torch.ones(s.shape, dtype=torch.float64, requires_grad=True)
-    total = torch.zeros((), dtype=torch.float64)
+    # Without an example the gradient is 0, which autograd says only of what depends on the mask.
+    total = 0 * mask.sum()
     for keys, query in zip(at_keys, at_query, strict=True):
         total = total + torch.softmax(keys @ (mask * s) @ query, 0) @ (keys @ v)
     return torch.autograd.grad(total, mask, allow_unused=True, materialize_grads=True)[0]

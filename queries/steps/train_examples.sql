@@ -1,10 +1,6 @@
--- Grain: a train example of a mined feature in the `paper` set.
+-- Grain: an example that `importance` learns from, in the order of its number.
 SELECT
-    e.feature,
-    e.seq_id,
-    e.pos,
-    e.activation
-FROM examples AS e
-SEMI JOIN mined_features AS f ON e.feature = f.feature
-WHERE e.layer = $layer AND e.head = $head AND e.example_set = 'paper' AND e.split = 'train'
-ORDER BY e.feature, e.seq_id, e.pos;
+    feature,
+    pos
+FROM train_examples
+ORDER BY example;

@@ -1,0 +1,23 @@
+-- Grain: an example that `importance` learns from, numbered from 0: a train example of the set `paper` of a mined feature,
+-- in a train sequence that holds no val or test example of the feature in any set.
+CREATE OR REPLACE TEMP TABLE train_examples AS
+WITH held_out AS (
+    SELECT DISTINCT
+        e.feature,
+        e.seq_id
+    FROM examples AS e
+    SEMI JOIN mined_features AS f ON e.feature = f.feature
+    WHERE e.layer = $layer AND e.head = $head AND e.split <> 'train'
+)
+
+SELECT
+    row_number() OVER (ORDER BY e.feature, e.seq_id, e.pos) - 1 AS example,
+    e.feature,
+    e.seq_id,
+    e.pos
+FROM examples AS e
+SEMI JOIN mined_features AS f ON e.feature = f.feature
+ANTI JOIN held_out AS h ON e.feature = h.feature AND e.seq_id = h.seq_id
+WHERE
+    e.layer = $layer AND e.head = $head AND e.example_set = 'paper' AND e.split = 'train'
+    AND sequence_split($seed, e.seq_id) = 'train';
