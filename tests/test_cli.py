@@ -141,7 +141,7 @@ def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
 
 
 def a_card(tokens: list[dict[str, Any]] | None = None) -> FeatureCard:
-    return FeatureCard({"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], [], [])
+    return FeatureCard({"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], [], [], [])
 
 
 def a_row(rank: int, key: str, query: str | None, v: float = 1.0, method: str = "weighted") -> dict[str, Any]:
@@ -218,3 +218,36 @@ def test_mined_says_what_it_pruned(mined: Path, attnrules: Any) -> None:
     assert outcome.code == 0, outcome.err
     # The planted head has fewer pairs than are counted at most.
     assert "L0H0: mined pairs counted in the corpus hold 100% of" in outcome.err
+
+
+def test_figures_name_their_set_and_all_positions_come_first(attnrules: Any, mined_once: Path) -> None:
+    [best] = json.loads(
+        attnrules("query", mined_once, "best_features", "-p", "limit=1", "--format", "json").out
+    )
+    assert best["example_set"] == "all_positions"
+    card = attnrules("show", mined_once, best["feature"]).out
+    first = next(line for line in card.splitlines() if "precision" in line)
+    assert f"average precision {best['average_precision']:.2f}" in first
+    assert f"on all test positions ({best['base_rate']:.1%} active)" in first
+    headline = attnrules("query", mined_once, "headline", "--format", "csv").out.splitlines()
+    assert headline[1].startswith("mean average precision over all positions")
+
+
+def test_mining_says_how_well_rules_predict_on_all_positions(mined: Path, attnrules: Any) -> None:
+    outcome = attnrules(
+        *("mine", "skipgrams", mined, "--layers", "0", "--heads", "0", "--examples-per-split", "10"),
+        *("--method", "unigram", "--no-baselines"),
+    )
+    [said] = [line for line in outcome.err.splitlines() if "average precision" in line]
+    assert re.fullmatch(
+        r"L0H0: median of \d+ features, \d+ rules on all test positions \(.*% active\): .*", said
+    )
+
+
+def test_mining_without_all_positions_says_nothing_of_them(ingested: Path, attnrules: Any) -> None:
+    outcome = attnrules(
+        *("mine", "skipgrams", ingested, "--layers", "0", "--heads", "0", "--examples-per-split", "10"),
+        *("--method", "unigram", "--no-baselines", "--example-sets", "paper"),
+    )
+    assert outcome.code == 0
+    assert "average precision" not in outcome.err

@@ -418,3 +418,61 @@ def test_mix32_is_the_finaliser_of_murmurhash3(mined_once: Path, number: int) ->
     with Warehouse.open(mined_once) as warehouse:
         assert warehouse.value("SELECT mix32($n)", {"n": number}) == slow.mix32(number)
     assert mix32(np.array([number])).tolist() == [slow.mix32(number)]
+
+
+def shortest_good_list(rows: list[dict[str, Any]], split: str) -> dict[str, Any] | None:
+    """Of the metrics of one feature and set, the row of `split` of the list that best_lists is to choose."""
+    judged = [row for row in rows if row["split"] == split and row["average_precision"] is not None]
+    good = [
+        row
+        for row in judged
+        if row["average_precision"] >= 0.9 * max(other["average_precision"] for other in judged)
+    ]
+    order = ("n_rules_used", "n_rules", "method")
+    good.sort(key=lambda row: (row[order[0]], -row["average_precision"], *(row[name] for name in order[1:])))
+    return good[0] if good else None
+
+
+def test_the_shortest_good_list_is_chosen_before_test_is_seen(mined_once: Path) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        metrics = (
+            warehouse.sql("FROM rule_metrics WHERE kind = 'rules' AND scaling = 'paper'").pl().to_dicts()
+        )
+        chosen = warehouse.sql("FROM best_lists").pl().to_dicts()
+    by_feature = defaultdict(list)
+    for row in metrics:
+        by_feature[row["layer"], row["head"], row["feature"], row["example_set"]].append(row)
+    found = {(row["layer"], row["head"], row["feature"], row["example_set"]): row for row in chosen}
+    n_lengths = set()
+    for at, rows in by_feature.items():
+        split = "train" if at[3] == "all_positions" else "val"
+        expected = shortest_good_list(rows, split)
+        assert (at in found) == (expected is not None)
+        if expected is None or found[at]["scaling"] != "paper":
+            continue
+        row, names = found[at], ("method", "n_rules", "n_rules_used")
+        assert [row[name] for name in names] == [expected[name] for name in names], at
+        assert (row["chosen_on"], row["chosen_average_precision"]) == (split, expected["average_precision"])
+        [on_test] = [
+            other
+            for other in rows
+            if other["split"] == "test" and all(other[name] == expected[name] for name in names)
+        ]
+        for name in ("average_precision", "base_rate", "ceiling_average_precision", "spearman"):
+            assert row[name] == on_test[name], (at, name)
+        for name in ("precision", "recall", "f1"):
+            assert row[name] == on_test[f"{name}_at_threshold"], (at, name)
+        n_lengths.add(row["n_rules_used"])
+    assert len(n_lengths) > 1
+
+
+def test_the_summary_of_a_feature_leads_with_all_positions(mined_once: Path) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        names = [row[0] for row in warehouse.rows("SELECT column_name FROM (DESCRIBE feature_summary)")]
+        differing = warehouse.rows(
+            "SELECT s.feature FROM feature_summary AS s INNER JOIN best_lists AS b USING (layer, head, feature)"
+            " WHERE b.example_set = 'all_positions' AND (s.all_positions_average_precision, s.all_positions_method)"
+            " IS DISTINCT FROM (b.average_precision, b.method)"
+        )
+    assert names.index("all_positions_method") < names.index("best_method")
+    assert differing == []

@@ -10,6 +10,7 @@ import click
 
 from attnrules.commands.progress import quiet_libraries, run_ingest
 from attnrules.commands.show import statements
+from attnrules.commands.wording import best_list_words, typical_list_words
 
 
 @click.command("demo")
@@ -77,17 +78,16 @@ def _print_best(path: Path) -> None:
 
     with Warehouse.open(path) as opened:
         best = ask(opened, "best_features", {"limit": 4}).fetchall()
-        click.echo("\nThe features that their rules predict best, on held-out examples:\n")
-        for name, _, method, n_rules, precision, recall, f1, spearman, description in best:
-            click.echo(f"{name} fires on {description}")
+        click.echo("\nThe features that their rules predict best on all positions of held-out text:\n")
+        for name, *_ in best:
             card = feature_card(opened, parse_feature(name), n_rules=3)
-            rules = [rule for rule in card.rules if rule["method"] == method]
+            click.echo(f"{name} fires on {card.feature['description']}")
+            [chosen] = [row for row in card.best if row["example_set"] == "all_positions"]
+            rules = [rule for rule in card.rules if rule["method"] == chosen["method"]]
             for line in statements(card, rules):
                 click.echo(f"    {line}")
-            click.echo(
-                f"    {n_rules} {method} rules: precision {precision:.2f}, recall {recall:.2f},"
-                f" F1 {f1:.2f}, Spearman {spearman:.2f}\n"
-            )
+            click.echo(f"    {best_list_words(chosen)}\n")
+        click.echo(f"{typical_list_words(opened, {})}\n")
     click.echo(
         f"Try next:\n"
         f"  attnrules show {path} {best[0][0]}\n"

@@ -15,6 +15,7 @@ from attnrules.commands.options import (
     seed_option,
     warehouse_argument,
 )
+from attnrules.commands.wording import typical_list_words
 
 
 @click.group("mine")
@@ -124,6 +125,10 @@ def skipgrams(
             SkipgramSpec(**options, **chosen),
             lambda head: click.echo(f"mining {head} ...", err=True),
         )
+        accuracy = {
+            head: typical_list_words(opened, {"layer": head.layer, "head": head.head})
+            for head in result.heads
+        }
     for line in (*result.ineligible, *result.short):
         click.echo(f"attnrules: note: {line}", err=True)
     for head in result.heads:
@@ -133,6 +138,8 @@ def skipgrams(
             f" {head.n_rules} rules",
             err=True,
         )
+        if accuracy[head] is not None:
+            click.echo(f"L{head.layer}H{head.head}: {accuracy[head]}", err=True)
         if head.counted_share is not None:
             click.echo(
                 f"L{head.layer}H{head.head}: mined pairs counted in the corpus hold {head.counted_share:.0%}"

@@ -32,7 +32,7 @@ def command(
     """Ask a named question, or run SQL (read-only).
 
     \b
-    attnrules query gpt2.duckdb best_features -p min_f1=0.8
+    attnrules query gpt2.duckdb best_features -p min_f1=0.4
     attnrules query gpt2.duckdb "FROM rule_metrics_by_head" --format csv
     attnrules query gpt2.duckdb --list
     """

@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnrules.commands.options import warehouse_argument
-from attnrules.commands.wording import absence_lines, counting_lines
+from attnrules.commands.wording import absence_lines, best_list_words, counting_lines, example_set_words
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
 
 _SHOWN_LISTS = (4, 16, 64, 256, 1024, 4096)
-# What figures are about, in words: the sets differ so much that a figure without its set says nothing.
-_SETS = {
-    "all_positions": "on all positions of the test sequences",
-    "paper": "on the paper's balanced strongest test examples",
-}
 
 
 @click.command("show")
@@ -111,6 +106,7 @@ def card_lines(card: FeatureCard) -> list[str]:
     if not facts["n_tokens"]:
         return [*lines, "never fires on this corpus"]
     lines.append(f"fires on  {facts['description']}")
+    lines += [best_list_words(row) for row in card.best if row["example_set"] == "all_positions"]
     lines.append("\nstrongest examples")
     for example in card.examples:
         before = _visible(example["before"])[-72:]
@@ -170,8 +166,7 @@ def _metric_lines(metrics: list[dict[str, Any]], method: str, scaling: str) -> l
         if row["example_set"] != example_set:
             example_set = row["example_set"]
             seen = set()
-            where = _SETS.get(example_set, f"on the test examples of {example_set}")
-            lines.append(f"  {where}, {row['base_rate']:.1%} active:")
+            lines.append(f"  {example_set_words(example_set)}, {row['base_rate']:.1%} active:")
         if row["n_rules_used"] in seen:
             continue
         seen.add(row["n_rules_used"])

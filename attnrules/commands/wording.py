@@ -1,8 +1,48 @@
-"""Absence and counting rules in words, with their figures."""
+"""Figures in words, each with what it is about; absence and counting rules in words."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+# The sets differ so much that a figure without its set says nothing.
+_SETS = {
+    "all_positions": "on all test positions",
+    "paper": "on the paper's balanced strongest test examples",
+}
+
+
+def example_set_words(example_set: str) -> str:
+    """Return what figures of an example set are about."""
+    return _SETS.get(example_set, f"on the test examples of {example_set}")
+
+
+def best_list_words(row: dict[str, Any]) -> str:
+    """Say how well the list of a row of `best_lists` predicts its feature."""
+    accuracy = _accuracy(row, row["ceiling_average_precision"])
+    return f"{row['n_rules_used']} {row['method']} rules {accuracy}"
+
+
+def typical_list_words(warehouse: Warehouse, at: dict[str, int]) -> str | None:
+    """Say how well rules predict the median feature of `at`; None where all positions were not judged."""
+    from attnrules.queries.questions import ask
+
+    answer = ask(warehouse, "typical_list", at)
+    [values] = answer.fetchall()
+    row = dict(zip(answer.columns, values, strict=True))
+    if not row["n_features"]:
+        return None
+    accuracy = _accuracy(row, row["ceiling"])
+    return f"median of {row['n_features']} features, {row['n_rules']:.0f} rules {accuracy}"
+
+
+def _accuracy(row: dict[str, Any], ceiling: float | None) -> str:
+    where = f"{example_set_words(row['example_set'])} ({row['base_rate']:.1%} active)"
+    of = "" if ceiling is None else f" (all input features: {ceiling:.2f})"
+    others = [f", {name} {row[name]:.2f}" for name in ("precision", "recall") if row[name] is not None]
+    return f"{where}: average precision {row['average_precision']:.2f}{of}{''.join(others)}"
 
 
 def absence_lines(rules: list[dict[str, Any]], name: str) -> list[str]:

@@ -1,17 +1,23 @@
--- Output features that their rules predict best on held-out examples (set paper, threshold chosen on train).
+-- Output features that their rules predict best on held-out text: the shortest list that does nearly as well as any.
+-- $example_set = "all_positions": what figures are about: all_positions, or the balanced sets paper, uniform, bins
 -- $min_f1 = 0: lowest F1 on the test split
 -- $limit = 20: number of features
 SELECT
-    'L' || layer || 'H' || head || '.' || feature AS feature,
-    n_sequences,
-    best_method AS method,
-    best_n_rules AS n_rules,
-    round(test_precision, 3) AS precision,
-    round(test_recall, 3) AS recall,
-    round(test_f1, 3) AS f1,
-    round(test_spearman, 3) AS spearman,
-    description
-FROM feature_summary
-WHERE test_f1 >= $min_f1
-ORDER BY test_f1 DESC, test_spearman DESC NULLS LAST, layer ASC, head ASC, feature_summary.feature ASC
+    'L' || b.layer || 'H' || b.head || '.' || b.feature AS feature,
+    f.n_sequences,
+    b.method,
+    b.n_rules_used AS n_rules,
+    b.example_set,
+    round(b.base_rate, 3) AS base_rate,
+    round(b.average_precision, 3) AS average_precision,
+    round(b.ceiling_average_precision, 3) AS ceiling,
+    round(b.precision, 3) AS precision,
+    round(b.recall, 3) AS recall,
+    round(b.f1, 3) AS f1,
+    round(b.spearman, 3) AS spearman,
+    f.description
+FROM best_lists AS b
+INNER JOIN output_features AS f ON b.layer = f.layer AND b.head = f.head AND b.feature = f.feature
+WHERE b.example_set = $example_set AND b.f1 >= $min_f1
+ORDER BY b.average_precision DESC NULLS LAST, b.layer ASC, b.head ASC, b.feature ASC
 LIMIT $limit;
