@@ -30,6 +30,8 @@ class FeatureCard:
         minimal: per list of rules, the few that predict as well as all of it (`redundancy.MinimalRules`).
         tokens: of the rules among these that have several keys or queries, the tokens they act through:
             rows of the question `rule_tokens`.
+        fires_on: the tokens of largest lift, of the view `output_feature_tokens`.
+        sources: the tokens that bring its activation, rows of the question `output_feature_sources`.
         best: the row of `best_lists` for each example set, all_positions first.
         absences, counting: the rows of `absence_summary` and `counting_summary`.
     """
@@ -40,6 +42,8 @@ class FeatureCard:
     metrics: list[dict[str, Any]]
     minimal: list[dict[str, Any]]
     tokens: list[dict[str, Any]]
+    fires_on: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
     best: list[dict[str, Any]]
     absences: list[dict[str, Any]]
     counting: list[dict[str, Any]]
@@ -74,6 +78,8 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         metrics=_dicts(warehouse, "metrics", at),
         minimal=minimal,
         tokens=_tokens(warehouse, at, [*rules, *(rule for kept in minimal for rule in kept["rules"])]),
+        fires_on=_dicts(warehouse, "fires_on", at),
+        sources=_as_dicts(ask(warehouse, "output_feature_sources", {**at, "limit": 6})),
         best=_dicts(warehouse, "best_lists", at),
         absences=_dicts(warehouse, "absences", {**at, "n_rules": n_rules}),
         counting=_dicts(warehouse, "counting", {**at, "n_rules": n_rules}),

@@ -6,7 +6,7 @@ What the product computes in SQL is computed here a second time, from the same t
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
@@ -283,6 +283,30 @@ def rule_tokens(
                     added[0][tables.tokens[seq, k]] += amount
                     added[1][tables.tokens[seq, q]] += amount
     return added
+
+
+def token_lifts(tables: Tables, f: int) -> dict[int, float]:
+    """How many times more often than anywhere a feature is active at a token, where it is at least 5 times."""
+    n_positions, n_active = Counter(tables.tokens.values()), Counter(tables.tokens[p] for p in tables.out[f])
+    anywhere = len(tables.out[f]) / len(tables.tokens)
+    return {
+        token: (n + 20 * anywhere) / (n_positions[token] + 20) / anywhere
+        for token, n in n_active.items()
+        if n >= 5
+    }
+
+
+def token_sources(tables: Tables, f: int) -> dict[int, tuple[float, float]]:
+    """What each source token brings to a feature by the model's attention, where it is active and everywhere."""
+    brought: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    active = [place for place in tables.out[f] if place[1] > 0]
+    for column, places in enumerate((active, tables.positions)):
+        for seq, q in places:
+            for k, weight, _ in tables.sources[seq, q]:
+                values = sum(a * tables.v(f, i) for i, a in tables.active[seq, k].items())
+                amount = weight * values / tables.scale[seq, k][0] / len(places)
+                brought[tables.tokens[seq, k]][column] += amount
+    return {token: (when_active, everywhere) for token, (when_active, everywhere) in brought.items()}
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float:

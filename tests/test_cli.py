@@ -141,7 +141,9 @@ def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
 
 
 def a_card(tokens: list[dict[str, Any]] | None = None) -> FeatureCard:
-    return FeatureCard({"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], [], [], [])
+    return FeatureCard(
+        {"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], *([] for _ in range(5))
+    )
 
 
 def a_row(rank: int, key: str, query: str | None, v: float = 1.0, method: str = "weighted") -> dict[str, Any]:

@@ -275,6 +275,63 @@ def check_tokens(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) 
                     assert abs(found_shares.get(name, 0) - expected) <= 0.5 + 1e-6, (rule, name)
 
 
+# --- what a feature fires on, and what it reads ------------------------------------------------------------------
+
+
+@settings(few, max_examples=5)
+@given(shape=tiny.shapes(6), at=heads)
+def test_tokens_of_a_feature_follow_their_definition(shape: Tiny, at: tuple[int, int]) -> None:
+    layer, head = at
+    with TemporaryDirectory() as folder, tiny.build(Path(folder) / "tiny.duckdb", shape) as warehouse:
+        tables = slow.Tables(warehouse, layer, head)
+        for f in range(N_OUTPUTS):
+            check_lifts(warehouse, tables, f)
+            check_sources(warehouse, tables, f)
+
+
+def check_lifts(warehouse: Warehouse, tables: slow.Tables, f: int) -> None:
+    at = {"layer": tables.layer, "head": tables.head, "feature": f}
+    rows = warehouse.rows(
+        "SELECT token_id, lift FROM output_feature_tokens"
+        " WHERE layer = $layer AND head = $head AND feature = $feature",
+        at,
+    )
+    expected = slow.token_lifts(tables, f)
+    assert dict(rows) == pytest.approx(expected)
+    [(description,)] = warehouse.rows(
+        "SELECT description FROM output_features WHERE layer = $layer AND head = $head AND feature = $feature",
+        at,
+    )
+    if not tables.out[f]:
+        assert description is None
+    elif expected:
+        stated = [part.split()[0] for part in description.split(", ")]
+        order = sorted(expected, key=lambda token: (-round(expected[token], 9), token))
+        assert stated == [f"'t{token}'" for token in order[:4]]
+        assert "%" not in description
+    else:
+        assert "%" in description
+
+
+def check_sources(warehouse: Warehouse, tables: slow.Tables, f: int) -> None:
+    at = {"layer": tables.layer, "head": tables.head, "feature": f}
+    rows = ask(warehouse, "output_feature_sources", at).fetchall()
+    brought = {
+        token: (here, everywhere)
+        for token, (here, everywhere) in slow.token_sources(tables, f).items()
+        # What brings nothing but the rounding of a sum may or may not be stated.
+        if here > 1e-12 and here - everywhere > 1e-12
+    }
+    rows = [row for row in rows if row[0] in brought]
+    assert {token: (here, everywhere) for token, _, here, everywhere, _ in rows} == {
+        token: pytest.approx(amounts, abs=1e-12) for token, amounts in brought.items()
+    }
+    more = {token: here - everywhere for token, (here, everywhere) in brought.items()}
+    for token, *_, share in rows:
+        assert share == pytest.approx(more[token] / sum(more.values()), abs=1e-9)
+    assert [row[-1] for row in rows] == sorted((row[-1] for row in rows), reverse=True)
+
+
 # --- predictions, metrics, baselines and ceilings --------------------------------------------------------------
 
 

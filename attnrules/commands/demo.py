@@ -10,7 +10,7 @@ import click
 
 from attnrules.commands.progress import quiet_libraries, run_ingest
 from attnrules.commands.show import statements
-from attnrules.commands.wording import best_list_words, typical_list_words
+from attnrules.commands.wording import best_list_words, reading_lines, typical_list_words
 
 
 @click.command("demo")
@@ -81,7 +81,8 @@ def _print_best(path: Path) -> None:
         click.echo("\nThe features that their rules predict best on all positions of held-out text:\n")
         for name, *_ in best:
             card = feature_card(opened, parse_feature(name), n_rules=3)
-            click.echo(f"{name} fires on {card.feature['description']}")
+            first, *others = reading_lines(card)
+            click.echo("\n    ".join([f"{name}  {first}", *others]))
             [chosen] = [row for row in card.best if row["example_set"] == "all_positions"]
             rules = [rule for rule in card.rules if rule["method"] == chosen["method"]]
             for line in statements(card, rules):

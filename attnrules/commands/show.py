@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnrules.commands.options import warehouse_argument
-from attnrules.commands.wording import absence_lines, best_list_words, counting_lines, example_set_words
+from attnrules.commands.wording import (
+    absence_lines,
+    best_list_words,
+    counting_lines,
+    example_set_words,
+    reading_lines,
+)
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
@@ -105,7 +111,7 @@ def card_lines(card: FeatureCard) -> list[str]:
     ]
     if not facts["n_tokens"]:
         return [*lines, "never fires on this corpus"]
-    lines.append(f"fires on  {facts['description']}")
+    lines += [*reading_lines(card), ""]
     lines += [best_list_words(row) for row in card.best if row["example_set"] == "all_positions"]
     lines.append("\nstrongest examples")
     for example in card.examples:

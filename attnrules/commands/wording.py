@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attnrules.queries.card import FeatureCard
     from attnrules.warehouse import Warehouse
 
 # The sets differ so much that a figure without its set says nothing.
@@ -17,6 +18,14 @@ _SETS = {
 def example_set_words(example_set: str) -> str:
     """Return what figures of an example set are about."""
     return _SETS.get(example_set, f"on the test examples of {example_set}")
+
+
+def reading_lines(card: FeatureCard) -> list[str]:
+    """Say on which tokens a feature fires more often than anywhere, and which sources bring it about."""
+    special = ", ".join(f"{row['token']} {row['times']}" for row in card.fires_on)
+    sources = ", ".join(f"{_token(row['token'])} {row['share']:.0%}" for row in card.sources)
+    lines = [f"fires on  {special or card.feature['description']}"]
+    return [*lines, f"reads     {sources}"] if sources else lines
 
 
 def best_list_words(row: dict[str, Any]) -> str:

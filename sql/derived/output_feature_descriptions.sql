@@ -1,5 +1,19 @@
--- Grain of the update: an output feature. The tokens at which it fires most, each with its share of the activation.
-WITH per_token AS (
+-- Grain of the update: an output feature. The tokens on which it fires most often for how often it fires at all, each with
+-- that lift; where no token has enough active positions, the tokens of largest share of the activation.
+WITH special AS (
+    SELECT
+        layer,
+        head,
+        feature,
+        string_agg(token_label(token) || ' ' || lift_label(lift), ', ' ORDER BY lift DESC, token_id ASC) AS description
+    FROM (
+        FROM output_feature_tokens
+        QUALIFY row_number() OVER (PARTITION BY layer, head, feature ORDER BY lift DESC, token_id ASC) <= 4
+    )
+    GROUP BY layer, head, feature
+),
+
+per_token AS (
     SELECT
         a.layer,
         a.head,
@@ -7,6 +21,7 @@ WITH per_token AS (
         t.token_id,
         sum(exact_units(a.activation::DOUBLE)) AS amount
     FROM output_activations AS a
+    ANTI JOIN special AS s ON a.layer = s.layer AND a.head = s.head AND a.feature = s.feature
     INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
     GROUP BY a.layer, a.head, a.feature, t.token_id
 ),
@@ -21,7 +36,7 @@ shares AS (
     FROM per_token
 ),
 
-described AS (
+rare AS (
     SELECT
         s.layer,
         s.head,
@@ -42,9 +57,10 @@ FROM (
         f.layer,
         f.head,
         f.feature,
-        described.description
+        coalesce(special.description, rare.description) AS description
     FROM output_features AS f
-    LEFT JOIN described USING (layer, head, feature)
+    LEFT JOIN special USING (layer, head, feature)
+    LEFT JOIN rare USING (layer, head, feature)
 ) AS c
 WHERE
     output_features.layer = c.layer

@@ -22,7 +22,7 @@ COMMENT ON COLUMN output_features.n_tokens IS 'Tokens at which it is active, BOS
 COMMENT ON COLUMN output_features.mean_activation IS 'Mean activation over its active tokens, NULL where it never fires';
 COMMENT ON COLUMN output_features.mean_max_activation IS 'Mean over its active sequences of the largest activation in the sequence';
 COMMENT ON COLUMN output_features.max_activation IS 'Largest activation, NULL where it never fires';
-COMMENT ON COLUMN output_features.description IS 'What it fires on: the tokens with the largest share of its activation';
+COMMENT ON COLUMN output_features.description IS 'What it fires on: the tokens of largest lift (output_feature_tokens); where none has 5 active positions, those of the largest share of its activation';
 COMMENT ON COLUMN output_features.encoder IS 'w_f: effective encoder column of the output SAE, for which pre-activation = z . w_f + preactivation_bias and an activation is 0 or its pre-activation';
 COMMENT ON COLUMN output_features.bias IS 'b_f: effective encoder bias of the output SAE';
 COMMENT ON COLUMN output_features.preactivation_bias IS 'b_f - b_dec . w_f where the SAE centres its input, b_f otherwise, and the value bias . w_f where it reads the unprocessed model: pre-activation = z . w_f + preactivation_bias';
