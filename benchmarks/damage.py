@@ -147,12 +147,22 @@ def damaged(connection: duckdb.DuckDBPyConnection, ways: list[list[str]], table:
     return False
 
 
-def in_tables(warehouse: Warehouse, n_trials: int, rng: random.Random, *, quick: bool) -> Counter[str]:
-    """Damage every column of every table `n_trials` times; count trials and finds by kind and group."""
+def in_tables(
+    warehouse: Warehouse,
+    connection: duckdb.DuckDBPyConnection,
+    n_trials: int,
+    rng: random.Random,
+    *,
+    quick: bool,
+) -> Counter[str]:
+    """Damage every column of every table `n_trials` times; count trials and finds by kind and group.
+
+    `connection` is the one that a session of `warehouse` keeps.
+    """
     counts: Counter[str] = Counter()
     seen: set[str] = set()
     of_table = {table: group for group, tables in GROUPS.items() for table in tables}
-    for column in columns(warehouse.connection):
+    for column in columns(connection):
         n_rows = int(warehouse.value(f'SELECT count(*) FROM "{column.table}"'))
         for kind in STATEMENT_KINDS:
             is_vector = column.type.endswith("]") and not column.type.endswith("[]")
@@ -163,14 +173,14 @@ def in_tables(warehouse: Warehouse, n_trials: int, rng: random.Random, *, quick:
                 continue
             for _ in range(n_trials * (5 if of_rows else 1)):
                 ways = statements(kind, column, rng, n_rows)
-                if not damaged(warehouse.connection, ways, column.table):
+                if not damaged(connection, ways, column.table):
                     continue
                 group = of_table.get(column.table, column.table)
                 found = any(result.n_problems for result in check(warehouse, quick=quick))
                 for name in (f"{group}: {kind}", f"{group}: all", f"all: {kind}"):
                     counts[f"{name} tried"] += 1
                     counts[f"{name} found"] += found
-                warehouse.connection.execute("ROLLBACK")
+                connection.execute("ROLLBACK")
         seen.add(column.table)
     return counts
 
@@ -300,8 +310,8 @@ def main() -> None:
     rng = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(given.warehouse, folder))
-        with Warehouse.open(copy, writable=True) as warehouse:
-            counts = in_tables(warehouse, given.trials, rng, quick=given.quick)
+        with Warehouse.open(copy, writable=True) as warehouse, warehouse.session() as connection:
+            counts = in_tables(warehouse, connection, given.trials, rng, quick=given.quick)
         copy = Path(shutil.copy(given.warehouse, folder))
         counts += in_catalogue(copy, quick=given.quick)
         counts += in_file(copy, given.file_trials, rng, quick=given.quick)

@@ -110,6 +110,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         Warehouse.create(Path(folder) / "benchmark.duckdb", d_head=64) as warehouse,
+        warehouse.session(),
     ):
         drawn = np.random.default_rng(0)
         frequency = (

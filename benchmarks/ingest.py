@@ -213,7 +213,7 @@ def bytes_by_table(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
             "SELECT count(DISTINCT block_id) FROM pragma_storage_info($table) WHERE block_id >= 0",
             {"table": table},
         )
-        n_rows = warehouse.connection.table(table).count("*").fetchall()[0][0]
+        n_rows = len(warehouse.relation(table))
         found[table] = (n_blocks * block_size, n_rows)
     return found
 

@@ -134,6 +134,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         Warehouse.create(Path(folder) / "benchmark.duckdb", d_head=8) as warehouse,
+        warehouse.session(),
     ):
         synthesise(warehouse, options.features, options.rules, options.examples)
         everything = list(range(options.features))

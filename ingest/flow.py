@@ -287,10 +287,10 @@ def _name(layer: int, head: int) -> str:
 
 
 def _stored_tokens(warehouse: Warehouse, chunk: Chunk) -> Tokens:
-    columns = warehouse.connection.execute(
+    columns = warehouse.columns(
         "SELECT token_id FROM tokens WHERE seq_id >= $first AND seq_id < $last ORDER BY seq_id, pos",
         {"first": chunk.first_seq, "last": chunk.first_seq + chunk.n_seqs},
-    ).fetchnumpy()
+    )
     return np.asarray(columns["token_id"], dtype=np.int64).reshape(chunk.n_seqs, -1)
 
 

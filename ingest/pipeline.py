@@ -676,12 +676,10 @@ def _capture_all(
     result: IngestResult,
 ) -> None:
     total = Ledger(warehouse).n_to_capture(targets, spec.n_sequences)
-    reader = warehouse.reader()
     try:
-        todo = work(reader, targets, rows, n_sequences=spec.n_sequences, chunk_size=size)
+        todo = work(warehouse, targets, rows, n_sequences=spec.n_sequences, chunk_size=size)
         flow.run(todo, lambda n: report(IngestProgress("capturing", n, total)) if n else None)
     finally:
-        reader.close()
         result.n_captured = flow.n_committed
     result.n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
     if result.n_sequences < spec.n_sequences:

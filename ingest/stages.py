@@ -63,7 +63,7 @@ class _Job:
     def __init__(self, name: str, target: Callable[[], None]) -> None:
         self._target = target
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"attnrules {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"attnrules stage {name}", daemon=True)
         self._begun = False
 
     def start(self) -> None:

@@ -27,7 +27,14 @@ def filled(mined_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with Warehouse.open(path, writable=True) as warehouse:
         mine_absence(warehouse, AbsenceSpec(max_examples=10))
         mine_counting(warehouse, CountingSpec(min_support=1))
-        yield warehouse
+        with warehouse.session():
+            yield warehouse
+
+
+def kept(filled: Warehouse) -> Any:
+    """Return the connection of the session that the fixture keeps."""
+    with filled.session() as connection:
+        return connection
 
 
 def test_what_the_commands_wrote_is_whole(filled: Warehouse) -> None:
@@ -36,13 +43,14 @@ def test_what_the_commands_wrote_is_whole(filled: Warehouse) -> None:
 
 def missed(filled: Warehouse, kind: str, *, once_a_table: bool) -> tuple[list[str], int]:
     """Do a damage of this kind to every column or table; return those it is not found in, and how often it was done."""
+    connection = kept(filled)
     rng = random.Random(1)
     unseen, done, tables = [], 0, set()
-    for column in columns(filled.connection):
+    for column in columns(connection):
         if once_a_table and column.table in tables:
             continue
         n_rows = filled.value(f'SELECT count(*) FROM "{column.table}"')
-        if not damaged(filled.connection, statements(kind, column, rng, n_rows), column.table):
+        if not damaged(connection, statements(kind, column, rng, n_rows), column.table):
             continue
         tables.add(column.table)
         done += 1
@@ -54,7 +62,7 @@ def missed(filled: Warehouse, kind: str, *, once_a_table: bool) -> tuple[list[st
         )
         if not of_table:
             unseen.append(f"{column.table}.{column.name}")
-        filled.connection.execute("ROLLBACK")
+        filled.execute("ROLLBACK")
     return unseen, done
 
 
@@ -72,23 +80,24 @@ def test_a_lost_or_repeated_row_is_found_in_every_table(filled: Warehouse, kind:
 
 
 def test_a_vector_of_zeros_is_found(filled: Warehouse) -> None:
+    connection = kept(filled)
     rng = random.Random(0)
     for table, name in (("projections", "key_vector"), ("output_features", "encoder")):
-        (column,) = [c for c in columns(filled.connection) if (c.table, c.name) == (table, name)]
+        (column,) = [c for c in columns(connection) if (c.table, c.name) == (table, name)]
         n_rows = filled.value(f"SELECT count(*) FROM {table}")
         # Some planted vectors are zero as they are.
         tried = (statements("vector zeroed", column, rng, n_rows) for _ in range(100))
-        assert any(damaged(filled.connection, ways, table) for ways in tried)
+        assert any(damaged(connection, ways, table) for ways in tried)
         assert digests.problems(filled, table)
-        filled.connection.execute("ROLLBACK")
+        filled.execute("ROLLBACK")
 
 
 def test_a_row_that_moved_to_another_chunk_is_found(filled: Warehouse) -> None:
-    filled.connection.execute("BEGIN TRANSACTION")
-    filled.connection.execute("UPDATE chunks SET first_seq = first_seq + 1 WHERE chunk_id = 0")
+    filled.execute("BEGIN TRANSACTION")
+    filled.execute("UPDATE chunks SET first_seq = first_seq + 1 WHERE chunk_id = 0")
     assert digests.problems(filled, "tokens")
     assert digests.problems(filled, "chunks")
-    filled.connection.execute("ROLLBACK")
+    filled.execute("ROLLBACK")
 
 
 def test_the_command_names_table_and_feature(mined: Path, attnrules: Callable[..., Any]) -> None:

@@ -40,7 +40,7 @@ def mine_everything(path: Path, *, threads: int, aggregation: str = "max", m: in
 
 def shuffle(path: Path) -> None:
     """Store the rows of every table of facts in another order."""
-    with Warehouse.open(path, writable=True) as warehouse:
+    with Warehouse.open(path, writable=True) as warehouse, warehouse.session():
         for table in FACTS:
             order = f"CREATE OR REPLACE TEMP TABLE shuffled AS FROM {table} ORDER BY hash(rowid)"
             for statement in (order, f"DELETE FROM {table}", f"INSERT INTO {table} FROM shuffled"):

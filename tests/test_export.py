@@ -104,8 +104,22 @@ def test_a_failed_export_leaves_nothing(mined_once: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_export_left_is_replaced(attnrules: Any, mined_once: Path, tmp_path: Path) -> None:
+def test_what_others_have_made_is_left_alone(attnrules: Any, mined_once: Path, tmp_path: Path) -> None:
     (tmp_path / "out.exporting").mkdir()
-    (tmp_path / "out.exporting" / "tokens.parquet").write_bytes(b"half")
+    (tmp_path / "out.exporting" / "notes.txt").write_text("mine")
     assert attnrules("export", mined_once, tmp_path / "out", "--tables", "model").code == 0
+    assert (tmp_path / "out.exporting" / "notes.txt").read_text() == "mine"
+    assert {f.name for f in tmp_path.iterdir()} == {"out", "out.exporting"}
+
+
+def test_of_two_exports_to_one_folder_one_wins(mined_once: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "attnrules", "export", str(mined_once), str(tmp_path / "out")]
+    both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    assert len(said[both[0].returncode == 0].splitlines()) == 1, said
     assert [f.name for f in tmp_path.iterdir()] == ["out"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    for table in manifest["tables"].values():
+        content = (tmp_path / "out" / table["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == table["sha256"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,14 +217,16 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """A warehouse of the worked example, open for writing."""
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A warehouse of the worked example, open for writing in one session."""
     warehouse = Warehouse.create(tmp_path_factory.mktemp("method") / "method.duckdb", d_head=2)
     with warehouse.transaction():
         for table, rows in facts().items():
             warehouse.append(table, pa.Table.from_pylist(rows))
     warehouse.refresh_derived()
-    return warehouse
+    with warehouse.session():
+        yield warehouse
+    warehouse.close()
 
 
 def facts() -> dict[str, list[dict[str, Any]]]:

@@ -233,7 +233,7 @@ def test_a_wrong_feature_of_a_later_head_is_found_before_anything_is_mined(mined
 def randomise_weights(path: Path, seed: int) -> None:
     """Give two heads small random integers as weights: ties and negative scores abound."""
     rng = np.random.default_rng(seed)
-    with Warehouse.open(path, writable=True) as warehouse:
+    with Warehouse.open(path, writable=True) as warehouse, warehouse.session() as connection:
         for layer, head in ((0, 0), (1, 0)):
             at = {"layer": layer, "head": head}
             for table, columns in (
@@ -244,7 +244,7 @@ def randomise_weights(path: Path, seed: int) -> None:
                 for column in columns:
                     vectors = rng.integers(-1, 2, size=(n, 16)).astype(np.float32)
                     values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 16)
-                    warehouse.connection.register(
+                    connection.register(
                         "drawn", pa.table({"feature": np.arange(n, dtype=np.int32), "vector": values})
                     )
                     warehouse.execute(
@@ -252,7 +252,7 @@ def randomise_weights(path: Path, seed: int) -> None:
                         f" WHERE {table}.feature = drawn.feature AND layer = $layer AND head = $head",
                         at,
                     )
-                    warehouse.connection.unregister("drawn")
+                    connection.unregister("drawn")
 
 
 METRICS = "precision, recall, f1, spearman, average_precision, f1_at_threshold, r2"

@@ -16,8 +16,8 @@ from attnrules.ingest.stages import Stages, StoppedError, in_thread
 
 
 def alive() -> list[str]:
-    """Names of our threads; a thread that has said that it ended needs a moment to go."""
-    threads = [thread for thread in threading.enumerate() if thread.name.startswith("attnrules")]
+    """Names of the threads of stages; a thread that has said that it ended needs a moment to go."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("attnrules stage ")]
     for thread in threads:
         thread.join(5)
     return [thread.name for thread in threads if thread.is_alive()]

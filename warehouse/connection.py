@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from attnrules.errors import WarehouseUnavailableError
+from attnrules.warehouse.faults import gist
 
 _Settings = dict[str, str | bool | int | float | list[str]]
 
@@ -35,9 +36,10 @@ def connect(
     if storage_version is not None:
         settings["storage_compatibility_version"] = storage_version
     try:
-        return duckdb.connect(str(path), read_only=not writable, config=settings)
-    except duckdb.Error as error:
-        raise _open_error(path, str(error), writable=writable) from error
+        # An absolute path, for DuckDB reads more than paths from a name: `:memory:`, `md:`, `s3://`.
+        return duckdb.connect(str(path.absolute()), read_only=not writable, config=settings)
+    except (duckdb.Error, RuntimeError, MemoryError, ValueError) as error:
+        raise _open_error(path, error, writable=writable) from error
 
 
 def _locked(writable: bool) -> _Settings:
@@ -48,16 +50,21 @@ def _locked(writable: bool) -> _Settings:
     }
 
 
-def _open_error(path: Path, message: str, *, writable: bool) -> WarehouseUnavailableError:
-    holder = re.search(r"PID (\d+)", message)
-    if holder or "lock" in message:
+def _open_error(path: Path, error: Exception, *, writable: bool) -> WarehouseUnavailableError:
+    # The path is part of most messages and may hold any word.
+    message = gist(error).replace(str(path.absolute()), str(path))
+    if message.startswith("IO Error: Could not set lock on file"):
+        holder = re.search(r"\(PID (\d+)\)", message)
         who = f"by process {holder[1]}" if holder else "by another process"
         return WarehouseUnavailableError(
             f"{path}: in use {who}; wait for it to end or stop it, then run this again"
         )
-    if "not a valid DuckDB" in message:
+    if isinstance(error, duckdb.ConnectionException) and "existing connections" in message:
+        return WarehouseUnavailableError(
+            f"{path}: this process has it open in another way (to read or to write, with or without"
+            " allow_files, or by duckdb.connect); close that handle first"
+        )
+    if "not a valid DuckDB database file" in message:
         return WarehouseUnavailableError(f"{path}: not a DuckDB database; name another file")
-    if path.is_dir():
-        return WarehouseUnavailableError(f"{path}: is a folder; name a .duckdb file")
     access = "written" if writable else "read"
-    return WarehouseUnavailableError(f"{path}: cannot be {access}: {message.splitlines()[0]}")
+    return WarehouseUnavailableError(f"{path}: cannot be {access}: {message}")

@@ -178,7 +178,7 @@ def tables() -> list[str]:
 
 def parts(warehouse: Warehouse, table: str) -> list[Part]:
     """Return the parts of a table."""
-    columns = warehouse.connection.table(table).columns
+    columns = warehouse.relation(table).columns
     if table in _DERIVED:
         keys = [name for name in columns if name in _SCOPE]
         weights = [name for name in columns if name not in _DERIVED[table]]
@@ -247,7 +247,7 @@ def _run_starts(keys: list[Ints], n_rows: int) -> Ints:
 def _batches(
     warehouse: Warehouse, part: Part, where: dict[str, Any] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    relation = warehouse.connection.table(part.table)
+    relation = warehouse.relation(part.table)
     conditions = {**(where or {}), **({"kind": part.kind} if part.kind else {})}
     for name, wanted in conditions.items():
         if name not in relation.columns:
@@ -259,7 +259,7 @@ def _batches(
             relation = relation.filter(
                 column.isnull() if wanted is None else column == duckdb.ConstantExpression(wanted)
             )
-    yield from relation.select(*map(duckdb.ColumnExpression, part.columns)).to_arrow_reader(_BATCH_ROWS)
+    yield from relation.select(*map(duckdb.ColumnExpression, part.columns)).batches(_BATCH_ROWS)
 
 
 def _scopes(warehouse: Warehouse, part: Part) -> set[Scope]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -15,11 +16,10 @@ import duckdb
 
 from attnrules import sql
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.warehouse.store import Warehouse, write_error
+from attnrules.warehouse.files import unused_name_beside
+from attnrules.warehouse.store import Warehouse
 
 MANIFEST = "manifest.json"
-# As many as DuckDB writes.
-_ROW_GROUP = 122_880
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,18 @@ def _write(warehouse: Warehouse, name: str, folder: Path) -> ExportedTable:
     from pyarrow import parquet
 
     path = folder / f"{name}.parquet"
-    relation = warehouse.connection.table(name)
+    relation = warehouse.relation(name)
     columns = {c: str(t) for c, t in zip(relation.columns, relation.types, strict=True)}
     readable = [
         duckdb.ColumnExpression(c).cast(_readable(t)).alias(c)
         for c, t in zip(relation.columns, relation.types, strict=True)
     ]
     n_rows = 0
+    chosen = relation.select(*readable)
     # Not by DuckDB's own writer: SQL has no access to files.
-    with (
-        relation.select(*readable).to_arrow_reader(_ROW_GROUP) as batches,
-        parquet.ParquetWriter(path, batches.schema, compression="zstd") as writer,
-    ):
-        for batch in batches:
-            writer.write_batch(batch, row_group_size=_ROW_GROUP)
+    with parquet.ParquetWriter(path, chosen.limit(0).to_arrow_table().schema, compression="zstd") as writer:
+        for batch in chosen.batches():
+            writer.write_batch(batch, row_group_size=batch.num_rows)
             n_rows += batch.num_rows
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,18 +111,17 @@ def _made_whole(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     if not folder.parent.is_dir():
         raise AttnRulesError(f"{folder}: the folder {folder.parent} does not exist; make it first")
-    unfinished = folder.with_name(folder.name + ".exporting")
+    unfinished = unused_name_beside(folder)
     try:
-        # What a killed export has left is of no use.
-        shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         yield unfinished
-        if folder.exists():
-            folder.rmdir()
+        # Replaces an empty folder; one that another export has filled meanwhile is left as it is.
         unfinished.rename(folder)
-    except duckdb.Error as error:
-        raise write_error(folder, error) from error
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise AttnRulesError(
+                f"{folder}: was filled by another command meanwhile; name another"
+            ) from error
         raise AttnRulesError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -72,10 +72,7 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
             " ORDER BY layer, head",
         ),
         n_sequences=int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks")),
-        rows={
-            name: int(warehouse.connection.table(name).count("*").fetchall()[0][0])
-            for name in sql.table_names()
-        },
+        rows={name: len(warehouse.relation(name)) for name in sql.table_names()},
         rules=dictionaries(
             warehouse,
             "SELECT method, scaling, count(DISTINCT (layer, head, feature)) AS n_features,"

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from attnrules import sql
-from attnrules.errors import AttnRulesError, WarehouseUnavailableError
-from attnrules.warehouse import catalogue, digests
+from attnrules.errors import AttnRulesError
+from attnrules.warehouse import catalogue, digests, files
 from attnrules.warehouse.connection import connect
+from attnrules.warehouse.handle import Connection, Handle
+from attnrules.warehouse.relation import Recipe, Relation, TableHandle
 
 if TYPE_CHECKING:
-    import polars as pl
     import pyarrow as pa
 
 _LIBRARIES = (
@@ -29,28 +31,27 @@ _LIBRARIES = (
 
 
 class Warehouse:
-    """A connection to one warehouse file; use it as a context manager or call `close`."""
+    """One opened warehouse file; use it as a context manager or call `close`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, path: Path, *, watched: bool = False) -> None:
         self.path = path
+        self._handle = Handle(connection, path, watched=watched)
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False, allow_files: bool = False) -> Self:
         """Open an existing warehouse, read-only unless `writable`.
 
-        SQL reaches nothing outside the file and changes no setting, unless `allow_files`.
-
-        Raises `WarehouseUnavailableError` when the file is missing, locked by another process, not a
-        DuckDB database, not a warehouse, or of another schema version.
+        SQL reaches nothing outside the file and changes no setting, unless `allow_files`. Any number of
+        threads may use it. Raises `WarehouseUnavailableError` when the file is missing, locked by another
+        process, opened in another way by this one, no file, not a DuckDB database, not a warehouse, or of
+        another schema version.
         """
-        if not path.exists():
-            raise WarehouseUnavailableError(
-                f"{path}: no such warehouse; make one with `attnrules ingest {path} ...` or `attnrules demo`"
-            )
-        warehouse = cls(connect(path, writable=writable, allow_files=allow_files), path)
+        files.refuse_no_file(path)
+        connection = connect(path, writable=writable, allow_files=allow_files)
+        warehouse = cls(connection, path, watched=writable)
         try:
-            catalogue.verify(warehouse.connection, path)
+            with warehouse.session() as connection:
+                warehouse._handle.run(connection, lambda: catalogue.verify(connection, path))
         except BaseException:
             warehouse.close()
             raise
@@ -60,99 +61,101 @@ class Warehouse:
     def create(cls, path: Path, *, d_head: int) -> Self:
         """Create a warehouse for heads of width `d_head` at `path`, which must not exist.
 
-        A failure leaves no file behind. Raises
+        A failure leaves no file behind, and a kill at most a hidden one of another name. Raises
         `WarehouseUnavailableError` when the place cannot be written.
         """
-        if path.exists():
-            raise WarehouseUnavailableError(f"{path}: already exists")
-        if not path.parent.is_dir():
-            raise WarehouseUnavailableError(f"{path}: the folder {path.parent} does not exist; make it first")
-        # Made under another name: a kill half-way must not leave a file that is no warehouse.
-        unfinished = path.with_name(path.name + ".creating")
-        unfinished.unlink(missing_ok=True)
+        files.refuse_no_place(path)
         identity = sql.new_identity()
-        try:
-            with (
-                cls(
-                    connect(unfinished, writable=True, storage_version=sql.STORAGE_VERSION), path
-                ) as warehouse,
-                warehouse.transaction(),
-            ):
+        with files.made_whole(path) as unfinished:
+            connection = connect(unfinished, writable=True, storage_version=sql.STORAGE_VERSION)
+            with cls(connection, path) as warehouse, warehouse.transaction():
                 for statement in [*sql.table_statements(d_head, identity), *sql.view_statements(identity)]:
-                    warehouse.connection.execute(statement)
-                warehouse.connection.execute(
-                    sql.ledger_statement("stamp_version"),
-                    {"version": sql.SCHEMA_VERSION, "created_by": _version_of("attnrules")},
-                )
+                    warehouse.execute(statement)
+                stamp = {"version": sql.SCHEMA_VERSION, "created_by": _version_of("attnrules")}
+                warehouse.execute(sql.ledger_statement("stamp_version"), stamp)
                 digests.stamp(warehouse)
-            unfinished.rename(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
         return cls.open(path, writable=True)
 
-    def __enter__(self) -> Warehouse:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self.close()
+        if kind is None:
+            self._handle.refuse_moved()
 
     def close(self) -> None:
-        """Close the connection; the file is then free for other processes."""
-        with suppress(duckdb.Error):
-            self.connection.close()
+        """Close the file, which is then free for other processes; nothing can be fetched after that."""
+        self._handle.close()
 
     def sql(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
-        """Run `query` and return a DuckDB relation (`.pl()`, `.to_arrow_table()`, `.df()`).
+        """Run `query` and return a `Relation` (`.pl()`, `.to_arrow_table()`, `.df()`), None without a result.
 
-        `parameters` fill the `$name` places of the query. Raises `AttnRulesError` with DuckDB's first
-        line when the query fails.
+        `parameters` fill the `$name` places of the query. Raises `AttnRulesError` with DuckDB's message when
+        the query fails, now or when it is fetched.
         """
-        try:
-            return self.connection.sql(query, params=dict(parameters) if parameters else None)
-        except duckdb.Error as error:
-            raise AttnRulesError(f"query failed: {_first_line(error)}") from error
+        return self._relation(lambda c: c.sql(query, params=_filled(parameters)), query)
 
     def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> None:
-        """Run one statement for its effect."""
-        try:
-            self.connection.execute(statement, dict(parameters) if parameters else None)
-        except duckdb.Error as error:
-            raise write_error(self.path, error) from error
+        """Run one statement for its effect.
+
+        A temporary table lasts as long as the `session` or `transaction` that it is made in.
+        """
+        with self._handle.connection() as connection:
+            work = partial(connection.execute, statement, _filled(parameters))
+            self._handle.run(connection, work, writing=True)
 
     def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
         """Return the rows of a query as tuples."""
-        try:
-            return self.connection.execute(query, dict(parameters) if parameters else None).fetchall()
-        except duckdb.Error as error:
-            raise AttnRulesError(f"query failed: {_first_line(error)}") from error
+        with self._handle.connection() as connection:
+            return self._handle.run(
+                connection, lambda: connection.execute(query, _filled(parameters)).fetchall()
+            )
+
+    def columns(self, query: str, parameters: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """Return the columns of a query as numpy arrays, those that hold NULL as masked ones."""
+        with self._handle.connection() as connection:
+            return self._handle.run(
+                connection, lambda: connection.execute(query, _filled(parameters)).fetchnumpy()
+            )
 
     def value(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
         """Return the first column of the first row, None where there is no row."""
         rows = self.rows(query, parameters)
         return rows[0][0] if rows else None
 
+    def relation(self, name: str) -> Relation:
+        """Return the table or view `name` as a `Relation`; raises `AttnRulesError` where there is none."""
+        known = {row[0] for row in self.rows("SELECT table_name FROM information_schema.tables")}
+        if name not in known:
+            raise AttnRulesError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
+        relation: Relation = self._relation(lambda c: c.table(name))
+        return relation
+
+    def _relation(self, recipe: Recipe, query: str | None = None) -> Any:
+        kept = self._handle.session_connection
+        connection = kept or self._handle.cursor()
+
+        def build() -> tuple[Any, bool]:
+            repeatable = kept is None and (query is None or _only_selects(query))
+            return recipe(connection), repeatable
+
+        inner, repeatable = self._handle.run(connection, build)
+        if inner is None:
+            return None
+        return Relation(self._handle, connection, inner, recipe if repeatable else None)
+
     def table(self, name: str) -> TableHandle:
         """Return a handle on the table or view `name`: `.lazy()`, `.pl()`."""
-        return TableHandle(self, name)
+        return TableHandle(self.relation(name))
 
     def append(self, table: str, rows: pa.Table) -> int:
         """Append an Arrow table to `table`, matching columns by name; return the number of rows.
 
         Columns of `table` that `rows` lacks must be nullable and become NULL.
         """
-        try:
-            target = self.connection.table(table)
-            incoming = self.connection.from_arrow(rows)
-            columns = [
-                duckdb.ColumnExpression(c).cast(t).alias(c)
-                if c in rows.column_names
-                else duckdb.ConstantExpression(None).cast(t).alias(c)
-                for c, t in zip(target.columns, target.types, strict=True)
-            ]
-            incoming.select(*columns).insert_into(table)
-        except duckdb.Error as error:
-            raise write_error(self.path, error) from error
+        with self._handle.connection() as connection:
+            self._handle.run(connection, partial(_insert, connection, table, rows), writing=True)
         return int(rows.num_rows)
 
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
@@ -187,10 +190,6 @@ class Warehouse:
             self.execute(statement, {"layer": layer, "head": head})
         digests.restamp(self, "chunks")
 
-    def reader(self) -> Warehouse:
-        """Return a second connection to the same open file, for another thread; it must only read."""
-        return Warehouse(self.connection.cursor(), self.path)
-
     @contextmanager
     def writing_beside_cpu(self) -> Iterator[None]:
         """Leave most cores to other work during the block, which writes while it computes."""
@@ -198,8 +197,8 @@ class Warehouse:
         try:
             yield
         finally:
-            with suppress(duckdb.Error):
-                self.connection.execute("RESET threads")
+            with suppress(AttnRulesError):
+                self.execute("RESET threads")
 
     def limit_memory(self, size: str | None = None) -> None:
         """Let DuckDB hold `size`, such as 8GB, before it spills; by default half of the machine's memory.
@@ -210,35 +209,45 @@ class Warehouse:
         self.execute("SET memory_limit = $size", {"size": size or default})
 
     def interrupt(self) -> None:
-        """End the statement that another thread is running; it fails, and its transaction is undone."""
-        with suppress(duckdb.Error):
-            self.connection.interrupt()
+        """End the statements that other threads are running; they fail, and their transactions are undone."""
+        self._handle.interrupt()
 
     def refresh_derived(self) -> None:
         """Recompute counts, descriptions and kept attention mass from the facts, in one transaction."""
         with self.transaction():
             for statement in sql.derived_statements():
-                self.connection.execute(statement)
+                self.execute(statement)
             digests.restamp(self, "input_features")
             digests.restamp(self, "output_features", "derived")
             digests.restamp(self, "heads", "derived")
             digests.restamp(self, "feature_descriptions", "tokens")
 
     @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """Let the calling thread keep one DuckDB connection, which is yielded, during the block.
+
+        Temporary tables made in it last until its end; other threads do not see them.
+        """
+        with self._handle.session() as connection:
+            yield connection
+
+    @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything in the block, or nothing of it."""
-        try:
-            self.connection.execute("BEGIN TRANSACTION")
+        """Commit everything that the calling thread does in the block, or nothing of it; a `session` too.
+
+        Raises `AttnRulesError`, and commits nothing, when the file was removed, renamed or replaced.
+        """
+        with self.session():
+            self.execute("BEGIN TRANSACTION")
             try:
                 yield
+                self._handle.refuse_moved()
+                self.execute("COMMIT")
             except BaseException:
                 # After a full disk or a fatal error there may be nothing left to roll back.
-                with suppress(duckdb.Error):
-                    self.connection.execute("ROLLBACK")
+                with suppress(AttnRulesError):
+                    self.execute("ROLLBACK")
                 raise
-            self.connection.execute("COMMIT")
-        except duckdb.Error as error:
-            raise write_error(self.path, error) from error
 
     @contextmanager
     def run(
@@ -278,47 +287,29 @@ class Warehouse:
             digests.restamp(self, "runs", run_id=row["run_id"])
 
 
-class TableHandle:
-    """A table or view of a warehouse, as polars frames."""
-
-    def __init__(self, warehouse: Warehouse, name: str) -> None:
-        known = {row[0] for row in warehouse.rows("SELECT table_name FROM information_schema.tables")}
-        if name not in known:
-            raise AttnRulesError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
-        self._warehouse = warehouse
-        self._name = name
-
-    def lazy(self) -> pl.LazyFrame:
-        """Return a polars LazyFrame whose filters and column choices run inside DuckDB."""
-        frame: pl.LazyFrame = self._warehouse.connection.table(self._name).pl(lazy=True)
-        return frame
-
-    def pl(self) -> pl.DataFrame:
-        """Return the whole table as a polars DataFrame."""
-        frame: pl.DataFrame = self._warehouse.connection.table(self._name).pl()
-        return frame
-
-
 @contextmanager
 def _no_context() -> Iterator[None]:
     yield
 
 
-def write_error(path: Path, error: duckdb.Error) -> AttnRulesError:
-    """Return what to tell a user about a failure of DuckDB to write `path`."""
-    message = _first_line(error)
-    if "No space left" in message or "could not write" in message.lower():
-        return AttnRulesError(
-            f"{path}: the disk is full ({message}); free some space and run the same command again,"
-            " what was committed is intact"
-        )
-    if "read-only" in message:
-        return AttnRulesError(f"{path}: opened read-only, cannot be written")
-    return AttnRulesError(f"{path}: {message}")
+def _filled(parameters: Mapping[str, object] | None) -> dict[str, object] | None:
+    return dict(parameters) if parameters else None
 
 
-def _first_line(error: duckdb.Error) -> str:
-    return str(error).strip().splitlines()[0]
+def _only_selects(query: str) -> bool:
+    """Tell whether running `query` again does nothing but answer again."""
+    return [statement.type for statement in duckdb.extract_statements(query)] == [duckdb.StatementType.SELECT]
+
+
+def _insert(connection: Connection, table: str, rows: pa.Table) -> None:
+    target = connection.table(table)
+    columns = [
+        duckdb.ColumnExpression(c).cast(t).alias(c)
+        if c in rows.column_names
+        else duckdb.ConstantExpression(None).cast(t).alias(c)
+        for c, t in zip(target.columns, target.types, strict=True)
+    ]
+    connection.from_arrow(rows).select(*columns).insert_into(table)
 
 
 def _environment() -> dict[str, object]:

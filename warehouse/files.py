@@ -1,0 +1,110 @@
+"""Files that a warehouse is opened from or made as: what may be one, and names that nobody else uses."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attnrules.errors import WarehouseUnavailableError
+
+_KINDS = {
+    stat.S_IFDIR: "is a folder; name a .duckdb file",
+    stat.S_IFIFO: "is a FIFO, not a file; name a .duckdb file",
+    stat.S_IFSOCK: "is a socket, not a file; name a .duckdb file",
+    stat.S_IFCHR: "is a device, not a file; name a .duckdb file",
+    stat.S_IFBLK: "is a device, not a file; name a .duckdb file",
+}
+# Of the final name, so that the temporary one is not too long where the final one is not.
+_KEPT_OF_NAME = 40
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return which file `path` leads to (device, inode), None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def refuse_no_file(path: Path) -> None:
+    """Raise `WarehouseUnavailableError` unless `path` is an existing regular file."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise WarehouseUnavailableError(
+            f"{path}: no such warehouse; make one with `attnrules ingest {path} ...` or `attnrules demo`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WarehouseUnavailableError(f"{path}: cannot be opened: {_reason(error)}") from error
+    if not stat.S_ISREG(mode):
+        raise WarehouseUnavailableError(f"{path}: {_KINDS.get(stat.S_IFMT(mode), 'is not a file')}")
+
+
+def refuse_no_place(path: Path) -> None:
+    """Raise `WarehouseUnavailableError` unless a warehouse can be made as `path`."""
+    if str(path).startswith(":"):
+        raise WarehouseUnavailableError(f"{path}: a warehouse is a file; name one, such as gpt2.duckdb")
+    try:
+        if os.path.lexists(path):
+            refuse_no_file(path)
+            raise WarehouseUnavailableError(f"{path}: already exists")
+        if not path.parent.is_dir():
+            raise WarehouseUnavailableError(f"{path}: the folder {path.parent} does not exist; make it first")
+    except (OSError, ValueError) as error:
+        raise WarehouseUnavailableError(f"{path}: cannot be made: {_reason(error)}") from error
+    wal = write_ahead_log(path)
+    if os.path.lexists(wal):
+        raise WarehouseUnavailableError(
+            f"{wal}: is left of a warehouse that was removed or renamed; rename it as that warehouse is now"
+            " named, or remove it, then run this again"
+        )
+
+
+def write_ahead_log(path: Path) -> Path:
+    """Return where DuckDB keeps what it has committed to `path` and not yet moved into it."""
+    return path.with_name(path.name + ".wal")
+
+
+def unused_name_beside(path: Path) -> Path:
+    """Return a hidden name in the folder of `path` that is random enough to be nobody's."""
+    return path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(8)}")
+
+
+@contextmanager
+def made_whole(path: Path) -> Iterator[Path]:
+    """Yield the name of a file to make; it becomes `path` when the block ends well, and is removed otherwise.
+
+    Raises `WarehouseUnavailableError` when there is a file named `path` by then; that one is left as it is.
+    """
+    unfinished = unused_name_beside(path)
+    try:
+        yield unfinished
+        _name_exclusively(unfinished, path)
+    except OSError as error:
+        raise WarehouseUnavailableError(f"{path}: cannot be made: {_reason(error)}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+        write_ahead_log(unfinished).unlink(missing_ok=True)
+
+
+def _name_exclusively(unfinished: Path, path: Path) -> None:
+    try:
+        # A rename would replace what another process has made meanwhile; a link does not.
+        os.link(unfinished, path)
+    except FileExistsError as error:
+        raise WarehouseUnavailableError(
+            f"{path}: another process has made it meanwhile; wait for it to end, then run this again"
+        ) from error
+    except OSError:
+        # A file system without links.
+        with path.open("xb"):
+            unfinished.replace(path)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
