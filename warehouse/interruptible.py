@@ -2,7 +2,7 @@
 
 Python runs signal handlers in the main thread between two of its own instructions, so a main thread that
 is inside a query answers late, or loses the interrupt on the way out. Here the work runs in a second thread
-while the main thread waits for a lock, which a signal ends at once.
+while the main thread waits for a lock, a moment at a time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ Result = TypeVar("Result")
 
 # How long until work that has not ended is asked again to end.
 _PATIENCE = 0.02
+# How long the main thread waits at a time. Polars handles SIGINT with SA_RESTART from its first query on:
+# a wait without an end is then begun again instead of ended.
+_GLANCE = 0.1
 
 
 def interruptible(work: Callable[[], Result], abort: Callable[[], None]) -> Result:
@@ -32,7 +35,8 @@ def interruptible(work: Callable[[], Result], abort: Callable[[], None]) -> Resu
     task = _Task(lambda: results.append(work()))
     try:
         _worker().put(task)
-        task.ended.acquire()
+        while not task.ended.acquire(timeout=_GLANCE):
+            pass
     except BaseException:
         _end(task, abort)
         raise
