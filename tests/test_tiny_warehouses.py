@@ -62,7 +62,9 @@ def mined(shape: Tiny, at: tuple[int, int], **options: Any) -> Iterator[Mined]:
     defaults = {"method": "all", "examples_per_split": 1, "n_features": None, "baselines": False}
     spec = SkipgramSpec(layers=(layer,), heads=(head,), **{**defaults, **options})
     with TemporaryDirectory() as folder, tiny.build(Path(folder) / "tiny.duckdb", shape) as warehouse:
-        yield Mined(warehouse, spec, mine_skipgrams(warehouse, spec))
+        # In one session, so that the temporary tables of mining can be looked at.
+        with warehouse.session():
+            yield Mined(warehouse, spec, mine_skipgrams(warehouse, spec))
 
 
 # --- which features, which examples ----------------------------------------------------------------------------
