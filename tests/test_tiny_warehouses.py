@@ -61,10 +61,13 @@ def mined(shape: Tiny, at: tuple[int, int], **options: Any) -> Iterator[Mined]:
     layer, head = at
     defaults = {"method": "all", "examples_per_split": 1, "n_features": None, "baselines": False}
     spec = SkipgramSpec(layers=(layer,), heads=(head,), **{**defaults, **options})
-    with TemporaryDirectory() as folder, tiny.build(Path(folder) / "tiny.duckdb", shape) as warehouse:
-        # In one session, so that the temporary tables of mining can be looked at.
-        with warehouse.session():
-            yield Mined(warehouse, spec, mine_skipgrams(warehouse, spec))
+    with (
+        TemporaryDirectory() as folder,
+        tiny.build(Path(folder) / "tiny.duckdb", shape) as warehouse,
+        # So that the temporary tables of mining can be looked at.
+        warehouse.session(),
+    ):
+        yield Mined(warehouse, spec, mine_skipgrams(warehouse, spec))
 
 
 # --- which features, which examples ----------------------------------------------------------------------------
