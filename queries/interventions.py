@@ -69,6 +69,8 @@ class InterveneHead:
 
     Arguments:
         n_pairs, n_counting: there are. n_..._tested, n_..._confirmed: of them. n_passes: sequences run.
+        n_pairs_by_chance: how many would be confirmed on average with a neutral token for the distractor's;
+            None where too few neutral tokens were inserted to say.
     """
 
     layer: int
@@ -76,6 +78,7 @@ class InterveneHead:
     n_pairs: int
     n_pairs_tested: int
     n_pairs_confirmed: int
+    n_pairs_by_chance: float | None
     n_counting: int
     n_counting_tested: int
     n_counting_confirmed: int
@@ -230,11 +233,18 @@ def _test_head(
         n_pairs=len(pairs),
         n_pairs_tested=sum(test["status"] == "tested" for test in tests),
         n_pairs_confirmed=sum(test["confirmed"] for test in tests),
+        n_pairs_by_chance=_by_chance(tests),
         n_counting=counting[0],
         n_counting_tested=counting[1],
         n_counting_confirmed=counting[2],
         n_passes=len(rows) + counting[3],
     )
+
+
+def _by_chance(tests: list[dict[str, Any]]) -> float | None:
+    shares = [test["chance_confirmed"] for test in tests if test.get("chance_confirmed") is not None]
+    n_tested = sum(test["status"] == "tested" for test in tests)
+    return n_tested * sum(shares) / len(shares) if shares else None
 
 
 # --- which tokens ----------------------------------------------------------------------------------
@@ -363,10 +373,9 @@ def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) 
     everything = lambda _: None  # noqa: E731
     by_sequence = {arm: of(arm, "activation", lambda row: row["seq_id"]) for arm in ("distractor", "control")}
     falls, control_falls = fall(by_sequence["distractor"]), fall(by_sequence["control"])
-    excess = falls - control_falls
     ids = np.array(sequences, dtype=np.int64)
-    low, high = bootstrap.mean_interval(ids, falls) or (None, None)
-    excess_low, excess_high = bootstrap.mean_interval(ids, excess) or (None, None)
+    fell = _Fall.of(ids, falls, control_falls, bootstrap)
+    least = _NEGLIGIBLE * float(np.mean(list(unchanged.values())))
     fires = [row["distractor_activation"] > 0 for row in rows if row["arm"] == "distractor"]
     lowest_control = min(of("control", "activation", lambda row: row["token_id"]).values())
     distractor = of("distractor", "activation", everything)[None]
@@ -381,19 +390,69 @@ def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) 
         "inserted_attention_distractor": of("distractor", "attention_to_changed", everything)[None],
         "inserted_attention_control": of("control", "attention_to_changed", everything)[None],
         "fall": float(falls.mean()),
-        "fall_low": low,
-        "fall_high": high,
+        "fall_low": fell.low,
+        "fall_high": fell.high,
         "control_fall": float(control_falls.mean()),
-        "excess_fall": float(excess.mean()),
-        "excess_low": excess_low,
-        "excess_high": excess_high,
-        "confirmed": bool(
-            low is not None
-            and excess_low is not None
-            and min(low, excess_low) > _NEGLIGIBLE * float(np.mean(list(unchanged.values())))
-            and distractor < lowest_control
-        ),
+        "excess_fall": float((falls - control_falls).mean()),
+        "excess_low": fell.excess_low,
+        "excess_high": fell.excess_high,
+        "confirmed": fell.exceeds(least) and distractor < lowest_control,
+        "chance_confirmed": chance_confirmed(rows, unchanged, bootstrap, least),
     }
+
+
+@dataclass(frozen=True)
+class _Fall:
+    """Intervals of a fall of the activation and of its excess over that with other tokens."""
+
+    low: float | None
+    high: float | None
+    excess_low: float | None
+    excess_high: float | None
+
+    @classmethod
+    def of(cls, sequences: Array, falls: Array, other_falls: Array, bootstrap: SequenceBootstrap) -> _Fall:
+        low, high = bootstrap.mean_interval(sequences, falls) or (None, None)
+        excess_low, excess_high = bootstrap.mean_interval(sequences, falls - other_falls) or (None, None)
+        return cls(low, high, excess_low, excess_high)
+
+    def exceeds(self, least: float) -> bool:
+        """Return whether both intervals lie above `least`."""
+        return self.low is not None and self.excess_low is not None and min(self.low, self.excess_low) > least
+
+
+def chance_confirmed(
+    rows: list[dict[str, Any]], unchanged: dict[int, float], bootstrap: SequenceBootstrap, least: float
+) -> float | None:
+    """Return the share of the neutral tokens that would be confirmed in the place of the distractor's.
+
+    None of them has anything to do with the pair, so that this is what chance confirms. None with fewer than
+    two, which leave nothing to compare with.
+
+    Arguments:
+        rows: of `interventions`, all insertions of one pair. unchanged: activation of each sequence as it is.
+        least: the intervals of the fall and of its excess have to lie above this.
+    """
+    controls = [row for row in rows if row["arm"] == "control"]
+    tokens = sorted({row["token_id"] for row in controls})
+    sequences = sorted({row["seq_id"] for row in controls})
+    if len(tokens) < 2:
+        return None
+    activation = np.zeros((len(tokens), len(sequences)))
+    passes = np.zeros(activation.shape)
+    for row in controls:
+        at = tokens.index(row["token_id"]), sequences.index(row["seq_id"])
+        activation[at] += row["activation"]
+        passes[at] += 1
+    # Only the token that lowers it most can be confirmed.
+    means = activation.sum(axis=1) / passes.sum(axis=1)
+    lowest, second = np.argsort(means, kind="stable")[:2]
+    if means[lowest] == means[second]:
+        return 0.0
+    falls = np.array([unchanged[seq] for seq in sequences]) - activation / passes
+    others = np.delete(falls, lowest, axis=0).mean(axis=0)
+    fell = _Fall.of(np.array(sequences, dtype=np.int64), falls[lowest], others, bootstrap)
+    return fell.exceeds(least) / len(tokens)
 
 
 def _judge_replacements(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from attnrules.commands.wording import counting_words
+from attnrules.commands.wording import EVIDENCE, counting_words
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.corpus import CorpusSpec
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
@@ -32,7 +32,8 @@ from attnrules.queries.counting import (
     information,
     mine_counting,
 )
-from attnrules.queries.interventions import InterveneSpec, intervene
+from attnrules.queries.interventions import InterveneSpec, chance_confirmed, intervene
+from attnrules.queries.resampling import SequenceBootstrap
 from attnrules.queries.skipgrams import FeatureId
 from attnrules.queries.trials import TokenStatistics, insert
 from attnrules.warehouse import Warehouse, check
@@ -470,12 +471,151 @@ def test_prevalence_counts_what_is_confirmed(
 
 def test_the_strongest_confirmed_cases_are_listed(attnrules: Any, tested_once: Path) -> None:
     absences = json.loads(attnrules("query", tested_once, "confirmed_absences", "--format", "json").out)
-    shares = [row["excess_share"] for row in absences]
-    assert len(shares) == 4
-    assert shares == sorted(shares, reverse=True)
-    assert shares[0] == 1
+    certain = [row["excess_low_share"] for row in absences]
+    assert len(certain) == 4
+    assert certain == sorted(certain, reverse=True)
+    assert absences[0]["excess_share"] == 1
+    assert all(row["by_chance"] == 0 for row in absences)
     counting = json.loads(attnrules("query", tested_once, "counting_rules", "--format", "json").out)
     assert [row["confirmed"] for row in counting] == [True] * 3
+
+
+def test_confirmed_on_few_sequences_is_listed_only_when_asked_for(attnrules: Any, tested: Path) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute("UPDATE absence_tests SET n_examples = 9 WHERE confirmed AND head = 1")
+    listed = [
+        len(json.loads(attnrules("query", tested, "confirmed_absences", *more, "--format", "json").out))
+        for more in ((), ("-p", "min_examples=9"))
+    ]
+    assert listed == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("matched", "interval", "mean", "evidence"),
+    [
+        ((9, 50), (-2.0, -1.0), 3.0, "too few"),
+        ((50, 9), (-2.0, -1.0), 3.0, "too few"),
+        ((None, None), (None, None), 3.0, "too few"),
+        ((10, 10), (-2.0, -1.0), 3.0, "suppresses"),
+        ((10, 10), (1.0, 2.0), 3.0, "raises"),
+        ((10, 10), (1.0, 2.0), 0.0, "raises"),
+        ((10, 10), (-1.0, 1.0), 3.0, "chance explains"),
+        ((10, 10), (None, None), 3.0, "chance explains"),
+        ((10, 10), (-1.0, 1.0), 0.0, "silent"),
+        ((10, 10), (-0.002, -0.001), 0.002, "silent"),
+    ],
+)
+def test_what_the_corpus_says_of_an_absence_rule(
+    attnrules: Any,
+    tested: Path,
+    matched: tuple[int | None, int | None],
+    interval: tuple[float | None, float | None],
+    mean: float,
+    evidence: str,
+) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute(
+            "UPDATE distractors SET matched_kq = $kq, matched_kkq = $kkq, matched_low = $low,"
+            " matched_high = $high, kq_mean_activation = $mean, matched_difference = ($low + $high) / 2",
+            dict(zip(("kq", "kkq", "low", "high", "mean"), (*matched, *interval, mean), strict=True)),
+        )
+        warehouse.execute("UPDATE output_features SET mean_activation = 1")
+        found = warehouse.rows("SELECT DISTINCT corpus_evidence FROM absence_summary")
+        [(layer, head, feature)] = warehouse.rows(
+            "SELECT layer, head, feature FROM absence_summary WHERE confirmed ORDER BY ALL LIMIT 1"
+        )
+    assert found == [(evidence,)]
+    card = attnrules("show", tested, f"L{layer}H{head}.{feature}").out
+    assert "confirmed on the model" in card
+    assert f"corpus, {EVIDENCE[evidence]}: " in card
+
+
+def slow_chance(activation: dict[int, dict[int, list[float]]], unchanged: dict[int, float]) -> float:
+    """The share of tokens that would be confirmed, each judged in full; token to sequence to activations."""
+    bootstrap, ids = SequenceBootstrap(len(unchanged), 0), np.array(sorted(unchanged))
+    least = 0.01 * float(np.mean(list(unchanged.values())))
+    n_confirmed = 0
+    for token, of_token in activation.items():
+        fall = {seq: unchanged[seq] - float(np.mean(values)) for seq, values in of_token.items()}
+        others = {
+            seq: unchanged[seq]
+            - float(np.mean([np.mean(a[seq]) for other, a in activation.items() if other != token]))
+            for seq in unchanged
+        }
+        intervals = [
+            bootstrap.mean_interval(ids, np.array([values[seq] for seq in ids.tolist()]))
+            for values in (fall, {seq: fall[seq] - others[seq] for seq in fall})
+        ]
+        mean = {
+            t: float(np.mean([v for values in a.values() for v in values])) for t, a in activation.items()
+        }
+        lowest = all(mean[token] < mean[other] for other in activation if other != token)
+        n_confirmed += lowest and all(ends is not None and ends[0] > least for ends in intervals)
+    return n_confirmed / len(activation)
+
+
+@pytest.mark.parametrize("lowered", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("n_sequences", [4, 5, 12])
+def test_what_chance_confirms_is_each_neutral_token_judged_as_the_distractor(
+    lowered: float, n_sequences: int
+) -> None:
+    rng = np.random.default_rng(0)
+    unchanged = dict.fromkeys(range(n_sequences), 1.0)
+    activation = {
+        # The query of the last sequence falls off with a third copy.
+        token: {
+            seq: (1 - lowered * (token == 7) + rng.normal(0, 0.1, 3 - (seq == n_sequences - 1))).tolist()
+            for seq in unchanged
+        }
+        for token in (3, 5, 7)
+    }
+    rows = [
+        {"arm": "control", "token_id": token, "seq_id": seq, "activation": value}
+        for token, of_token in activation.items()
+        for seq, values in of_token.items()
+        for value in values
+    ]
+    found = chance_confirmed(rows, unchanged, SequenceBootstrap(n_sequences, 0), 0.01)
+    assert found == slow_chance(activation, unchanged)
+    if lowered == 1:
+        assert found == (1 / 3 if n_sequences >= 5 else 0)
+
+
+def test_one_neutral_token_says_nothing_of_chance() -> None:
+    rows = [{"arm": "control", "token_id": 3, "seq_id": 0, "activation": 0.5}]
+    assert chance_confirmed(rows, {0: 1.0}, SequenceBootstrap(1, 0), 0.01) is None
+
+
+def test_what_chance_confirms_is_averaged_over_like_cases(tested: Path) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute(
+            "UPDATE absence_tests SET n_examples = 3 + rowid % 19, chance_confirmed = CASE rowid % 3 WHEN 0 THEN"
+            " 1 / len(control_token_ids) WHEN 1 THEN 0 END"
+        )
+        rows = warehouse.sql("FROM absence_summary").pl().to_dicts()
+        shares = {
+            (row["layer"], row["head"], row["feature"]): row
+            for row in warehouse.sql("FROM absence_tests").pl().to_dicts()
+        }
+    groups = defaultdict(list)
+    for row in rows:
+        n = row["n_examples"] or 0
+        group = -1 if n < 5 else 0 if n < 10 else 1 if n < 20 else 2
+        groups[row["layer"], group].append(row)
+    seen = set()
+    for group in groups.values():
+        tests = [shares.get((row["layer"], row["head"], row["feature"])) for row in group]
+        known = [test for test in tests if test is not None and test["chance_confirmed"] is not None]
+        n_tokens = sum(len(test["control_token_ids"]) for test in known)
+        expected = (
+            sum(test["chance_confirmed"] * len(test["control_token_ids"]) for test in known) / n_tokens
+            if n_tokens
+            else None
+        )
+        for row in group:
+            assert row["chance_share"] == pytest.approx(expected)
+            seen.add(expected)
+    assert len(seen) > 1
 
 
 @pytest.mark.parametrize(

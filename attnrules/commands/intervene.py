@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from attnrules.commands.options import (
     warehouse_argument,
 )
 from attnrules.commands.progress import quiet_libraries
+
+if TYPE_CHECKING:
+    from attnrules.queries.interventions import InterveneHead
 
 
 @click.command("intervene")
@@ -92,8 +95,14 @@ def command(warehouse: Path, features: str, device: str, batch_size: str, **opti
     for head in result.heads:
         click.echo(
             f"L{head.layer}H{head.head}: {head.n_pairs_confirmed} absence rules confirmed of"
-            f" {head.n_pairs_tested} tested ({head.n_pairs} pairs have a distractor key),"
+            f" {head.n_pairs_tested} tested{_by_chance(head)} ({head.n_pairs} pairs have a distractor key),"
             f" {head.n_counting_confirmed} counting rules of {head.n_counting_tested} tested"
             f" ({head.n_counting}); {head.n_passes} sequences run",
             err=True,
         )
+
+
+def _by_chance(head: InterveneHead) -> str:
+    if head.n_pairs_by_chance is None:
+        return ""
+    return f", {head.n_pairs_by_chance:.1f} expected by chance"

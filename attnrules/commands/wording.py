@@ -14,6 +14,15 @@ _SETS = {
     "paper": "on the paper's balanced strongest test examples",
 }
 
+# What the corpus says of an absence rule: absence_summary.corpus_evidence.
+EVIDENCE = {
+    "too few": "too few matched examples to say",
+    "silent": "silent without the distractor too, so that nothing could be suppressed",
+    "chance explains": "chance explains the difference",
+    "suppresses": "lower with the distractor",
+    "raises": "higher with the distractor",
+}
+
 
 def example_set_words(example_set: str) -> str:
     """Return what figures of an example set are about."""
@@ -61,7 +70,7 @@ def absence_lines(rules: list[dict[str, Any]], name: str) -> list[str]:
         lines += ["", f"absence rules ({scaling} scaling)"]
         for rule in rules:
             if rule["scaling"] == scaling:
-                lines.append(f"  {rule['pair']:3}  {absence_words(rule)} ↛ {name}")
+                lines.append(f"  {rule['pair']:3}  {absence_words(rule)} ↛ {name}: {_standing(rule)}")
                 lines += [f"       {line}" for line in (_corpus_words(rule), _test_words(rule))]
     return lines
 
@@ -101,6 +110,17 @@ def counting_words(rule: dict[str, Any]) -> str:
     return f"fires when {_times(p)}the count of {key} exceeds {_times(m)}the count of {opponent}{by}"
 
 
+def _standing(rule: dict[str, Any]) -> str:
+    """Say what an absence rule rests on, before any figure of it."""
+    if rule["confirmed"]:
+        return "confirmed on the model"
+    if rule["status"] == "tested":
+        return "not confirmed on the model"
+    return (
+        "suggested by the weights alone" if rule["corpus_evidence"] != "suppresses" else "seen in the corpus"
+    )
+
+
 def _times(weight: int) -> str:
     return "" if weight == 1 else f"{weight} times "
 
@@ -114,7 +134,7 @@ def _corpus_words(rule: dict[str, Any]) -> str:
     for kind, words in (("kq", "without the distractor"), ("kkq", "with it")):
         n, share, mean = (rule[f"{kind}_{name}"] for name in ("count", "active_share", "mean_activation"))
         kinds.append(f"{n} {words}" + ("" if share is None else f" (active {share:.0%}, mean {mean:.2f})"))
-    text = f"corpus: {', '.join(kinds)}"
+    text = f"corpus, {EVIDENCE[rule['corpus_evidence']]}: {', '.join(kinds)}"
     if rule["matched_low"] is not None:
         text += (
             f"; matched difference {rule['matched_difference']:+.2f}"
@@ -156,7 +176,16 @@ def _test_words(rule: dict[str, Any]) -> str:
     return (
         f"{verdict}: activation with 0, 1, ... {_token(rule['distractor_token'])} inserted {arms[0]}, with"
         f" neutral tokens {arms[1]}; excess fall {rule['excess_fall']:+.2f} ({interval}),"
-        f" {rule['n_examples']} sequences"
+        f" {rule['n_examples']} sequences{_chance_words(rule)}"
+    )
+
+
+def _chance_words(rule: dict[str, Any]) -> str:
+    if rule["chance_share"] is None:
+        return ""
+    return (
+        f"; of like cases {rule['confirmed_share']:.0%} are confirmed, of neutral tokens in their place"
+        f" {rule['chance_share']:.1%}"
     )
 
 

@@ -8,7 +8,8 @@ SELECT
     round(avg(d.has_distractor_key::DOUBLE), 3) AS share_distractor_key,
     count(*) FILTER (WHERE t.status = 'tested') AS n_tested,
     count(*) FILTER (WHERE t.confirmed) AS n_confirmed,
-    round(avg(t.confirmed::DOUBLE) FILTER (WHERE t.status = 'tested'), 3) AS share_confirmed
+    round(avg(t.confirmed::DOUBLE) FILTER (WHERE t.status = 'tested'), 3) AS share_confirmed,
+    round(avg(t.chance_confirmed), 3) AS share_confirmed_by_chance
 FROM distractors AS d
 LEFT JOIN absence_tests AS t USING (layer, head, feature, scaling, pair)
 WHERE d.pair = 1 AND d.scaling = $scaling

@@ -31,6 +31,7 @@ CREATE TABLE absence_tests (
     excess_rise_low DOUBLE,
     excess_rise_high DOUBLE,
     confirmed BOOLEAN NOT NULL,
+    chance_confirmed DOUBLE,
     run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE absence_tests IS 'Outcome of the interventions on absence rules';
@@ -65,4 +66,5 @@ COMMENT ON COLUMN absence_tests.excess_rise IS 'rise minus control_rise, in the 
 COMMENT ON COLUMN absence_tests.excess_rise_low IS 'Lower end of its 95% bootstrap interval over sequences';
 COMMENT ON COLUMN absence_tests.excess_rise_high IS 'Upper end';
 COMMENT ON COLUMN absence_tests.confirmed IS 'Whether fall_low and excess_low exceed 1% of the activation, and the distractor lowers it more than each of the neutral tokens';
+COMMENT ON COLUMN absence_tests.chance_confirmed IS 'Share of its neutral tokens that would be confirmed in the place of the distractor token, the others being neutral: what chance confirms, to be averaged over like cases (absence_summary.chance_share); NULL where not known';
 COMMENT ON COLUMN absence_tests.run_id IS 'Run that tested it';

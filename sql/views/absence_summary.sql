@@ -1,4 +1,5 @@
--- Grain: a pair of an output feature whose distractor outranks its key, with what corpus and interventions say.
+-- Grain: a pair of an output feature whose distractor outranks its key, with what corpus and interventions say. Like cases
+-- are tested pairs of the same layer and scaling whose numbers of examples lie between the same two of 5, 10, 20, 40, ...
 CREATE VIEW absence_summary AS
 SELECT
     d.layer,
@@ -25,6 +26,13 @@ SELECT
     d.matched_difference,
     d.matched_low,
     d.matched_high,
+    CASE
+        WHEN least(coalesce(d.matched_kq, 0), coalesce(d.matched_kkq, 0)) < 10 THEN 'too few'
+        WHEN d.matched_low > 0 THEN 'raises'
+        WHEN d.kq_mean_activation <= 0.01 * f.mean_activation THEN 'silent'
+        WHEN d.matched_high < 0 THEN 'suppresses'
+        ELSE 'chance explains'
+    END AS corpus_evidence,
     coalesce(t.status, 'not tested') AS status,
     v.token AS distractor_token,
     t.n_examples,
@@ -43,7 +51,12 @@ SELECT
     t.excess_rise,
     t.excess_rise_low,
     t.excess_rise_high,
-    coalesce(t.confirmed, FALSE) AS confirmed
+    coalesce(t.confirmed, FALSE) AS confirmed,
+    t.chance_confirmed,
+    sum(round(t.chance_confirmed * len(t.control_token_ids))::BIGINT) OVER like_cases
+    / sum(len(t.control_token_ids)) FILTER (WHERE t.chance_confirmed IS NOT NULL) OVER like_cases AS chance_share,
+    sum(t.confirmed::INTEGER) FILTER (WHERE t.status = 'tested') OVER like_cases
+    / count(*) FILTER (WHERE t.status = 'tested') OVER like_cases AS confirmed_share
 FROM distractors AS d
 LEFT JOIN absence_tests AS t
     ON
@@ -53,8 +66,14 @@ LEFT JOIN absence_tests AS t
         AND d.scaling = t.scaling
         AND d.pair = t.pair
 LEFT JOIN vocabulary AS v ON t.distractor_token_id = v.token_id
+LEFT JOIN output_features AS f ON d.layer = f.layer AND d.head = f.head AND d.feature = f.feature
 LEFT JOIN input_features AS k ON d.layer = k.layer AND d.key_feature = k.feature
 LEFT JOIN input_features AS b ON d.layer = b.layer AND d.distractor_feature = b.feature
 LEFT JOIN input_features AS q ON d.layer = q.layer AND d.query_feature = q.feature
-WHERE d.has_distractor_key;
+WHERE d.has_distractor_key
+WINDOW like_cases AS (
+    PARTITION BY
+        d.layer, d.scaling,
+        CASE WHEN t.n_examples >= 5 THEN floor(log2(t.n_examples / 5)) ELSE -1 END
+);
 COMMENT ON VIEW absence_summary IS 'Absence rules [key] ... [distractor] ... [query] -/-> feature with the outcome of their tests; excess_share is the fall beyond that of neutral tokens, as a share of the activation';
