@@ -53,18 +53,25 @@ ledger AS (
     INTO NAME table_name VALUE n
 ),
 
+-- Chunks do not overlap, so that a sequence belongs to the last one that begins at or before it, or to none.
+placed AS (
+    SELECT
+        s.table_name,
+        s.seq_id,
+        s.n,
+        CASE WHEN c.first_seq + c.n_seqs > s.seq_id THEN c.chunk_id END AS chunk_id
+    FROM stored AS s
+    ASOF LEFT JOIN chunks AS c ON s.seq_id >= c.first_seq
+),
+
 counted AS (
     SELECT
         l.chunk_id,
         l.table_name,
         l.n AS expected,
-        coalesce(sum(s.n), 0) AS found
+        coalesce(sum(p.n), 0) AS found
     FROM ledger AS l
-    LEFT JOIN stored AS s
-        ON
-            l.table_name = s.table_name
-            AND l.first_seq <= s.seq_id
-            AND l.first_seq + l.n_seqs > s.seq_id
+    LEFT JOIN placed AS p ON l.table_name = p.table_name AND l.chunk_id = p.chunk_id
     GROUP BY l.chunk_id, l.table_name, l.n
 )
 
@@ -72,11 +79,6 @@ SELECT format('chunk {}: {} has {} rows, the ledger says {}', chunk_id, table_na
 FROM counted
 WHERE found <> expected
 UNION ALL
-SELECT format('{}: {} rows of sequence {} belong to no chunk', s.table_name, s.n, s.seq_id) AS problem
-FROM stored AS s
-WHERE
-    NOT EXISTS (
-        SELECT 1
-        FROM chunks AS c
-        WHERE c.first_seq <= s.seq_id AND c.first_seq + c.n_seqs > s.seq_id
-    );
+SELECT format('{}: {} rows of sequence {} belong to no chunk', table_name, n, seq_id) AS problem
+FROM placed
+WHERE chunk_id IS NULL;
