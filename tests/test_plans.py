@@ -12,9 +12,11 @@ import duckdb
 import pytest
 
 from attnrules import sql
+from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.card import feature_card
 from attnrules.queries.counting import CountingSpec, mine_counting, statement
+from attnrules.queries.interventions import InterveneSpec, intervene
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
@@ -106,7 +108,7 @@ class Explained(Warehouse):
 
 
 def do_everything(warehouse: Warehouse) -> None:
-    """Run every step that needs no model, on one head."""
+    """Run every step that asks the warehouse, on one head."""
     at: dict[str, Any] = {"layers": (0,), "heads": (1,)}
     warehouse.refresh_derived()
     sets = ("paper", "uniform", "bins", "all_positions")
@@ -116,6 +118,8 @@ def do_everything(warehouse: Warehouse) -> None:
     mine_skipgrams(warehouse, spec)
     mine_absence(warehouse, AbsenceSpec(**at))
     mine_counting(warehouse, CountingSpec(**at))
+    laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+    intervene(warehouse, InterveneSpec(n_examples=3, copies=1, n_controls=2, **at), laboratory)
     [(feature,)] = warehouse.rows("SELECT min(feature) FROM rules")
     feature_card(warehouse, FeatureId(0, 1, feature))
     for name in questions():
