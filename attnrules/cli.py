@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from attnrules import __version__
+from attnrules.commands.verbose import log_as_asked, with_verbose
 from attnrules.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -45,7 +46,7 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
-        return command
+        return with_verbose(command)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,8 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     try:
+        log_as_asked()
         result: Any = cli.main(arguments, prog_name="attnrules", standalone_mode=False)
     except AttnRulesError as error:
+        _tell_story()
         click.echo(f"attnrules: {error}", err=True)
         return error.exit_code
     except click.ClickException as error:
@@ -94,8 +97,7 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if os.environ.get("ATTNRULES_TRACEBACK"):
-            traceback.print_exc()
+        _tell_story()
         reason = " ".join(str(error).split())[:300]
         click.echo(
             f"attnrules: unexpected {type(error).__name__}: {reason}; set ATTNRULES_TRACEBACK=1 for"
@@ -104,3 +106,8 @@ def run(arguments: list[str] | None = None) -> int:
         )
         return EXIT_FAILED
     return result if isinstance(result, int) else 0
+
+
+def _tell_story() -> None:
+    if os.environ.get("ATTNRULES_TRACEBACK"):
+        traceback.print_exc()

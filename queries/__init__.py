@@ -6,9 +6,7 @@ section 2 from stored weights, `questions` holds the named queries, `card` gathe
 
 from __future__ import annotations
 
-from importlib.resources import files
+from attnrules.sql import Statements
 
-
-def step(name: str) -> str:
-    """Return the SQL of a mining step, one statement of `steps/`."""
-    return (files(__name__) / "steps" / f"{name}.sql").read_text("utf-8")
+step = Statements(__name__, "steps")
+"""Returns a step of mining skip-gram rules and judging them."""

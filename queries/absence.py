@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from attnrules.queries.scores import (
     one_blas_thread,
 )
 from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from attnrules.queries.skipgrams import FeatureId
     from attnrules.warehouse import Warehouse
 
+statement = Statements("attnrules.queries", "absence")
 SCALINGS = ("paper", "model")
 # Features whose scores are held at once: 256 x 24,576 doubles are 50 MB.
 _FEATURES_AT_ONCE = 256
@@ -291,11 +292,6 @@ def _mine_head(
         n_distractor_keys=int(found.outranks.sum()),
         n_examples=int(warehouse.value(statement("count_found_examples"))),
     )
-
-
-def statement(name: str) -> str:
-    """Return the SQL of a step, one statement of `absence/`."""
-    return (files("attnrules.queries") / "absence" / f"{name}.sql").read_text("utf-8")
 
 
 def live_features(warehouse: Warehouse, layer: int, *, bos_keys: bool) -> Ints:

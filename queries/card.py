@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
 from attnrules.queries.questions import ask
 from attnrules.queries.redundancy import minimal_rules
 from attnrules.queries.skipgrams import FeatureId
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
+
+statement = Statements("attnrules.queries", "card")
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,7 @@ def _tokens(warehouse: Warehouse, at: dict[str, Any], rules: list[dict[str, Any]
 
 
 def _dicts(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    text = (files("attnrules.queries") / "card" / f"{name}.sql").read_text("utf-8")
-    return _as_dicts(warehouse.sql(text, parameters))
+    return _as_dicts(warehouse.sql(statement(name), parameters))
 
 
 def _as_dicts(relation: Any) -> list[dict[str, Any]]:

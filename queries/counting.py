@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from attnrules.queries.absence import SCALINGS, Distractors, find_distractors, l
 from attnrules.queries.resampling import FEWEST, SequenceBootstrap, interval
 from attnrules.queries.scores import Floats, Ints, arrays, head_scores, one_blas_thread
 from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from attnrules.queries.skipgrams import FeatureId
     from attnrules.warehouse import Warehouse
 
+statement = Statements("attnrules.queries", "counting")
 # Features whose query positions are held at once; bounds memory, not the result.
 _FEATURES_AT_ONCE = 128
 # Weights of c and c2 go up to this, thresholds on a weighted difference too.
@@ -132,11 +133,6 @@ def mine_counting(
                 warehouse.stamp_mined(layer, head, features.tolist())
             result.heads.append(mined)
     return result
-
-
-def statement(name: str) -> str:
-    """Return the SQL of a step, one statement of `counting/`."""
-    return (files("attnrules.queries") / "counting" / f"{name}.sql").read_text("utf-8")
 
 
 def _validate(spec: CountingSpec) -> None:

@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
+from attnrules.sql import Statement, Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -22,13 +22,13 @@ class Question:
     """A named query.
 
     Arguments:
-        name: what it is called. title: what it answers. sql: one statement with `$name` places.
+        name: what it is called. title: what it answers. statement: the SQL, with `$name` places.
         defaults: value of each parameter. meanings: what each parameter is.
     """
 
     name: str
     title: str
-    sql: str
+    statement: Statement
     defaults: dict[str, Any]
     meanings: dict[str, str]
 
@@ -36,19 +36,17 @@ class Question:
 def questions() -> dict[str, Question]:
     """Return every named question; its file's first comment is its title, the next its parameters."""
     found = {}
-    for file in sorted((files("attnrules.queries") / "questions").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".sql"):
-            text = file.read_text("utf-8")
-            lines = text.splitlines()
-            parameters = [match for line in lines if (match := _PARAMETER.match(line))]
-            name = file.name.removesuffix(".sql")
-            found[name] = Question(
-                name,
-                lines[0].removeprefix("-- "),
-                text,
-                {p[1]: json.loads(p[2]) for p in parameters},
-                {p[1]: p[3] for p in parameters},
-            )
+    for statement in Statements("attnrules.queries", "questions").all():
+        lines = statement.text.splitlines()
+        parameters = [match for line in lines if (match := _PARAMETER.match(line))]
+        name = statement.name.removeprefix("questions/")
+        found[name] = Question(
+            name,
+            lines[0].removeprefix("-- "),
+            statement,
+            {p[1]: json.loads(p[2]) for p in parameters},
+            {p[1]: p[3] for p in parameters},
+        )
     return found
 
 
@@ -64,7 +62,7 @@ def ask(warehouse: Warehouse, question: str, parameters: Mapping[str, object]) -
             if name not in named.defaults:
                 takes = ", ".join(named.defaults) or "none"
                 raise UsageError(f"{question}: has no parameter {name!r}; it takes {takes}")
-        return warehouse.sql(named.sql, {**named.defaults, **parameters})
+        return warehouse.sql(named.statement, {**named.defaults, **parameters})
     if re.fullmatch(r"[\w-]+", question):
         raise UsageError(
             f"no question named {question!r}; there are {', '.join(known)}; anything longer than a word"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attnrules.queries.evaluation import ADDITIVE
 from attnrules.queries.scores import Floats, Ints
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.queries.skipgrams import FeatureId
     from attnrules.warehouse import Warehouse
+
+statement = Statements("attnrules.queries", "card")
 
 # Rules of a list that are looked at, and how close to the whole list's F1 is close enough.
 _LONGEST = 256
@@ -47,14 +49,14 @@ def minimal_rules(
     examples of the set `paper`. None where the feature has no such examples.
     """
     at: dict[str, object] = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
-    examples = warehouse.rows(_sql("judged_examples"), at)
+    examples = warehouse.rows(statement("judged_examples"), at)
     if not examples:
         return None
     row_of = {(seq_id, pos): row for row, (seq_id, pos, _, _) in enumerate(examples)}
     active = np.array([label == 1 for *_, label in examples])
     test = np.array([split == "test" for _, _, split, _ in examples])
     named = {"method": method, "scaling": scaling, "n_rules": _LONGEST, "bos_keys": bos_keys}
-    matches = warehouse.rows(_sql("rule_matches"), {**at, **named})
+    matches = warehouse.rows(statement("rule_matches"), {**at, **named})
     ranks = np.array(sorted({rank for rank, *_ in matches}), dtype=np.int64)
     if not len(ranks):
         return None
@@ -118,7 +120,3 @@ def _best_f1(predicted: Floats, active: Ints) -> tuple[float, float]:
     best = int(np.argmax(np.where(last, f1, -1)))
     lower = descending[best + 1] if best + 1 < len(order) else descending[best] - 2
     return float(f1[best]), float((descending[best] + lower) / 2)
-
-
-def _sql(name: str) -> str:
-    return (files("attnrules.queries") / "card" / f"{name}.sql").read_text("utf-8")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from attnrules.queries import step
 
 if TYPE_CHECKING:
-    from attnrules.warehouse import Warehouse
+    from attnrules.warehouse import Query, Warehouse
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -235,7 +235,7 @@ def columns(
 
 
 def arrays(
-    warehouse: Warehouse, query: str, parameters: Mapping[str, object] | None = None
+    warehouse: Warehouse, query: Query, parameters: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
     """Return the columns of a query's result as numpy arrays, integers as int64 and the rest as float64."""
     table = warehouse.sql(query, parameters).to_arrow_table()

@@ -9,19 +9,40 @@ cannot have parameters; the placeholders that it may hold are `$d_head`, the wid
 from __future__ import annotations
 
 import re
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from dataclasses import replace
 from uuid import uuid4
+
+from attnrules.sql.statements import Statement, Statements
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "STORAGE_VERSION",
+    "Statement",
+    "Statements",
+    "best_descriptions_statement",
+    "catalogue_query",
+    "checks",
+    "derived_statements",
+    "forget_statements",
+    "ledger_statement",
+    "new_identity",
+    "table_names",
+    "table_statements",
+    "view_statements",
+]
 
 SCHEMA_VERSION = 3
 
 # The oldest DuckDB that opens a warehouse, its long-term release. A file keeps what it was made with.
 STORAGE_VERSION = "v1.4.0"
 
+ledger_statement = Statements(__name__, "ledger")
+"""Returns a statement that keeps the ledgers `runs`, `chunks` and `digests`."""
 
-def _sql_files(kind: str) -> list[Traversable]:
-    folder = files(__name__) / kind
-    return sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+catalogue_query = Statements(__name__, "catalogue")
+"""Returns a query that lists what a database file defines: its tables, views, macros, ..."""
+
+_derived = Statements(__name__, "derived")
 
 
 def new_identity() -> str:
@@ -29,52 +50,52 @@ def new_identity() -> str:
     return uuid4().hex
 
 
-def table_statements(d_head: int, identity: str) -> list[str]:
+def table_statements(d_head: int, identity: str) -> list[Statement]:
     """Return the statements that create every table, for heads of width `d_head`."""
-    return [_filled(f, identity).replace("$d_head", str(int(d_head))) for f in _sql_files("tables")]
+    places = {"$d_head": str(int(d_head)), "$warehouse": _checked(identity)}
+    return [_filled(statement, places) for statement in Statements(__name__, "tables").all()]
 
 
-def view_statements(identity: str) -> list[str]:
+def view_statements(identity: str) -> list[Statement]:
     """Return the statements that create every view and macro; macros come last, they read views."""
-    return [_filled(f, identity) for kind in ("views", "macros") for f in _sql_files(kind)]
+    places = {"$warehouse": _checked(identity)}
+    kinds = ("views", "macros")
+    return [_filled(s, places) for kind in kinds for s in Statements(__name__, kind).all()]
 
 
-def _filled(file: Traversable, identity: str) -> str:
+def _checked(identity: str) -> str:
     if re.fullmatch("[0-9a-f]{32}", identity) is None:
         raise ValueError(f"not an identity of a warehouse: {identity!r}")
-    return file.read_text("utf-8").replace("$warehouse", identity)
+    return identity
+
+
+def _filled(statement: Statement, places: dict[str, str]) -> Statement:
+    text = statement.text
+    for place, value in places.items():
+        text = text.replace(place, value)
+    return replace(statement, text=text)
 
 
 def table_names() -> list[str]:
     """Return the names of the tables, one per file of `tables/`."""
-    return [f.name.removesuffix(".sql") for f in _sql_files("tables")]
+    return [statement.name.removeprefix("tables/") for statement in Statements(__name__, "tables").all()]
 
 
-def derived_statements() -> list[str]:
+def derived_statements() -> list[Statement]:
     """Return the statements that recompute every derived column from the facts."""
-    return [f.read_text("utf-8") for f in _sql_files("derived")]
+    return _derived.all()
 
 
-def best_descriptions_statement() -> str:
+def best_descriptions_statement() -> Statement:
     """Return the statement that gives every input feature the best description there is."""
-    return (files(__name__) / "derived" / "stored_descriptions_3_pick.sql").read_text("utf-8")
+    return _derived("stored_descriptions_3_pick")
 
 
-def forget_statements() -> list[str]:
+def forget_statements() -> list[Statement]:
     """Return the statements that delete all that depends on the output SAE of $layer, $head."""
-    return [f.read_text("utf-8") for f in _sql_files("forget")]
+    return Statements(__name__, "forget").all()
 
 
-def ledger_statement(name: str) -> str:
-    """Return a statement that keeps the ledgers `runs` and `chunks`."""
-    return (files(__name__) / "ledger" / f"{name}.sql").read_text("utf-8")
-
-
-def catalogue_query(name: str) -> str:
-    """Return a query that lists what a database file defines: its tables, views, macros, ..."""
-    return (files(__name__) / "catalogue" / f"{name}.sql").read_text("utf-8")
-
-
-def checks() -> dict[str, str]:
+def checks() -> dict[str, Statement]:
     """Return the integrity checks, name to query; each query returns one row per violation."""
-    return {f.name.removesuffix(".sql"): f.read_text("utf-8") for f in _sql_files("checks")}
+    return {check.name.removeprefix("checks/"): check for check in Statements(__name__, "checks").all()}

@@ -3,9 +3,10 @@
 Knows nothing of models, rules or how a number is computed. `store` holds the connection and the
 loading, `digests` what was written and `rowhash` how it is hashed, `inspect` what `attnrules info` and
 `attnrules check` report, `describe` where every number comes from, `export` writes the tables as Parquet,
-`descriptions` reads those of others.
+`descriptions` reads those of others, `asked` logs what ran.
 """
 
+from attnrules.warehouse.asked import Query
 from attnrules.warehouse.describe import POOR_CAUSES, POOR_RECONSTRUCTION, describe
 from attnrules.warehouse.descriptions import import_descriptions
 from attnrules.warehouse.export import export
@@ -15,6 +16,7 @@ from attnrules.warehouse.store import Warehouse
 __all__ = [
     "POOR_CAUSES",
     "POOR_RECONSTRUCTION",
+    "Query",
     "Warehouse",
     "WarehouseInfo",
     "check",

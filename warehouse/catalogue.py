@@ -51,7 +51,7 @@ def read(connection: duckdb.DuckDBPyConnection) -> Catalogue:
     """Return what the one file that is open in `connection` defines."""
 
     def ask(name: str) -> list[Any]:
-        return connection.execute(sql.catalogue_query(name)).fetchall()
+        return connection.execute(sql.catalogue_query(name).text).fetchall()
 
     tables = ask("tables")
     identity = next((_identity(comment) for _, name, _, comment in tables if name == "schema_version"), None)
@@ -181,9 +181,10 @@ class _Reference:
 def _reference() -> _Reference:
     statements = [*sql.table_statements(_ANY_WIDTH, _ANY_IDENTITY), *sql.view_statements(_ANY_IDENTITY)]
     # Comments are no part of a definition, and take most of the time.
-    definitions = re.sub(r"(?m)^COMMENT ON .*\n", "", "\n".join(statements) + "\n")
+    texts = "\n".join(statement.text for statement in statements)
+    definitions = re.sub(r"(?m)^COMMENT ON .*\n", "", texts + "\n")
     with duckdb.connect(config={"threads": 1, "enable_external_access": False}) as connection:
-        built_in = connection.execute(sql.catalogue_query("built_in_names")).fetchall()
+        built_in = connection.execute(sql.catalogue_query("built_in_names").text).fetchall()
         connection.execute(definitions)
         return _Reference(
             read(connection).definitions, frozenset((kind, name.lower()) for kind, name in built_in)

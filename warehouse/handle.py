@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ import duckdb
 
 from attnrules.errors import AttnRulesError
 from attnrules.warehouse import files
+from attnrules.warehouse.asked import Asked
 from attnrules.warehouse.faults import explained
 from attnrules.warehouse.interruptible import interruptible
 
@@ -86,17 +88,28 @@ class Handle:
             finally:
                 self._sessions.connection = before
 
-    def run(self, connection: Connection, work: Callable[[], Result], *, writing: bool = False) -> Result:
+    def run(
+        self,
+        connection: Connection,
+        work: Callable[[], Result],
+        asked: Asked | None = None,
+        *,
+        writing: bool = False,
+    ) -> Result:
         """Return what `work` returns, which keeps `connection` busy; Ctrl-C and `interrupt` end it.
 
-        Raises `AttnRulesError` for what DuckDB cannot do.
+        The log tells of `asked`, what the work is. Raises `AttnRulesError` for what DuckDB cannot do.
         """
+        started = time.perf_counter()
         self._running.append(connection)
         try:
-            with explained(self.path, writing=writing):
-                return interruptible(work, connection.interrupt)
+            with asked.named_in_errors() if asked else nullcontext(), explained(self.path, writing=writing):
+                result = interruptible(work, connection.interrupt)
         finally:
             self._running.remove(connection)
+        if asked is not None:
+            asked.log(result, time.perf_counter() - started)
+        return result
 
     def interrupt(self) -> None:
         """End whatever statements are running; they fail, and their transactions are undone."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 from attnrules import sql
 from attnrules.errors import AttnRulesError
 from attnrules.warehouse import digests
+from attnrules.warehouse.asked import Query
 from attnrules.warehouse.store import Warehouse
 
 
@@ -107,7 +108,7 @@ def _result(name: str, problems: Callable[[], tuple[int, str | None]]) -> CheckR
         return CheckResult(name, 1, f"cannot be read: {str(error).strip().splitlines()[0]}")
 
 
-def _violations(warehouse: Warehouse, query: str) -> tuple[int, str | None]:
+def _violations(warehouse: Warehouse, query: Query) -> tuple[int, str | None]:
     ((n_problems, first),) = warehouse.sql(query).aggregate("count(*), min(problem)").fetchall()
     return n_problems, first
 
@@ -117,7 +118,7 @@ def _counted(problems: Callable[..., list[str]], *of: object) -> tuple[int, str 
     return len(found), found[0] if found else None
 
 
-def dictionaries(warehouse: Warehouse, query: str) -> list[dict[str, Any]]:
+def dictionaries(warehouse: Warehouse, query: Query) -> list[dict[str, Any]]:
     """Return the rows of a query, each as column to value."""
     relation = warehouse.sql(query)
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from attnrules.warehouse.asked import Asked
 from attnrules.warehouse.faults import explained
 from attnrules.warehouse.handle import Connection, Handle
 
@@ -37,6 +38,7 @@ class Relation:
         inner: duckdb.DuckDBPyRelation,
         recipe: Recipe | None,
         lock: AbstractContextManager[Any] | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self._handle = handle
         self._connection = connection
@@ -44,6 +46,7 @@ class Relation:
         # None where running the text twice would do something twice, or temporary tables are read.
         self._recipe = recipe
         self._lock = lock or threading.RLock()
+        self._asked = asked
 
     def pl(self, *arguments: Any, lazy: bool = False, **options: Any) -> Any:
         """Return the rows as a polars DataFrame, or a LazyFrame that filters and chooses inside DuckDB."""
@@ -96,13 +99,14 @@ class Relation:
             return getattr(relation, name)(*given, **options)
 
         with self._lock:
-            result = self._handle.run(self._connection, lambda: step(self._inner, self._connection))
+            work = partial(step, self._inner, self._connection)
+            result = self._handle.run(self._connection, work, self._asked)
         return self._derived(result, step) if isinstance(result, duckdb.DuckDBPyRelation) else result
 
     def _derived(self, inner: Any, step: Callable[[Any, Connection], Any]) -> Relation:
         recipe = self._recipe
         repeated = None if recipe is None else lambda connection: step(recipe(connection), connection)
-        return Relation(self._handle, self._connection, inner, repeated, self._lock)
+        return Relation(self._handle, self._connection, inner, repeated, self._lock, self._asked)
 
 
 def _on(connection: Connection, argument: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ import duckdb
 from attnrules import sql
 from attnrules.errors import AttnRulesError
 from attnrules.warehouse import catalogue, digests, files
+from attnrules.warehouse.asked import Asked, Query
 from attnrules.warehouse.connection import connect
 from attnrules.warehouse.handle import Connection, Handle
 from attnrules.warehouse.relation import Recipe, Relation, TableHandle
@@ -88,38 +89,42 @@ class Warehouse:
         """Close the file, which is then free for other processes; nothing can be fetched after that."""
         self._handle.close()
 
-    def sql(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
+    def sql(self, query: Query, parameters: Mapping[str, object] | None = None) -> Any:
         """Run `query` and return a `Relation` (`.pl()`, `.to_arrow_table()`, `.df()`), None without a result.
 
         `parameters` fill the `$name` places of the query. Raises `AttnRulesError` with DuckDB's message when
         the query fails, now or when it is fetched.
         """
-        return self._relation(lambda c: c.sql(query, params=_filled(parameters)), query)
+        asked = Asked(query, parameters)
+        return self._relation(lambda c: c.sql(asked.text, params=_filled(parameters)), asked)
 
-    def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> None:
+    def execute(self, statement: Query, parameters: Mapping[str, object] | None = None) -> None:
         """Run one statement for its effect.
 
         A temporary table lasts as long as the `session` or `transaction` that it is made in.
         """
         with self._handle.connection() as connection:
-            work = partial(connection.execute, statement, _filled(parameters))
-            self._handle.run(connection, work, writing=True)
+            asked = Asked(statement, parameters)
+            work = partial(_changed, connection, asked.text, _filled(parameters))
+            self._handle.run(connection, work, asked, writing=True)
 
-    def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
+    def rows(self, query: Query, parameters: Mapping[str, object] | None = None) -> list[Any]:
         """Return the rows of a query as tuples."""
+        asked = Asked(query, parameters)
         with self._handle.connection() as connection:
             return self._handle.run(
-                connection, lambda: connection.execute(query, _filled(parameters)).fetchall()
+                connection, lambda: connection.execute(asked.text, _filled(parameters)).fetchall(), asked
             )
 
-    def columns(self, query: str, parameters: Mapping[str, object] | None = None) -> dict[str, Any]:
+    def columns(self, query: Query, parameters: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Return the columns of a query as numpy arrays, those that hold NULL as masked ones."""
+        asked = Asked(query, parameters)
         with self._handle.connection() as connection:
             return self._handle.run(
-                connection, lambda: connection.execute(query, _filled(parameters)).fetchnumpy()
+                connection, lambda: connection.execute(asked.text, _filled(parameters)).fetchnumpy(), asked
             )
 
-    def value(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
+    def value(self, query: Query, parameters: Mapping[str, object] | None = None) -> Any:
         """Return the first column of the first row, None where there is no row."""
         rows = self.rows(query, parameters)
         return rows[0][0] if rows else None
@@ -132,18 +137,19 @@ class Warehouse:
         relation: Relation = self._relation(lambda c: c.table(name))
         return relation
 
-    def _relation(self, recipe: Recipe, query: str | None = None) -> Any:
+    def _relation(self, recipe: Recipe, asked: Asked | None = None) -> Any:
         kept = self._handle.session_connection
         connection = kept or self._handle.cursor()
 
         def build() -> tuple[Any, bool]:
-            repeatable = kept is None and (query is None or _only_selects(query))
+            repeatable = kept is None and (asked is None or _only_selects(asked.text))
             return recipe(connection), repeatable
 
-        inner, repeatable = self._handle.run(connection, build)
+        with asked.named_in_errors() if asked else nullcontext():
+            inner, repeatable = self._handle.run(connection, build)
         if inner is None:
             return None
-        return Relation(self._handle, connection, inner, recipe if repeatable else None)
+        return Relation(self._handle, connection, inner, recipe if repeatable else None, asked=asked)
 
     def table(self, name: str) -> TableHandle:
         """Return a handle on the table or view `name`: `.lazy()`, `.pl()`."""
@@ -294,6 +300,12 @@ def _no_context() -> Iterator[None]:
 
 def _filled(parameters: Mapping[str, object] | None) -> dict[str, object] | None:
     return dict(parameters) if parameters else None
+
+
+def _changed(connection: Connection, text: str, parameters: dict[str, object] | None) -> int | None:
+    """Run one statement and return how many rows it changed or made, None where it does not say."""
+    rows = connection.execute(text, parameters).fetchall()
+    return rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 and isinstance(rows[0][0], int) else None
 
 
 def _only_selects(query: str) -> bool:

@@ -1,4 +1,5 @@
 -- Grain: one row, if there are rules to test.
+-- Reads: counting_rules, distractors
 SELECT 1 AS found
 FROM (
     SELECT scaling FROM distractors

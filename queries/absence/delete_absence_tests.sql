@@ -1,4 +1,5 @@
 -- Grain: what is stored of the features that are mined again.
+-- Writes: absence_tests
 DELETE FROM absence_tests
 WHERE
     layer = $layer

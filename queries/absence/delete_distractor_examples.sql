@@ -1,4 +1,5 @@
 -- Grain: what is stored of the features that are mined again.
+-- Writes: distractor_examples
 DELETE FROM distractor_examples
 WHERE
     layer = $layer

@@ -1,4 +1,5 @@
 -- Grain: what is stored of the features that are mined again.
+-- Writes: interventions
 DELETE FROM interventions
 WHERE
     layer = $layer

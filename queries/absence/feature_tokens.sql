@@ -1,4 +1,5 @@
 -- Grain: an input feature of $features and a token on which it fires after BOS: its activation, summed.
+-- Reads: input_activations, tokens
 SELECT
     a.feature,
     t.token_id,

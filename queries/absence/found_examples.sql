@@ -1,4 +1,5 @@
 -- Grain: an example drawn, case after case.
+-- Reads: found_examples
 SELECT
     feature,
     pair,

@@ -1,4 +1,6 @@
 -- Grain: an example of a pair.
+-- Reads: found_examples
+-- Writes: distractor_examples
 INSERT INTO distractor_examples BY NAME
 SELECT
     $layer AS layer,

@@ -1,5 +1,7 @@
 -- Grain: a sequence in which a case's key and then its query occur (method.md section 6.2), limited to a seeded draw of
 -- $max_examples of each kind; n_of_kind counts all of them. All cases of a head at once.
+-- Reads: input_activations, output_activations
+-- Makes: found_examples
 CREATE OR REPLACE TEMP TABLE found_examples AS
 WITH cases AS (
     SELECT

@@ -1,5 +1,7 @@
 -- Grain: an example to change: without a distractor and with the feature active (insertion), or with a distractor
 -- (replacement); a seeded draw of at most $n_examples of each per pair.
+-- Reads: distractor_examples, distractors
+-- Makes: test_examples
 CREATE OR REPLACE TEMP TABLE test_examples AS
 SELECT
     e.feature,

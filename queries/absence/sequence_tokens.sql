@@ -1,4 +1,5 @@
 -- Grain: a token of one of $sequences, in order.
+-- Reads: tokens
 SELECT
     t.seq_id,
     t.token_id

@@ -1,5 +1,6 @@
 -- Grain: an example to change, with the positions up to its query at which the distractor is active, and those at which
 -- its key or query is.
+-- Reads: input_activations, test_examples
 WITH roles AS (
     SELECT
         e.*,

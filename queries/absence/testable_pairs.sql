@@ -1,4 +1,5 @@
 -- Grain: a pair whose distractor outranks its key.
+-- Reads: distractors
 SELECT
     d.feature,
     d.pair,

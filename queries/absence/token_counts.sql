@@ -1,4 +1,5 @@
 -- Grain: a token that stands somewhere after BOS.
+-- Reads: tokens
 SELECT
     token_id,
     count(*) AS n

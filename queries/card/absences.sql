@@ -1,4 +1,5 @@
 -- Grain: an absence rule of the feature.
+-- Reads: absence_summary
 SELECT *
 FROM absence_summary
 WHERE layer = $layer AND head = $head AND feature = $feature AND pair <= $n_rules

@@ -1,4 +1,5 @@
 -- Grain: a counting rule of the feature.
+-- Reads: counting_summary
 SELECT *
 FROM counting_summary
 WHERE layer = $layer AND head = $head AND feature = $feature AND pair <= $n_rules

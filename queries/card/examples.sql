@@ -1,4 +1,5 @@
 -- Grain: a sequence, among the five of largest activation, with up to 16 tokens before the position.
+-- Reads: output_activations, tokens, vocabulary
 WITH strongest AS (
     SELECT
         seq_id,

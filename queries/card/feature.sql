@@ -1,4 +1,5 @@
 -- Grain: one output feature.
+-- Reads: chunks, output_features
 SELECT
     f.layer,
     f.head,

@@ -1,4 +1,5 @@
 -- Grain: a token on which the feature fires far more often than anywhere, among the first six.
+-- Reads: output_feature_tokens
 SELECT
     token_label(token) AS token,
     lift,

@@ -1,4 +1,5 @@
 -- Grain: an example of a feature in the `paper` set.
+-- Reads: examples
 SELECT
     seq_id,
     pos,

@@ -1,4 +1,5 @@
 -- Grain: a list of rules of a feature, with how it was mined.
+-- Reads: rules, runs
 SELECT
     r.method,
     r.scaling,

@@ -1,4 +1,5 @@
 -- Grain: the first n rules of a method, or a baseline or ceiling, on the test split of an example set.
+-- Reads: rule_metrics
 SELECT
     method,
     kind,

@@ -1,5 +1,6 @@
 -- Grain: a rule of one list and an example of the `paper` set that it matches, with the score it predicts there alone:
 -- the largest of its matches, or what attention carries for rules that are summed (method.md sections 3.5 and 5.1).
+-- Reads: attention_sources, examples, input_activations, rules, token_scales
 WITH of_list AS (
     FROM rules
     WHERE

@@ -1,4 +1,5 @@
 -- Grain: a rule among the first of its method.
+-- Reads: rule_texts
 SELECT
     method,
     scaling,

@@ -1,4 +1,5 @@
 -- Grain: a rule of one list, among those of the ranks asked for.
+-- Reads: rule_texts
 SELECT
     method,
     scaling,

@@ -1,4 +1,5 @@
 -- Grain: a case, a split, and numbers of keys and opponents.
+-- Reads: count_positions
 SELECT
     feature,
     pair,

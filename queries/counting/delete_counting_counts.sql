@@ -1,4 +1,5 @@
 -- Grain: what is stored of the features that are mined again.
+-- Writes: counting_counts
 DELETE FROM counting_counts
 WHERE
     layer = $layer

@@ -1,4 +1,5 @@
 -- Grain: what is stored of the features that are mined again.
+-- Writes: counting_rules
 DELETE FROM counting_rules
 WHERE
     layer = $layer

@@ -1,4 +1,5 @@
 -- Grain: what is stored of the features that are mined again.
+-- Writes: counting_tests
 DELETE FROM counting_tests
 WHERE
     layer = $layer

@@ -1,5 +1,6 @@
 -- Grain: a sequence for the counting grid: at its first query neither key nor opponent has occurred, and $room tokens fit
 -- in before the end; a seeded draw of at most $n_examples per rule.
+-- Reads: counting_rules, input_activations
 WITH rules AS (
     SELECT
         r.feature,

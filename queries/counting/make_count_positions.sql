@@ -1,5 +1,7 @@
 -- Grain: a case and a position at which its query is active: how many keys and opponents stand at or before it, and what
 -- the output feature does. All cases of a head at once.
+-- Reads: input_activations, output_activations
+-- Makes: count_positions
 CREATE OR REPLACE TEMP TABLE count_positions AS
 WITH cases AS (
     SELECT

@@ -1,5 +1,6 @@
 -- Grain: a candidate rule and a test sequence: positions by what the rule, the presence rule, the position rule and the
 -- skip-gram say, and whether the output feature is active.
+-- Reads: count_positions
 WITH candidates AS (
     SELECT
         unnest($features::INTEGER[]) AS feature,

@@ -1,4 +1,5 @@
 -- Grain: a candidate rule and a position in the sequence, over the train half.
+-- Reads: count_positions
 SELECT
     p.feature,
     p.pair,

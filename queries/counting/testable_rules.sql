@@ -1,4 +1,5 @@
 -- Grain: a counting rule.
+-- Reads: counting_rules
 SELECT
     r.feature,
     r.pair,

@@ -1,6 +1,7 @@
 -- Grain: a judged position: what attention carries to it that is the same for every token, once divided by the scale of
 -- the layer norm and once not; with the attention computed from the features and with the model's own. Nothing is carried
 -- to a position none of whose sources is stored.
+-- Reads: attention_sources, judged, token_scales
 SELECT
     j.place,
     any_value(j.scope) AS scope,

@@ -1,5 +1,6 @@
 -- Grain: a judged position and a token that it attends to, with the attention computed from the features and with the
 -- model's own.
+-- Reads: attention_sources, judged
 SELECT
     j.place,
     65536 * a.seq_id::BIGINT + a.key_pos AS token,

@@ -1,4 +1,6 @@
 -- Grain: a row of a mined feature.
+-- Reads: mined_features
+-- Writes: examples
 DELETE FROM examples
 WHERE
     layer = $layer

@@ -1,4 +1,6 @@
 -- Grain: a row of a mined feature.
+-- Reads: mined_features
+-- Writes: rule_evaluations
 DELETE FROM rule_evaluations
 WHERE
     layer = $layer

@@ -1,4 +1,6 @@
 -- Grain: a row of a mined feature.
+-- Reads: mined_features
+-- Writes: rule_metric_values
 DELETE FROM rule_metric_values
 WHERE
     layer = $layer

@@ -1,4 +1,6 @@
 -- Grain: a row of a mined feature.
+-- Reads: mined_features
+-- Writes: rule_scores
 DELETE FROM rule_scores
 WHERE
     layer = $layer

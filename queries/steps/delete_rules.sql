@@ -1,4 +1,6 @@
 -- Grain: a rule of a mined feature found earlier by the same method.
+-- Reads: mined_features
+-- Writes: rules
 DELETE FROM rules
 WHERE
     layer = $layer

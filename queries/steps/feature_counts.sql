@@ -1,4 +1,5 @@
 -- Grain: an output feature of a head, in the seeded order in which features are drawn.
+-- Reads: output_features
 SELECT
     feature,
     n_sequences

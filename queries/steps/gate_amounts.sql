@@ -1,5 +1,6 @@
 -- Grain: a candidate key and a position that the queries of rules are chosen from: G[q,i] (method.md section 3.5). Where a
 -- feature is active its own keys are asked for, at the positions that serve every feature those of all.
+-- Reads: attention_sources, candidate_keys, gate_positions, input_activations, token_scales
 WITH wanted AS (
     SELECT
         feature::BIGINT AS scope,

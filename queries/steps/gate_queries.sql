@@ -1,4 +1,5 @@
 -- Grain: an input feature active at a position that the queries of rules are chosen from.
+-- Reads: gate_positions, input_activations
 SELECT
     p.place,
     i.feature AS query_feature

@@ -1,4 +1,5 @@
 -- Grain: one head.
+-- Reads: heads
 SELECT
     b_K,
     b_Q,

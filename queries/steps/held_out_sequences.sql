@@ -1,4 +1,5 @@
 -- Grain: a mined feature and a train sequence that holds a val or test example of it, of a range of sequences.
+-- Reads: examples, mined_features
 SELECT DISTINCT
     e.feature,
     e.seq_id

@@ -1,5 +1,7 @@
 -- Grain: the first n rules of a feature under one method, with what was fitted on train: the threshold of largest F1 (the
 -- highest of several) and the line from prediction to activation.
+-- Reads: active_rows, evaluated, judged_lists, judged_rows
+-- Writes: rule_evaluations
 INSERT INTO rule_evaluations BY NAME
 WITH best AS (
     SELECT

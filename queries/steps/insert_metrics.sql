@@ -1,5 +1,7 @@
 -- Grain: the first n rules of a mined feature under one method, judged on a split. Definitions of method.md section 5;
 -- average precision takes all positions of equal prediction together; R2 is that of the line fitted on train.
+-- Reads: active_rows, intervals, judged_lists, judged_rows, rule_evaluations
+-- Writes: rule_metric_values
 INSERT INTO rule_metric_values BY NAME
 WITH fitted AS (
     SELECT

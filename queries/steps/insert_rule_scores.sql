@@ -1,4 +1,6 @@
 -- Grain: an example and a number of rules with a match.
+-- Reads: judged, predictions
+-- Writes: rule_scores
 INSERT INTO rule_scores BY NAME
 SELECT
     $layer AS layer,

@@ -1,4 +1,5 @@
 -- Grain: a method and scaling with rules to judge.
+-- Reads: lists
 SELECT DISTINCT
     method,
     scaling

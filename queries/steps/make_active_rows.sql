@@ -1,5 +1,7 @@
 -- Grain: an active row of `judged_rows`, with how many positions of its list and split, and how many active ones, are
 -- predicted at least as much.
+-- Reads: judged_lists, judged_rows
+-- Makes: active_rows
 CREATE OR REPLACE TEMP TABLE active_rows AS
 SELECT
     r.feature,

@@ -1,5 +1,7 @@
 -- Grain: a judged position and a bucket of ranks: the sum of V(f,i) G[q,i] over the keys of the bucket's rules, each key
 -- once; those of a rule with queries only where at least one of them is active.
+-- Reads: lists, query_side, received
+-- Makes: bucket_scores
 CREATE OR REPLACE TEMP TABLE bucket_scores AS
 WITH of_method AS (
     FROM lists

@@ -1,6 +1,8 @@
 -- Grain: a judged position and a bucket of ranks with a match, largest score of its matches. Scores as in method.md
 -- section 5.1: with a query (a_q a_k S)(a_k V), `importance` (a_q a_k S) V, without a query a_k V; `mined` rules predict
 -- the share of their matches that is active.
+-- Reads: key_side, lists, query_side
+-- Makes: bucket_scores
 CREATE OR REPLACE TEMP TABLE bucket_scores AS
 WITH of_method AS (
     FROM lists

@@ -1,5 +1,7 @@
 -- Grain: a judged position, a key position and a bucket of ranks with a match. For the aggregations that tell key
 -- positions apart: within one, the scores of matches are summed or the largest is taken.
+-- Reads: judged, lists, query_side, scaled_activations
+-- Makes: bucket_scores
 CREATE OR REPLACE TEMP TABLE bucket_scores AS
 WITH of_method AS (
     FROM lists

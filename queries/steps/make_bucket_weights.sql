@@ -1,5 +1,7 @@
 -- Grain: a judged position and a bucket of ranks: the sum of V(f,i) G[q,i] over the bucket's rules, of those with a query
 -- only where it is active (method.md section 3.5).
+-- Reads: lists, query_side, received
+-- Makes: bucket_scores
 CREATE OR REPLACE TEMP TABLE bucket_scores AS
 WITH of_method AS (
     FROM lists

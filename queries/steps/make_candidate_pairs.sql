@@ -1,6 +1,8 @@
 -- Grain: a (key, query) pair of a mined feature, with what the key receives where the query and the feature are active:
 -- sums of G[q,i] over at most $n_most train positions of each feature. Of a feature's pairs the $n_pairs whose sum times
 -- V(f,i) is the largest in size are kept.
+-- Reads: attention_sources, candidate_keys, input_activations, token_scales, train_active
+-- Makes: candidate_pairs
 CREATE OR REPLACE TEMP TABLE candidate_pairs AS
 WITH amounts AS (
     SELECT

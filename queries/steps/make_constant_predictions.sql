@@ -1,4 +1,6 @@
 -- Grain: a judged position and a mined feature: the baseline `always_active`.
+-- Reads: judged, mined_features
+-- Makes: predictions
 CREATE OR REPLACE TEMP TABLE predictions AS
 SELECT
     f.feature,

@@ -1,4 +1,5 @@
 -- Grain: a judged position and a mined feature.
+-- Makes: predictions
 CREATE OR REPLACE TEMP TABLE predictions (
     feature INTEGER,
     n_rules INTEGER,

@@ -1,5 +1,7 @@
 -- Grain: a list of the first n rules of a mined feature under one method. A feature has lists when it has rules of the
 -- method, or when the method was run and found none. On all positions no list is judged that is no longer than another.
+-- Reads: lists, mined_features
+-- Makes: evaluated
 CREATE OR REPLACE TEMP TABLE evaluated AS
 WITH found AS (
     SELECT

@@ -1,4 +1,6 @@
 -- Grain: a sequence that a mined feature is active in, with its largest activation and the first position of it.
+-- Reads: mined_features, output_activations
+-- Makes: feature_sequences
 CREATE OR REPLACE TEMP TABLE feature_sequences AS
 WITH active AS (
     SELECT

@@ -1,5 +1,7 @@
 -- Grain: a train position that the queries of rules are chosen from: at most $n_most where a mined feature is active, and
 -- of all positions at most $n_everywhere, drawn by a hash, that serve every feature: their scope is -1.
+-- Reads: mined_features, tokens, train_active
+-- Makes: gate_positions
 CREATE OR REPLACE TEMP TABLE gate_positions AS
 WITH sampled AS (
     SELECT

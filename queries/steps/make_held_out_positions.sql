@@ -1,5 +1,7 @@
 -- Grain: a position of a sequence that rules are judged on everywhere: the first sequences, in a seeded order, of the
 -- train and of the test part of the corpus, at every position after BOS.
+-- Reads: tokens
+-- Makes: held_out_positions
 CREATE OR REPLACE TEMP TABLE held_out_positions AS
 SELECT
     t.seq_id,

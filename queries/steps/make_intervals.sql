@@ -1,4 +1,5 @@
 -- Grain: a list of the first n_rules rules of a feature: ends of the bootstrap intervals of its metrics on test.
+-- Makes: intervals
 CREATE OR REPLACE TEMP TABLE intervals (
     feature INTEGER,
     n_rules INTEGER,

@@ -1,5 +1,7 @@
 -- Grain: a position to judge rules on, numbered by `place`. `scope` is the feature whose example it is; in the set
 -- all_positions the positions are the same for every feature, and the scope is 0.
+-- Reads: examples, held_out_positions, mined_features
+-- Makes: judged
 CREATE OR REPLACE TEMP TABLE judged AS
 SELECT
     (row_number() OVER (ORDER BY p.scope, p.seq_id, p.pos) - 1)::INTEGER AS place,

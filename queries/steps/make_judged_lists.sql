@@ -2,6 +2,8 @@
 -- all positions of a corpus only those with a match or an activation are rows of `judged_rows`, the `n_unlisted` others
 -- are predicted 0 and inactive. Squares are taken in units of the largest activation or prediction of the split, so that
 -- sums of them keep their digits whatever the scale of the SAE.
+-- Reads: evaluated, judged_rows, truth
+-- Makes: judged_lists
 CREATE OR REPLACE TEMP TABLE judged_lists AS
 WITH sizes AS (
     SELECT

@@ -1,6 +1,8 @@
 -- Grain: a judged position and a list of the first n_rules rules of a feature, with prediction and truth. With every
 -- position of the corpus judged, only those with a prediction or an activation are rows. `n_above` and `n_at_least`
 -- count the rows of the list and split that are predicted more, and at least as much.
+-- Reads: evaluated, judged, predictions, truth
+-- Makes: judged_rows
 CREATE OR REPLACE TEMP TABLE judged_rows AS
 WITH listed AS (
     SELECT

@@ -1,5 +1,7 @@
 -- Grain: an input feature active at or before a judged position, limited to keys of the lists. Largest and smallest
 -- activation both: where attention times value is negative, the smallest gives the largest score.
+-- Reads: judged, lists, scaled_activations
+-- Makes: key_side
 CREATE OR REPLACE TEMP TABLE key_side AS
 SELECT
     j.scope,

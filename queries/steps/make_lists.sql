@@ -1,6 +1,8 @@
 -- Grain: a rule of a mined feature in a list to be judged, with the bucket of ranks it falls in: `n_rules` is the
 -- shortest list of the grid that holds it. Besides the stored rules there are two baselines made from the magnitude
 -- rules: `key_anywhere` drops the query, `random` swaps both features for others that fire about as often.
+-- Reads: input_features, mined_features, rules
+-- Makes: lists
 CREATE OR REPLACE TEMP TABLE lists AS
 WITH stored AS (
     SELECT

@@ -1,4 +1,5 @@
 -- Grain: an output feature being mined, with the seeds of its draws.
+-- Makes: mined_features
 CREATE OR REPLACE TEMP TABLE mined_features AS
 SELECT
     feature,

@@ -2,6 +2,8 @@
 -- the 3m strongest (`paper`), 3m drawn at random (`uniform`), or m drawn from each of ten equal-width bins of that
 -- activation (`bins`). Negatives are as many sequences, drawn among those where the feature is never active, at a drawn
 -- position after BOS. Draws depend on (seed, layer, head, feature, sequence) alone.
+-- Reads: feature_sequences, mined_features, tokens
+-- Makes: new_examples
 CREATE OR REPLACE TEMP TABLE new_examples AS
 WITH candidates AS (
     SELECT

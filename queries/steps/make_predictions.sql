@@ -1,4 +1,6 @@
 -- Grain: a judged position where the first n_rules rules match: buckets up to n_rules put together, then key positions.
+-- Reads: bucket_scores
+-- Makes: predictions
 CREATE OR REPLACE TEMP TABLE predictions AS
 WITH by_key AS (
     SELECT

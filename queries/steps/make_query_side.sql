@@ -1,4 +1,6 @@
 -- Grain: an input feature active at a judged position, limited to queries of the lists.
+-- Reads: judged, lists, scaled_activations
+-- Makes: query_side
 CREATE OR REPLACE TEMP TABLE query_side AS
 SELECT
     j.scope,

@@ -1,6 +1,8 @@
 -- Grain: an input feature and a judged position that attention carries it to. `amount` is G[q,i] of method.md section 3.5,
 -- of the keys of the lists, without BOS as a key unless asked for. Activations are those divided by the scale computed
 -- from the reconstruction.
+-- Reads: attention_sources, judged, lists, scaled_activations
+-- Makes: received
 CREATE OR REPLACE TEMP TABLE received AS
 WITH wanted AS (
     SELECT DISTINCT

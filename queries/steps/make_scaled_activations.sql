@@ -1,6 +1,8 @@
 -- Grain: an input feature active at a token of a sequence that is judged. Under model scaling the
 -- activation is divided by the layer norm's scale, under `features` by the scale computed from the reconstruction: once
 -- here instead of once per position that is judged.
+-- Reads: input_activations, judged, token_scales
+-- Makes: scaled_activations
 CREATE OR REPLACE TEMP TABLE scaled_activations AS
 SELECT
     i.seq_id,

@@ -1,5 +1,7 @@
 -- Grain: a judged position and a mined feature that was active on the same token, or the same two tokens, in a train
 -- sequence: its mean activation on these. Sequences with a val or test example of the feature are left out of the mean.
+-- Reads: examples, judged, mined_features, tokens, train_active
+-- Makes: predictions
 CREATE OR REPLACE TEMP TABLE predictions AS
 WITH grams AS (
     SELECT

@@ -1,5 +1,7 @@
 -- Grain: a position of the corpus that rules of a mined feature are learnt from because it is active there: in a train
 -- sequence that holds no val or test example of the feature. `draw` numbers them in a seeded order.
+-- Reads: examples, mined_features, output_activations
+-- Makes: train_active
 CREATE OR REPLACE TEMP TABLE train_active AS
 WITH held_out AS (
     SELECT DISTINCT

@@ -1,5 +1,7 @@
 -- Grain: an example that `importance` learns from, numbered from 0: a train example of the set `paper` of a mined feature,
 -- in a train sequence that holds no val or test example of the feature in any set.
+-- Reads: examples, mined_features
+-- Makes: train_examples
 CREATE OR REPLACE TEMP TABLE train_examples AS
 WITH held_out AS (
     SELECT DISTINCT

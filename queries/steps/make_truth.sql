@@ -1,5 +1,7 @@
 -- Grain: a position and a mined feature: every example of a set, or where the feature is active among all positions.
 -- `activation_rank` is the average rank of the activation within its split.
+-- Reads: examples, judged, mined_features, output_activations
+-- Makes: truth
 CREATE OR REPLACE TEMP TABLE truth AS
 WITH known AS (
     SELECT

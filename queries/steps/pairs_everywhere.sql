@@ -1,5 +1,6 @@
 -- Grain: a candidate pair and its feature: besides its sum where the feature is active, the mean of G[q,i] 1[a_j > 0]
 -- over train positions, of which at most $n_most are drawn by a hash.
+-- Reads: attention_sources, candidate_pairs, input_activations, token_scales, tokens
 WITH drawn AS (
     SELECT
         t.seq_id,

@@ -1,4 +1,5 @@
 -- Grain: an output feature of a head, in order of its id.
+-- Reads: output_features
 SELECT preactivation_bias
 FROM output_features
 WHERE layer = $layer AND head = $head

@@ -1,4 +1,5 @@
 -- Grain: an input feature, in order of its id.
+-- Reads: projections
 SELECT
     key_vector,
     query_vector,

@@ -1,4 +1,5 @@
 -- Grain: an input feature active at a token, of a range of sequences.
+-- Reads: input_activations
 SELECT
     seq_id,
     pos,

@@ -1,4 +1,5 @@
 -- Grain: a position after BOS where a mined feature is active, of a range of sequences.
+-- Reads: mined_features, output_activations
 SELECT
     a.feature,
     a.seq_id,

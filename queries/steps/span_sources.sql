@@ -1,4 +1,5 @@
 -- Grain: a source that the model attends to from a position after BOS, of a range of sequences.
+-- Reads: attention_sources
 SELECT
     seq_id,
     query_pos,

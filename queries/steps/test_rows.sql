@@ -1,4 +1,5 @@
 -- Grain: a judged position of the test split and a list of rules, each list in order of its predictions.
+-- Reads: judged, judged_rows, rule_evaluations
 SELECT
     r.feature,
     r.n_rules,

@@ -1,4 +1,5 @@
 -- Grain: a position that rules of a mined feature are learnt from, of a range of sequences.
+-- Reads: train_active
 SELECT
     feature,
     seq_id,

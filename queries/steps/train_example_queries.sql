@@ -1,5 +1,6 @@
 -- Grain: a candidate query active at a train example; `example` is its number in `train_examples`. Under model scaling the
 -- activation is divided by the layer norm's scale.
+-- Reads: candidate_queries, input_activations, token_scales, train_examples
 SELECT
     n.example,
     i.feature,

@@ -1,5 +1,6 @@
 -- Grain: an input feature active at a token of a train sequence, of a range of sequences; its activation over the layer
 -- norm's scale, both as computed from the features.
+-- Reads: input_activations, token_scales
 SELECT
     i.seq_id,
     i.pos,

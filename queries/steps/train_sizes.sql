@@ -1,4 +1,5 @@
 -- Grain: a mined feature, with the number of train positions after BOS and of those where it is active.
+-- Reads: mined_features, tokens, train_active
 SELECT
     f.feature,
     (SELECT count(*) FROM tokens AS t WHERE t.pos > 0 AND sequence_split($seed, t.seq_id) = 'train') AS n_positions,

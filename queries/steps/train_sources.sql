@@ -1,5 +1,6 @@
 -- Grain: a source that a train position after BOS attends to, of a range of sequences, with the attention computed from the
 -- features.
+-- Reads: attention_sources
 SELECT
     seq_id,
     query_pos,

@@ -1,4 +1,5 @@
 -- Grain: one head.
+-- Reads: heads
 SELECT
     b_V,
     decoder_bias_value

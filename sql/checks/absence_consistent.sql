@@ -1,4 +1,5 @@
 -- Absence and counting rules are stored once, and what tests them belongs to them.
+-- Reads: absence_tests, counting_rules, counting_tests, distractor_examples, distractors
 SELECT
     format(
         'distractors: L{}H{}.{} {} pair {} is stored {} times', layer, head, feature, scaling, pair, count(*)

@@ -1,4 +1,5 @@
 -- Activations are positive and finite.
+-- Reads: input_activations, output_activations
 SELECT
     format('input_activations: layer {} sequence {} position {} has {}', layer, seq_id, pos, activation) AS problem
 FROM input_activations

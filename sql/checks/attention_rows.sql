@@ -1,5 +1,6 @@
 -- The stored attention of a query position sums to at most 1 (up to rounding), both as measured and as
 -- computed from features, and no weight is negative.
+-- Reads: attention_coverage, attention_sources, model
 SELECT
     format(
         'L{}H{} sequence {} query {}: stored attention sums to {} and {} from features',

@@ -1,4 +1,5 @@
 -- Every chunk holds as many rows of each table as its ledger row says.
+-- Reads: attention_sources, chunks, input_activations, output_activations, token_scales, tokens
 WITH stored AS (
     SELECT
         seq_id,

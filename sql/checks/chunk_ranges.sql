@@ -1,4 +1,5 @@
 -- The chunks cover the sequences from 0 without a gap or an overlap.
+-- Reads: chunks
 SELECT format('chunk {} starts at sequence {}, expected {}', chunk_id, first_seq, expected) AS problem
 FROM (
     SELECT

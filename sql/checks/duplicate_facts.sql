@@ -1,4 +1,5 @@
 -- No fact is stored twice.
+-- Reads: attention_sources, input_activations, output_activations, rules, token_scales, tokens
 SELECT format('tokens: sequence {} position {} is stored {} times', seq_id, pos, count(*)) AS problem
 FROM tokens
 GROUP BY seq_id, pos

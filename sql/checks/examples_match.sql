@@ -1,4 +1,5 @@
 -- The activation of every example is the one stored in output_activations, 0 where there is none.
+-- Reads: examples, output_activations
 SELECT
     format(
         'L{}H{}.{} {} sequence {} position {}: example says {}, stored {}',

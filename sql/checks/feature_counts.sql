@@ -1,5 +1,6 @@
 -- The counts of output features agree with the activations they were derived from; of an ingest that is not
 -- finished, they are not computed yet.
+-- Reads: heads, output_activations, output_features
 WITH counted AS (
     SELECT
         layer,

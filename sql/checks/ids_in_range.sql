@@ -1,4 +1,5 @@
 -- Ids lie within what the model and its SAEs have.
+-- Reads: attention_sources, corpus, heads, input_activations, model, output_activations, saes, tokens
 SELECT format('tokens: sequence {} position {} has token id {}', t.seq_id, t.pos, t.token_id) AS problem
 FROM tokens AS t
 CROSS JOIN model AS m

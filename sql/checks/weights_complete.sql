@@ -1,4 +1,5 @@
 -- Every ingested head has its projections of all input features and all its output features.
+-- Reads: heads, output_features, projections, saes
 SELECT
     format('L{}H{}: {} projections stored, the input SAE has {} features', h.layer, h.head, count(p.feature), s.d_sae)
         AS problem

@@ -1,4 +1,6 @@
 -- Grain of the update: an input feature. BOS is left out: its activations are the same in every sequence.
+-- Reads: input_activations, input_features
+-- Writes: input_features
 WITH per_sequence AS (
     SELECT
         layer,

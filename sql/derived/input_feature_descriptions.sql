@@ -1,5 +1,7 @@
 -- Grain of the update: an input feature. The tokens that make up most of its activation, each with its share; a feature
 -- that follows the position rather than the token is described by its position.
+-- Reads: input_activations, input_features, tokens, vocabulary
+-- Writes: input_features
 WITH per_token AS (
     SELECT
         a.layer,

@@ -1,4 +1,6 @@
 -- Grain of the update: a head. A query position none of whose sources is stored counts as mass 0.
+-- Reads: attention_sources, tokens
+-- Writes: heads
 WITH kept AS (
     SELECT
         layer,

@@ -1,4 +1,6 @@
 -- Grain of the update: an output feature. Counts include BOS: n_sequences is the n_active of method.md section 4.3.
+-- Reads: output_activations, output_features
+-- Writes: output_features
 WITH per_sequence AS (
     SELECT
         layer,

@@ -1,5 +1,7 @@
 -- Grain of the update: an output feature. The tokens on which it fires most often for how often it fires at all, each with
 -- that lift; where no token has enough active positions, the tokens of largest share of the activation.
+-- Reads: output_activations, output_feature_tokens, output_features, tokens, vocabulary
+-- Writes: output_features
 WITH special AS (
     SELECT
         layer,

@@ -1,4 +1,6 @@
 -- Grain: a feature that fires in this corpus. Runs after the descriptions by tokens are renewed.
+-- Reads: input_features, output_features
+-- Writes: feature_descriptions
 INSERT INTO feature_descriptions
 SELECT
     'input' AS role,

@@ -1,4 +1,6 @@
 -- Grain of the update: an input feature. The best description there is: imported, then tokens, then embedding.
+-- Reads: feature_descriptions
+-- Writes: input_features
 UPDATE input_features SET description = b.description
 FROM (
     SELECT

@@ -1,3 +1,4 @@
 -- Grain of the deletion: the head whose output SAE is replaced.
+-- Writes: absence_tests
 DELETE FROM absence_tests
 WHERE layer = $layer AND head = $head;

@@ -1,3 +1,4 @@
 -- Grain of the deletion: the head whose output SAE is replaced.
+-- Writes: counting_tests
 DELETE FROM counting_tests
 WHERE layer = $layer AND head = $head;

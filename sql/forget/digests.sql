@@ -1,4 +1,5 @@
 -- Grain of the deletion: a digest of the head whose output SAE is replaced; what does not come from the SAE stays.
+-- Writes: digests
 DELETE FROM digests
 WHERE
     layer = $layer

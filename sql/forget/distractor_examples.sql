@@ -1,3 +1,4 @@
 -- Grain of the deletion: the head whose output SAE is replaced.
+-- Writes: distractor_examples
 DELETE FROM distractor_examples
 WHERE layer = $layer AND head = $head;

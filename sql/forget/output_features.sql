@@ -1,3 +1,4 @@
 -- Grain of the deletion: the head whose output SAE is replaced.
+-- Writes: output_features
 DELETE FROM output_features
 WHERE layer = $layer AND head = $head;

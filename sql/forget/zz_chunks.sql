@@ -1,4 +1,6 @@
 -- Grain of the update: a chunk. Last: it counts what is left. Of the head, the attention is still stored.
+-- Reads: output_activations
+-- Writes: chunks
 UPDATE chunks SET
     output_activations = (
         SELECT count(*)

@@ -1,4 +1,5 @@
 -- Grain: a run, from its first moment.
+-- Writes: runs
 INSERT INTO runs
 SELECT
     $run_id,

@@ -1,4 +1,5 @@
 -- Grain: a digest of a part of a table.
+-- Reads: digests
 SELECT
     chunk_id,
     run_id,

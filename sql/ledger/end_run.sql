@@ -1,4 +1,5 @@
 -- Grain of the update: a run that ended.
+-- Writes: runs
 UPDATE runs SET
     status = $status,
     finished_at = now() AT TIME ZONE 'UTC'

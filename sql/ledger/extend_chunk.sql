@@ -1,4 +1,5 @@
 -- Grain of the update: a chunk that got the rows of further heads, or the output features of a new SAE.
+-- Writes: chunks
 UPDATE chunks SET
     tokens = tokens + $tokens,
     input_activations = input_activations + $input_activations,

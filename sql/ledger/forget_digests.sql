@@ -1,5 +1,6 @@
 -- Grain of the deletion: a digest of a table; of these features, or of all where $features is NULL. -1 stands for any chunk,
 -- run, layer or head, an empty part for any part.
+-- Writes: digests
 DELETE FROM digests
 WHERE
     list_contains($tables, table_name)

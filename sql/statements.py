@@ -1,0 +1,65 @@
+"""Statements kept in `.sql` files: one loader, and what each says of the tables it touches.
+
+A file holds one statement. The comment at its top may say `-- Reads:`, `-- Writes:` and `-- Makes:`, each
+followed by names of tables, views or temporary tables, and goes on in lines that begin with `--  ` and two
+more spaces. docs/dataflow.md is drawn from these lines.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One SQL statement that has a name.
+
+    Arguments:
+        name: the folder and the file, such as `steps/make_lists`.
+        text: the SQL.
+        reads: tables, views and temporary tables that it reads. writes: tables that it changes.
+        makes: the temporary table that it makes anew, None for none.
+    """
+
+    name: str
+    text: str
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    makes: str | None = None
+
+
+class Statements:
+    """The statements of one folder of a package: called with a name it returns one `Statement`."""
+
+    def __init__(self, package: str, folder: str) -> None:
+        self._package = package
+        self._folder = folder
+
+    def __call__(self, name: str) -> Statement:
+        """Return the statement of the file `name`.sql; raises `FileNotFoundError` where there is none."""
+        return _loaded(self._package, self._folder, name)
+
+    def all(self) -> list[Statement]:
+        """Return every statement of the folder, in the order of their names."""
+        names = (file.name for file in (files(self._package) / self._folder).iterdir())
+        return [self(name.removesuffix(".sql")) for name in sorted(names) if name.endswith(".sql")]
+
+
+@cache
+def _loaded(package: str, folder: str, name: str) -> Statement:
+    return parsed(f"{folder}/{name}", (files(package) / folder / f"{name}.sql").read_text("utf-8"))
+
+
+def parsed(name: str, text: str) -> Statement:
+    """Return the statement `text`, with what its comment says of tables."""
+    comment = re.match(r"(?:--.*\n)*", text)
+    lines = re.sub(r"\n--   +", " ", comment[0] if comment else "")
+    said = {
+        word: tuple(re.split(r",\s*", names.strip()))
+        for word, names in re.findall(r"(?m)^-- (Reads|Writes|Makes): (.+)$", lines)
+    }
+    makes = said.get("Makes", (None,))
+    return Statement(name, text, said.get("Reads", ()), said.get("Writes", ()), makes[0])
