@@ -15,7 +15,7 @@ ROOMS = {"ingest": "ingest", "warehouse": "warehouse", "sql": "sql", "queries": 
 ALLOWED = {
     "sql": set(),
     "warehouse": {"sql", "errors"},
-    "queries": {"warehouse", "errors"},
+    "queries": {"warehouse", "sql", "errors"},
     "ingest": {"warehouse", "errors", "demo"},
     "attnrules": {"ingest", "warehouse", "queries", "errors", "demo", "commands", "cli", "api"},
 }

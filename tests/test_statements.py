@@ -102,6 +102,14 @@ def read_too_early(statements: list[Statement]) -> list[tuple[str, str]]:
     return early
 
 
+def test_a_step_is_logged_once_when_its_rows_are_fetched(mined_once: Path, recorder: Recorder) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        relation = warehouse.sql(Statement("x", "SELECT 1")).filter("true")
+        assert recorder.statements == []
+        relation.fetchall()
+    assert [statement.name for statement in recorder.statements] == ["x"]
+
+
 SETS = ("--example-sets", "paper,uniform,bins,all_positions")
 FEW = ("--heads", "0", "--layers", "0", "--features", "2", "--examples-per-split", "5", "--max-rules", "16")
 

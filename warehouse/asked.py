@@ -48,7 +48,10 @@ class Asked:
             level, name = logging.INFO, self.query.name
         else:
             level, name = logging.DEBUG, _beginning(self.query)
-        log.log(level, "%s: %s, %.3f s", name, _rows(result), seconds, extra={"asked": self})
+        if log.isEnabledFor(level):
+            n_rows = _n_rows(result)
+            rows = "" if n_rows is None else f"{n_rows:,} row{'s'[: n_rows != 1]}, "
+            log.log(level, "%s: %s%.3f s", name, rows, seconds, extra={"asked": self})
 
 
 def _beginning(text: str) -> str:
@@ -62,9 +65,17 @@ def _type(value: object) -> str:
     return type(value).__name__
 
 
-def _rows(result: object) -> str:
-    """Say how many rows a result has; a statement that has none answers with a count."""
+def _n_rows(result: object) -> int | None:
+    """Return how many rows were fetched, or the count with which a statement answers; None for neither.
+
+    The length of a relation is never asked for, since that would run its query.
+    """
+    if isinstance(result, int):
+        return result
     if isinstance(result, dict):
-        result = next(iter(result.values()), [])
-    counted = result if isinstance(result, int) else len(result) if hasattr(result, "__len__") else None
-    return "rows unknown" if counted is None else f"{counted:,} row{'s'[: counted != 1]}"
+        return len(next(iter(result.values()), ()))
+    if isinstance(result, list):
+        return len(result)
+    # Of an Arrow table, of a polars frame.
+    n_rows = getattr(result, "num_rows", getattr(result, "height", None))
+    return n_rows if isinstance(n_rows, int) else None

@@ -107,7 +107,7 @@ class Handle:
                 result = interruptible(work, connection.interrupt)
         finally:
             self._running.remove(connection)
-        if asked is not None:
+        if asked is not None and not isinstance(result, duckdb.DuckDBPyRelation):
             asked.log(result, time.perf_counter() - started)
         return result
 
