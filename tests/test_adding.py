@@ -199,7 +199,9 @@ def test_every_table_about_output_features_is_forgotten(whole: Path) -> None:
             " AND table_name IN $tables GROUP BY table_name HAVING count(*) = 3",
             {"tables": sql.table_names()},
         )
-    forgotten = {re.search(r"(?:FROM|UPDATE) (\w+)", statement)[1] for statement in sql.forget_statements()}  # type: ignore[index]
+    forgotten = {
+        re.search(r"(?:FROM|UPDATE) (\w+)", statement.text)[1] for statement in sql.forget_statements()
+    }  # type: ignore[index]
     # The feature of a projection is an input feature.
     assert {name for (name,) in about} - {"projections"} <= forgotten
 
