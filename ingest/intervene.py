@@ -18,6 +18,7 @@ from attnrules.ingest.capture import read_layer
 from attnrules.ingest.identity import differences
 from attnrules.ingest.model import UNCENTRED, Model, is_out_of_memory, load_model
 from attnrules.ingest.pipeline import choose_device
+from attnrules.ingest.provenance import commits_of
 from attnrules.ingest.sae_weights import Role
 from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
 
@@ -84,9 +85,12 @@ class Laboratory:
         Raises `AttnRulesError` when it cannot be found or loaded, or is not the one that was ingested.
         """
         sources = _sources(warehouse, spec)
+        commits = commits_of(warehouse)
         model = load_model(
             sources["model"],
             revision=sources["revision"],
+            # A model named anew is the one that the user names, at its own revision.
+            commit=commits.model.get(sources["revision"]) if spec.model is None else None,
             device=choose_device(spec.device),
             centred=warehouse.value("SELECT any_value(processing) FROM model") != UNCENTRED,
         )
@@ -95,7 +99,12 @@ class Laboratory:
         roles: tuple[Role, Role] = ("input", "output")
         for role in roles:
             found[role] = find_saes(
-                role, sources[f"{role}_sae"], sae_id=sources[f"{role}_sae_id"], layers=None, heads=None
+                role,
+                sources[f"{role}_sae"],
+                sae_id=sources[f"{role}_sae_id"],
+                layers=None,
+                heads=None,
+                commit=commits.saes.get((role, sources[f"{role}_sae"])),
             )
         held = {
             (role, Location(layer, head)): (digest, configuration)

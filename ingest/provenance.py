@@ -1,7 +1,8 @@
 """What decides the numbers besides the arguments: the commits of hub sources, and where it computes.
 
 A branch or tag of a hub source is resolved once, at the first ingest; the commit is stored, and later
-ingests into the same warehouse load that commit again, whatever the branch has come to name since.
+ingests into the same warehouse, and interventions on it, load that commit again, whatever the branch has
+come to name since.
 """
 
 from __future__ import annotations
@@ -33,15 +34,20 @@ def stored_commits(path: Path) -> StoredCommits:
     if not path.exists():
         return StoredCommits()
     with Warehouse.open(path) as warehouse:
-        return StoredCommits(
-            model=_commits(warehouse, "SELECT revision, resolved_commit FROM model"),
-            corpus=_commits(warehouse, "SELECT source, resolved_commit FROM corpus"),
-            saes={
-                (role, source): commit
-                for role, source, commit in warehouse.rows("SELECT role, source, resolved_commit FROM saes")
-                if commit
-            },
-        )
+        return commits_of(warehouse)
+
+
+def commits_of(warehouse: Warehouse) -> StoredCommits:
+    """Return the commits that `warehouse` was filled from."""
+    return StoredCommits(
+        model=_commits(warehouse, "SELECT revision, resolved_commit FROM model"),
+        corpus=_commits(warehouse, "SELECT source, resolved_commit FROM corpus"),
+        saes={
+            (role, source): commit
+            for role, source, commit in warehouse.rows("SELECT role, source, resolved_commit FROM saes")
+            if commit
+        },
+    )
 
 
 def environment(model: Model) -> dict[str, object]:

@@ -229,6 +229,23 @@ def test_later_ingests_are_held_to_the_stored_commits(fetched: Path, site: Site,
     assert values(more, "SELECT sum(n_seqs) FROM chunks") == [(40,)]
 
 
+def test_interventions_load_the_stored_commits(fetched: Path, site: Site, tmp_path: Path) -> None:
+    path = Path(shutil.copy(fetched, site.home / "tested.duckdb"))
+    moved = {key: dict(site.hub.revisions[key]) for key in site.commits if "models/planted/" in key}
+    try:
+        for key in moved:
+            site.hub.serve(key, tmp_path)  # main has moved on to an empty commit
+        mined, tested = site.run(
+            ["mine", "absence", str(path), "--layers", "0", "--heads", "1"],
+            ["intervene", str(path), "--layers", "0", "--heads", "1", "--device", "cpu"],
+        )
+    finally:
+        site.hub.revisions.update(moved)
+    assert mined[0] == 0, mined
+    assert tested[0] == 0, tested
+    assert values(path, "SELECT status FROM runs WHERE command = 'intervene'") == [("done",)]
+
+
 def test_offline_uses_the_cache_and_names_what_it_lacks(fetched: Path, site: Site) -> None:
     assert fetched.exists()
     before = len(site.hub.requests)
