@@ -29,6 +29,7 @@ _COMMANDS = {
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",
     "describe": "attnrules.commands.describe",
+    "upgrade": "attnrules.commands.upgrade",
     "export": "attnrules.commands.export",
     "import-descriptions": "attnrules.commands.import_descriptions",
 }

@@ -7,7 +7,7 @@ or made into targets; `flow` then does whatever the ledger of the warehouse does
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -142,6 +142,7 @@ def ingest(
     is_new = False
     try:
         if stored is not None:
+            spec = _as_read_before(stored, spec)
             _refuse_other_corpus(stored, spec)
         report(IngestProgress("loading the model"))
         devices = _devices(spec)
@@ -343,10 +344,17 @@ def _source_of(given: SaeSource, at: Location, stored: Warehouse | None) -> SaeS
         ) from error
 
 
+def _as_read_before(warehouse: Warehouse, spec: IngestSpec) -> IngestSpec:
+    """Return `spec`, with text files read by line where a version before schema 3 began, which did that."""
+    if warehouse.value("SELECT lines IS NULL FROM corpus"):
+        return replace(spec, corpus=replace(spec.corpus, lines=True))
+    return spec
+
+
 def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
     rows = warehouse.rows(
-        "SELECT source, split, text_column, seq_len, keep_long_documents, lines, special_tokens,"
-        " min_attention FROM corpus"
+        "SELECT source, split, text_column, seq_len, keep_long_documents, lines,"
+        " coalesce(special_tokens, 'token'), min_attention FROM corpus"
     )
     if not rows:
         return

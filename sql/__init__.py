@@ -26,8 +26,10 @@ __all__ = [
     "forget_statements",
     "ledger_statement",
     "new_identity",
+    "not_known",
     "table_names",
     "table_statements",
+    "upgrade_statements",
     "view_statements",
 ]
 
@@ -94,6 +96,19 @@ def best_descriptions_statement() -> Statement:
 def forget_statements() -> list[Statement]:
     """Return the statements that delete all that depends on the output SAE of $layer, $head."""
     return Statements(__name__, "forget").all()
+
+
+def upgrade_statements() -> dict[str, Statement]:
+    """Return, by table, the statements that fill a table of `new` from the warehouse `old` of before.
+
+    A table that is not named here takes the columns that the old one has of it, and NULL for the others.
+    """
+    return {s.name.removeprefix("upgrade/"): s for s in Statements(__name__, "upgrade").all()}
+
+
+def not_known() -> list[Statement]:
+    """Return the queries that say, one line of words a row, what a warehouse of an earlier version lacks."""
+    return Statements(__name__, "not_known").all()
 
 
 def checks() -> dict[str, Statement]:

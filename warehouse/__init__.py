@@ -2,7 +2,8 @@
 
 Knows nothing of models, rules or how a number is computed. `store` holds the connection and the
 loading, `digests` what was written and `rowhash` how it is hashed, `inspect` what `attnrules info` and
-`attnrules check` report, `describe` where every number comes from, `export` writes the tables as Parquet,
+`attnrules check` report, `describe` where every number comes from, `catalogue` compares what a file defines
+with `sql/`, `upgrade` writes a file of an earlier version anew, `export` writes the tables as Parquet,
 `descriptions` reads those of others, `asked` logs what ran.
 """
 
@@ -12,11 +13,13 @@ from attnrules.warehouse.descriptions import import_descriptions
 from attnrules.warehouse.export import export
 from attnrules.warehouse.inspect import WarehouseInfo, check, info
 from attnrules.warehouse.store import Warehouse
+from attnrules.warehouse.upgrade import Upgrade, upgrade
 
 __all__ = [
     "POOR_CAUSES",
     "POOR_RECONSTRUCTION",
     "Query",
+    "Upgrade",
     "Warehouse",
     "WarehouseInfo",
     "check",
@@ -24,4 +27,5 @@ __all__ = [
     "export",
     "import_descriptions",
     "info",
+    "upgrade",
 ]

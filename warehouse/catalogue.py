@@ -35,12 +35,14 @@ class Catalogue:
         schemas: the schemas beside main.
         triggers: the triggers.
         identity: of the warehouse, None in a file that names none.
+        d_head: the width of its heads, None in a file that has no vectors.
     """
 
     definitions: dict[tuple[str, str], str]
     schemas: frozenset[str]
     triggers: frozenset[str]
     identity: str | None
+    d_head: int | None
 
     def own(self) -> list[tuple[str, str]]:
         """Return the objects, as (kind, name), that are no part of an attnrules warehouse."""
@@ -70,6 +72,7 @@ def read(connection: duckdb.DuckDBPyConnection) -> Catalogue:
         frozenset(row[0].lower() for row in ask("schemas")),
         frozenset(row[0] for row in ask("triggers")),
         identity,
+        next((_width(definition) for _, name, definition, _ in tables if name == "projections"), None),
     )
 
 
@@ -158,6 +161,11 @@ def _refuse_other_version(connection: duckdb.DuckDBPyConnection, path: Path, cur
 def _identity(comment: str | None) -> str | None:
     match = re.search(r"\b([0-9a-f]{32})$", comment or "")
     return match[1] if match else None
+
+
+def _width(definition: str) -> int | None:
+    match = re.search(r"FLOAT\[(\d+)\]", definition)
+    return int(match[1]) if match else None
 
 
 def _canonical(definition: list[Any], identity: str | None) -> str:

@@ -42,6 +42,23 @@ def connect(
         raise _open_error(path, error, writable=writable) from error
 
 
+def connect_beside(old: Path, new: Path) -> duckdb.DuckDBPyConnection:
+    """Open two database files in one connection: `old`, to read, and `new`, to write, under these names.
+
+    The settings are those of every connection. Raises `WarehouseUnavailableError` when one cannot be opened.
+    """
+    connection = duckdb.connect(config={**_PLANS, **NO_DOWNLOADS})
+    try:
+        connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(old.absolute())})
+        connection.execute("ATTACH $path AS new", {"path": str(new.absolute())})
+        for name, setting in _locked(writable=True).items():
+            connection.execute(f"SET {name} = $setting", {"setting": setting})
+    except duckdb.Error as error:
+        connection.close()
+        raise _open_error(old, error, writable=False) from error
+    return connection
+
+
 def _locked(writable: bool) -> _Settings:
     return {
         "enable_external_access": False,

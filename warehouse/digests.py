@@ -95,7 +95,8 @@ def stamp(warehouse: Warehouse) -> None:
     chunks = Chunks.stored(warehouse)
     for table in tables():
         for part in parts(warehouse, table):
-            _append(warehouse, part, contents(_batches(warehouse, part), part, chunks))
+            content = contents(_batches(warehouse, part), part, chunks if table in FACTS else None)
+            _append(warehouse, part, content)
 
 
 def stamp_new(warehouse: Warehouse) -> None:

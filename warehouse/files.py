@@ -92,6 +92,42 @@ def made_whole(path: Path) -> Iterator[Path]:
         write_ahead_log(unfinished).unlink(missing_ok=True)
 
 
+def put_in_place(new: Path, path: Path, kept: Path | None) -> None:
+    """Make `new` the file at `path`, and the one that was there `kept`; it is on the disk then.
+
+    Raises `WarehouseUnavailableError` when that cannot be done or there is a file named `kept`; `path` is as
+    it was then. With a file system that has links there is a file at `path` at every moment.
+    """
+    try:
+        _flush(new)
+        if kept is not None:
+            _name_exclusively(path, kept)
+        try:
+            new.replace(path)
+        except BaseException:
+            if kept is not None:
+                _take_back(kept, path)
+            raise
+        _flush(path.parent)
+    except OSError as error:
+        raise WarehouseUnavailableError(f"{path}: cannot be replaced: {_reason(error)}") from error
+
+
+def _take_back(kept: Path, path: Path) -> None:
+    if path.exists():
+        kept.unlink()
+    else:
+        kept.replace(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _name_exclusively(unfinished: Path, path: Path) -> None:
     try:
         # A rename would replace what another process has made meanwhile; a link does not.

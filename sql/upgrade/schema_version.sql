@@ -1,0 +1,6 @@
+-- Grain: the warehouse.
+INSERT INTO new.main.schema_version BY NAME
+SELECT
+    3 AS version,
+    s.created_by
+FROM old.main.schema_version AS s;
