@@ -1,4 +1,5 @@
 -- Grain: a way to predict an output feature, which the old warehouse names and the new one does not.
+-- Writes: methods
 INSERT INTO new.main.methods BY NAME
 SELECT
     o.method,

@@ -1,4 +1,5 @@
 -- Grain: the warehouse.
+-- Writes: schema_version
 INSERT INTO new.main.schema_version BY NAME
 SELECT
     3 AS version,
