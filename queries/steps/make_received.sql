@@ -9,6 +9,17 @@ WITH wanted AS (
         scope,
         key_feature
     FROM lists
+),
+
+-- Filtered before attention meets it: few features are keys where few features are mined.
+keys AS (
+    SELECT
+        s.seq_id,
+        s.pos,
+        s.feature,
+        s.activation
+    FROM scaled_activations AS s
+    WHERE s.feature IN (SELECT w.key_feature FROM wanted AS w)
 )
 
 SELECT
@@ -18,7 +29,7 @@ SELECT
     exact_sum(a.weight_from_features * i.activation) AS amount
 FROM judged AS j
 INNER JOIN attention_sources AS a ON j.seq_id = a.seq_id AND j.pos = a.query_pos
-INNER JOIN scaled_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
+INNER JOIN keys AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
 SEMI JOIN wanted AS w ON j.scope = w.scope AND i.feature = w.key_feature
 WHERE a.layer = $layer AND a.head = $head AND (a.key_pos > 0 OR $bos_keys)
 GROUP BY j.scope, j.place, i.feature;
