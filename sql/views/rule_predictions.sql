@@ -37,3 +37,20 @@ LEFT JOIN rule_scores AS s
         AND e.pos = s.pos
         AND v.n_rules = s.n_rules;
 COMMENT ON VIEW rule_predictions IS 'What the first n_rules rules of a feature predict at each of its examples';
+COMMENT ON COLUMN rule_predictions.layer IS 'Layer, 0-based';
+COMMENT ON COLUMN rule_predictions.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN rule_predictions.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_predictions.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
+COMMENT ON COLUMN rule_predictions.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
+COMMENT ON COLUMN rule_predictions.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';
+COMMENT ON COLUMN rule_predictions.split IS 'train, val or test; thirds, stratified by label';
+COMMENT ON COLUMN rule_predictions.label IS '1 where the feature is active, else 0';
+COMMENT ON COLUMN rule_predictions.seq_id IS 'Sequence (row of the corpus), 0-based';
+COMMENT ON COLUMN rule_predictions.pos IS 'Token position in the sequence, 0-based; position 0 is BOS';
+COMMENT ON COLUMN rule_predictions.activation IS 'Activation of the feature there, 0 for a negative example';
+COMMENT ON COLUMN rule_predictions.n_rules IS 'Length of the list asked for';
+COMMENT ON COLUMN rule_predictions.n_rules_used IS 'Length it really has';
+COMMENT ON COLUMN rule_predictions.aggregation IS 'How the scores of matches become one prediction: max; sum; max_of_sums (over key positions, of the sum at each); sum_of_maxima';
+COMMENT ON COLUMN rule_predictions.prediction IS 'What the first n_rules rules predict, 0 where none matches';
+COMMENT ON COLUMN rule_predictions.threshold IS 'Prediction above which F1 is largest on train; NULL where nothing is active there';
+COMMENT ON COLUMN rule_predictions.predicted_activation IS 'intercept + slope * prediction, the line fitted on train; NULL without one';

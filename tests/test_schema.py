@@ -1,0 +1,93 @@
+"""What the file itself says: a comment on everything, and an older DuckDB that reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrules import sql
+from attnrules.warehouse import Warehouse
+
+OLDER_DUCKDB = "ATTNRULES_OLD_DUCKDB_PYTHON"
+# A call of every macro, on the planted warehouse.
+CALLS = {
+    "attn_score": "SELECT attn_score(layer, head, 0, 1) FROM heads ORDER BY layer, head",
+    "bytes_text": "SELECT bytes_text('C3A9')",
+    "dfa": "FROM dfa(0, 0, 0, 0, 5)",
+    "exact_sum": "SELECT exact_sum(activation) FROM output_activations",
+    "exact_units": "SELECT exact_units(0.1)",
+    "joined_text": "SELECT joined_text(token, token_bytes, token_id) FROM vocabulary",
+    "lift_label": "SELECT lift_label(2.5)",
+    "mix32": "SELECT mix32(7)",
+    "mix32_first": "SELECT mix32_first(7::UBIGINT)",
+    "mix32_second": "SELECT mix32_second(7::UBIGINT)",
+    "mix32_third": "SELECT mix32_third(7::UBIGINT)",
+    "rules_of": "FROM rules_of(0, 0, 0)",
+    "sequence_split": "SELECT sequence_split(0, 7)",
+    "share_label": "SELECT share_label(0.5)",
+    "token_label": "SELECT token_label(chr(10))",
+    "token_text": "SELECT token_text(0)",
+    "value_score": "SELECT value_score(layer, head, 0, 1) FROM heads ORDER BY layer, head",
+}
+# Run in a Python that has DuckDB and nothing else: reads all of every table and view, and prints the rows that
+# each holds, the answers of the calls, and all comments.
+READ_ALL = """
+import duckdb, json, sys
+
+connection = duckdb.connect(sys.argv[1], read_only=True)
+ask = lambda query: connection.execute(query).fetchall()
+rows = {}
+for (name,) in ask("SELECT table_name FROM information_schema.tables ORDER BY ALL"):
+    ask(f"SELECT max(COLUMNS(*)::VARCHAR) FROM {name}")
+    rows[name] = ask(f"SELECT count(*) FROM {name}")[0][0]
+answers = {name: str(sorted(ask(call), key=str)) for name, call in json.loads(sys.argv[2]).items()}
+n_comments = ask("SELECT count(comment) FROM duckdb_columns() WHERE NOT internal")[0][0]
+print(json.dumps({"duckdb": duckdb.__version__, "read": [rows, answers, n_comments]}))
+"""
+
+
+def read_all(python: str, path: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [python, "-c", READ_ALL, str(path), json.dumps(CALLS)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def undocumented(warehouse: Warehouse, kind: str) -> list[str]:
+    catalogue = {
+        "tables": "SELECT table_name, comment FROM duckdb_tables()",
+        "views": "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal",
+        "columns": "SELECT table_name || '.' || column_name, comment FROM duckdb_columns() WHERE NOT internal",
+        "macros": "SELECT function_name, comment FROM duckdb_functions() WHERE NOT internal",
+    }
+    return [name for name, comment in warehouse.rows(catalogue[kind]) if not comment]
+
+
+@pytest.mark.parametrize("kind", ["tables", "views", "columns", "macros"])
+def test_everything_has_a_comment(ingested_once: Path, kind: str) -> None:
+    with Warehouse.open(ingested_once) as warehouse:
+        assert undocumented(warehouse, kind) == []
+
+
+def test_every_macro_is_called_here(ingested_once: Path) -> None:
+    with Warehouse.open(ingested_once) as warehouse:
+        names = warehouse.rows("SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal")
+    assert {name for (name,) in names} == {"answers_here", *CALLS}
+
+
+@pytest.mark.skipif(
+    OLDER_DUCKDB not in os.environ,
+    reason=f"{OLDER_DUCKDB} names no Python with duckdb 1.4, the oldest that reads a warehouse",
+)
+def test_an_older_duckdb_reads_all_of_a_warehouse(mined_once: Path) -> None:
+    older = read_all(os.environ[OLDER_DUCKDB], mined_once)
+    assert older["duckdb"].startswith(sql.STORAGE_VERSION.removeprefix("v").rpartition(".")[0])
+    assert older["read"] == read_all(sys.executable, mined_once)["read"]
