@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -485,7 +486,23 @@ def test_a_file_that_is_replaced_meanwhile_is_left(old: Path) -> None:
     assert [(p.name, p.read_text()) for p in old.parent.iterdir()] == [("w.duckdb", "another's")]
 
 
-def test_text_goes_on_being_read_as_before(
+def test_text_files_go_on_being_read_by_line(planted_spec: IngestSpec, tmp_path: Path) -> None:
+    text = tmp_path / "corpus.txt"
+    lines = Path(planted_spec.corpus.source).read_text("utf-8").splitlines()
+    text.write_text("\n".join(json.loads(line)["text"] for line in lines), "utf-8")
+    by_line = replace(planted_spec, corpus=replace(planted_spec.corpus, source=str(text), lines=True))
+    ingest(tmp_path / "today.duckdb", replace(by_line, n_sequences=40, chunk_size=20))
+    ingest(tmp_path / "begun.duckdb", replace(by_line, n_sequences=20, chunk_size=20))
+    path = as_version_2(tmp_path / "begun.duckdb", tmp_path / "w.duckdb")
+    upgrade(path)
+    ingest(path, replace(by_line, n_sequences=40, corpus=replace(by_line.corpus, lines=False)))
+    ask = "FROM tokens ORDER BY ALL"
+    with Warehouse.open(tmp_path / "today.duckdb") as today, Warehouse.open(path) as upgraded:
+        assert upgraded.rows(ask) == today.rows(ask)
+        assert [result.name for result in check(upgraded) if result.n_problems] == []
+
+
+def test_special_tokens_go_on_being_read_as_before(
     planted_spec: IngestSpec, mined_once: Path, tmp_path: Path
 ) -> None:
     path = as_version_2(mined_once, tmp_path / "w.duckdb")
