@@ -6,17 +6,26 @@ import importlib
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from attnrules import __version__
+from attnrules.commands.terminal import (
+    ReaderGoneError,
+    discard_stdout,
+    prepare_streams,
+    reserve_descriptors,
+    say,
+)
 from attnrules.commands.verbose import log_as_asked, with_verbose
 from attnrules.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     AttnRulesError,
+    UsageError,
 )
 
 _COMMANDS = {
@@ -49,6 +58,13 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
         return with_verbose(command)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand; click would exit with 1 where a reader has gone."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
+
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="attnrules")
@@ -65,50 +81,70 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 1 failed, 2 usage, 3 cannot open, 130 interrupted."""
+    reserve_descriptors()
     code = run(arguments)
     if code == EXIT_INTERRUPTED:
         # Files are closed by now. Threads of libraries may be at work still: an orderly exit would wait for
         # them or, worse, break off inside them.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, AttributeError):
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    prepare_streams()
     try:
+        words = sys.argv[1:] if arguments is None else arguments
+        _check_words(words)
         log_as_asked()
-        result: Any = cli.main(arguments, prog_name="attnrules", standalone_mode=False)
-    except AttnRulesError as error:
-        _tell_story()
-        click.echo(f"attnrules: {error}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
+        result: Any = cli.main(words, prog_name="attnrules", standalone_mode=False)
+    except ReaderGoneError:
+        discard_stdout()
+        return 0
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
-        click.echo(
-            "attnrules: interrupted; what was committed is kept, run the same command to go on",
-            err=True,
-        )
+        say("attnrules: interrupted; what was committed is kept, run the same command to go on")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of stdout has gone, as with `| head`: nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
-        _tell_story()
-        reason = " ".join(str(error).split())[:300]
-        click.echo(
-            f"attnrules: unexpected {type(error).__name__}: {reason}; set ATTNRULES_TRACEBACK=1 for"
-            " the whole story",
-            err=True,
-        )
-        return EXIT_FAILED
+        if os.environ.get("ATTNRULES_TRACEBACK"):
+            traceback.print_exc()
+        say(f"attnrules: {_told(error)}")
+        return _exit_code(error)
     return result if isinstance(result, int) else 0
 
 
-def _tell_story() -> None:
-    if os.environ.get("ATTNRULES_TRACEBACK"):
-        traceback.print_exc()
+def _check_words(words: list[str]) -> None:
+    """Refuse what no command can use: arguments that are not UTF-8, and NUL, which ends a path half-way."""
+    for word in words:
+        if "\0" in word or (not word.isprintable() and any("\ud800" <= c <= "\udfff" for c in word)):
+            raise UsageError(f"{word[:100]}: is not UTF-8 without NUL; write it so, or rename the file")
+
+
+def _told(error: Exception) -> str:
+    """Return what to say of an error, on one line."""
+    if isinstance(error, AttnRulesError):
+        return str(error)
+    if isinstance(error, click.ClickException):
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "attnrules"
+        return f"{' '.join(error.format_message().split())}; see {path} --help"
+    if isinstance(error, MemoryError):
+        return "out of memory; a smaller request, or --memory-limit where the command has it, may fit"
+    if type(error).__module__.startswith(("duckdb", "_duckdb")):
+        from attnrules.warehouse.faults import gist
+
+        return gist(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    reason = " ".join(str(error).split())[:300]
+    return f"unexpected {type(error).__name__}: {reason}; set ATTNRULES_TRACEBACK=1 for the whole story"
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, AttnRulesError):
+        return error.exit_code
+    return EXIT_USAGE if isinstance(error, click.ClickException) else EXIT_FAILED

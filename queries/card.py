@@ -57,7 +57,7 @@ class FeatureCard:
 
 def parse_feature(text: str) -> FeatureId:
     """Read `L0H3.17`; raises `UsageError` for anything else."""
-    match = re.fullmatch(r"L(\d+)H(\d+)\.(\d+)", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"L([0-9]{1,9})H([0-9]{1,9})\.([0-9]{1,9})", text.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError(f"{text!r}: not a feature; write L<layer>H<head>.<feature>, such as L0H3.17")
     return FeatureId(int(match[1]), int(match[2]), int(match[3]))

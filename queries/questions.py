@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 _PARAMETER = re.compile(r"^-- \$(\w+) = (\S+): (.*)$")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,29 @@ class Question:
     statement: Statement
     defaults: dict[str, Any]
     meanings: dict[str, str]
+
+    def value(self, name: str, given: object) -> object:
+        """Return a parameter's value, text read as the type of its default.
+
+        Raises `UsageError` for a parameter that the question has not, or a value of another type.
+        """
+        if name not in self.defaults:
+            takes = ", ".join(self.defaults) or "none"
+            raise UsageError(f"{self.name}: has no parameter {name!r}; it takes {takes}")
+        default = self.defaults[name]
+        if not isinstance(given, str) or isinstance(default, str):
+            return given
+        number = _number(given, type(default))
+        if number is None:
+            kind = "whole number" if isinstance(default, int) else "number"
+            raise UsageError(f"{self.name}: {name}={given} is not a {kind}, such as {default}")
+        return number
+
+
+def _number(text: str, kind: type) -> int | float | None:
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if kind is float and _DECIMAL.fullmatch(text) else None
 
 
 def questions() -> dict[str, Question]:
@@ -58,14 +83,16 @@ def ask(warehouse: Warehouse, question: str, parameters: Mapping[str, object]) -
     known = questions()
     if question in known:
         named = known[question]
-        for name in parameters:
-            if name not in named.defaults:
-                takes = ", ".join(named.defaults) or "none"
-                raise UsageError(f"{question}: has no parameter {name!r}; it takes {takes}")
-        return warehouse.sql(named.statement, {**named.defaults, **parameters})
-    if re.fullmatch(r"[\w-]+", question):
+        given = {name: named.value(name, value) for name, value in parameters.items()}
+        return warehouse.sql(named.statement, {**named.defaults, **given})
+    if not seems_sql(question):
         raise UsageError(
             f"no question named {question!r}; there are {', '.join(known)}; anything longer than a word"
             " is taken for SQL"
         )
     return warehouse.sql(question, parameters)
+
+
+def seems_sql(question: str) -> bool:
+    """Return whether a question is taken for SQL: anything longer than a word."""
+    return re.fullmatch(r"[\w-]*", question) is None

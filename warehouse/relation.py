@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +65,17 @@ class Relation:
 
     def batches(self, n_rows: int = _BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Yield the rows as Arrow record batches of at most `n_rows`, without holding all of them."""
-        with self._lock:
-            reader = self._call("to_arrow_reader", n_rows)
+        asked, taken, started = self._asked, 0, time.perf_counter()
+        with self._lock, asked.named_in_errors() if asked else nullcontext():
+            reader = self._handle.run(self._connection, partial(self._inner.to_arrow_reader, n_rows))
             try:
                 while (batch := self._handle.run(self._connection, lambda: next(reader, None))) is not None:
                     yield batch
+                    taken += batch.num_rows
             finally:
                 reader.close()
+                if asked:
+                    asked.log(taken, time.perf_counter() - started)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") and not name.startswith(("__arrow", "_repr_")):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.terminal import tell
 from attnrules.errors import AttnRulesError
 
 
@@ -25,9 +26,9 @@ def command(warehouse: Path, quick: bool) -> None:
         results = check(opened, quick=quick)
     for result in results:
         if result.n_problems:
-            click.echo(f"FAIL  {result.name}: {result.n_problems} problems, first: {result.first_problem}")
+            tell(f"FAIL  {result.name}: {result.n_problems} problems, first: {result.first_problem}")
         else:
-            click.echo(f"ok    {result.name}")
+            tell(f"ok    {result.name}")
     n_failed = sum(result.n_problems > 0 for result in results)
     if n_failed:
         raise AttnRulesError(f"{warehouse}: {n_failed} of {len(results)} checks failed")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from attnrules.commands.options import Count
 from attnrules.commands.progress import quiet_libraries, run_ingest
 from attnrules.commands.show import statements
+from attnrules.commands.terminal import say, tell
 from attnrules.commands.wording import best_list_words, reading_lines, typical_list_words
 
 
@@ -22,7 +24,7 @@ from attnrules.commands.wording import best_list_words, reading_lines, typical_l
 )
 @click.option(
     "--sequences",
-    type=click.IntRange(600),
+    type=Count(600),
     default=2000,
     show_default=True,
     help="Sequences of 64 tokens, of the prose in Python's standard library.",
@@ -66,7 +68,7 @@ def _mine(path: Path) -> None:
     from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
     from attnrules.warehouse import Warehouse
 
-    click.echo("mining skip-gram rules ...", err=True)
+    say("mining skip-gram rules ...")
     with Warehouse.open(path, writable=True) as opened:
         mine_skipgrams(opened, SkipgramSpec(n_features=12, held_out=50))
 
@@ -78,22 +80,23 @@ def _print_best(path: Path) -> None:
 
     with Warehouse.open(path) as opened:
         best = ask(opened, "best_features", {"limit": 4}).fetchall()
-        click.echo("\nThe features that their rules predict best on all positions of held-out text:\n")
+        tell("", "The features that their rules predict best on all positions of held-out text:", "")
         for name, *_ in best:
             card = feature_card(opened, parse_feature(name), n_rules=3)
             first, *others = reading_lines(card)
-            click.echo("\n    ".join([f"{name}  {first}", *others]))
+            tell(f"{name}  {first}", *(f"    {line}" for line in others))
             [chosen] = [row for row in card.best if row["example_set"] == "all_positions"]
             rules = [rule for rule in card.rules if rule["method"] == chosen["method"]]
             for line in statements(card, rules):
-                click.echo(f"    {line}")
-            click.echo(f"    {best_list_words(chosen)}\n")
-        click.echo(f"{typical_list_words(opened, {})}\n")
-    click.echo(
-        f"Try next:\n"
-        f"  attnrules show {path} {best[0][0]}\n"
-        f"  attnrules query {path} methods\n"
-        f"  attnrules query {path} headline\n"
+                tell(f"    {line}")
+            tell(f"    {best_list_words(chosen)}", "")
+        if typical := typical_list_words(opened, {}):
+            tell(typical, "")
+    tell(
+        "Try next:",
+        f"  attnrules show {path} {best[0][0]}",
+        f"  attnrules query {path} methods",
+        f"  attnrules query {path} headline",
         f'  attnrules query {path} "SELECT layer, head, n_rules, median_average_precision FROM'
-        " rule_metrics_by_head WHERE method = 'weighted' AND example_set = 'all_positions' ORDER BY ALL\""
+        " rule_metrics_by_head WHERE method = 'weighted' AND example_set = 'all_positions' ORDER BY ALL\"",
     )

@@ -12,7 +12,9 @@ from typing import Any
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.output import tell_json
 from attnrules.commands.provenance import configured
+from attnrules.commands.terminal import tell, visible
 from attnrules.errors import AttnRulesError
 
 _DIGITS = 12
@@ -35,11 +37,13 @@ def command(warehouse: Path, as_json: bool) -> None:
     with Warehouse.open(warehouse) as opened:
         facts = describe(opened)
     if as_json:
-        click.echo(json.dumps(facts, indent=2, default=str))
+        tell_json(facts)
         return
     if facts["model"] is None:
         raise AttnRulesError(f"{warehouse}: nothing is ingested yet; run `attnrules ingest {warehouse} ...`")
-    click.echo("\n\n".join([*map(_wrapped, methods(facts)), _listing(facts)]))
+    for paragraph in methods(facts):
+        tell(*_wrapped(paragraph), "")
+    tell(*_listing(facts))
 
 
 def methods(facts: dict[str, Any]) -> list[str]:
@@ -206,7 +210,7 @@ def _settings(arguments: dict[str, Any]) -> str:
     )
 
 
-def _listing(facts: dict[str, Any]) -> str:
+def _listing(facts: dict[str, Any]) -> list[str]:
     """List what prose would drown: the digest of every SAE, the command and arguments of every run."""
     lines = ["Weights, sha256", f"  {facts['model']['sha256']}  model {facts['model']['name']}"]
     for sae in facts["saes"]:
@@ -221,8 +225,8 @@ def _listing(facts: dict[str, Any]) -> str:
             f"  {run['run_id']}  {run['started_at']:%F %T} UTC  {run['status']}  attnrules"
             f" {run['versions'].get('attnrules')}  {run['command']} {json.dumps(run['arguments'])}"
         )
-    return "\n".join(lines)
+    return lines
 
 
-def _wrapped(paragraph: str) -> str:
-    return textwrap.fill(paragraph, 110, break_long_words=False, break_on_hyphens=False)
+def _wrapped(paragraph: str) -> list[str]:
+    return textwrap.wrap(visible(paragraph), 110, break_long_words=False, break_on_hyphens=False)

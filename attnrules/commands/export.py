@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.terminal import say
 
 
 @click.command("export")
@@ -29,4 +30,4 @@ def command(warehouse: Path, folder: Path, tables: str | None) -> None:
         exported = export(opened, folder, tables=names)
     n_rows = sum(table.rows for table in exported)
     n_bytes = sum(table.bytes for table in exported)
-    click.echo(f"{folder}: {len(exported)} tables, {n_rows:,} rows, {n_bytes / 1e6:.1f} MB", err=True)
+    say(f"{folder}: {len(exported)} tables, {n_rows:,} rows, {n_bytes / 1e6:.1f} MB")

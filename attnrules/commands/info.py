@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.output import tell_json
 from attnrules.commands.provenance import configured, identified
+from attnrules.commands.terminal import tell
+
+# Files of a corpus that are listed.
+_FILES = 8
 
 if TYPE_CHECKING:
     from attnrules.warehouse import WarehouseInfo
@@ -25,9 +29,9 @@ def command(warehouse: Path, as_json: bool) -> None:
     with Warehouse.open(warehouse) as opened:
         inside = info(opened)
     if as_json:
-        click.echo(json.dumps(inside.as_dict(), indent=2, default=str))
+        tell_json(inside.as_dict())
     else:
-        click.echo("\n".join(_lines(inside, warehouse)))
+        tell(*_lines(inside, warehouse))
 
 
 def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
@@ -39,8 +43,10 @@ def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
             f" d_model {model['d_model']}, d_head {model['d_head']} ({identified(model)})",
             f"corpus     {corpus['source']}: {inside.n_sequences} sequences of {corpus['seq_len']} tokens",
         ]
-    for file in inside.corpus_files:
+    for file in inside.corpus_files[:_FILES]:
         lines.append(f"file       {file['file']}: {file['n_bytes']:,} bytes, sha256 {file['sha256'][:12]}")
+    if more := len(inside.corpus_files) - _FILES:
+        lines += [f"file       and {more:,} more, see the table corpus_files"] if more > 0 else []
     for sae in inside.saes:
         at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
         lines.append(

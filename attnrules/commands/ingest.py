@@ -6,8 +6,16 @@ from pathlib import Path
 
 import click
 
-from attnrules.commands.options import heads_option, layers_option, seed_option, warehouse_argument
+from attnrules.commands.options import (
+    BatchSize,
+    Count,
+    heads_option,
+    layers_option,
+    seed_option,
+    warehouse_argument,
+)
 from attnrules.commands.progress import quiet_libraries, run_ingest
+from attnrules.commands.terminal import tell
 
 
 def _take_preset(context: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -22,9 +30,9 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
         from attnrules.ingest.presets import presets
 
         for known in presets().values():
-            click.echo(f"{known.name:16} {known.title}")
+            tell(f"{known.name:16} {known.title}")
             for option, value in known.options.items():
-                click.echo(f"{'':16}   --{option.replace('_', '-')} {value}")
+                tell(f"{'':16}   --{option.replace('_', '-')} {value}")
         context.exit()
 
 
@@ -68,8 +76,8 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
 )
 @layers_option
 @heads_option
-@click.option("--sequences", type=click.IntRange(1), default=50_000, show_default=True)
-@click.option("--seq-len", type=click.IntRange(2), default=64, show_default=True, help="Tokens, with BOS.")
+@click.option("--sequences", type=Count(1), default=50_000, show_default=True)
+@click.option("--seq-len", type=Count(2), default=64, show_default=True, help="Tokens, with BOS.")
 @click.option(
     "--keep-long-documents", is_flag=True, help="Use the part of a document beyond the context too."
 )
@@ -94,9 +102,13 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     help="Precision of the forward pass.",
 )
 @click.option(
-    "--batch-size", default="auto", show_default=True, help="Sequences in a forward pass; auto tries."
+    "--batch-size",
+    type=BatchSize(),
+    default="auto",
+    show_default=True,
+    help="Sequences in a forward pass; auto tries.",
 )
-@click.option("--chunk-size", type=click.IntRange(1), help="Sequences per commit.  [what memory holds]")
+@click.option("--chunk-size", type=Count(1), help="Sequences per commit.  [what memory holds]")
 @click.option(
     "--replace-output-sae",
     is_flag=True,
@@ -125,7 +137,7 @@ def command(
     min_attention: float,
     device: str,
     dtype: str,
-    batch_size: str,
+    batch_size: int | None,
     chunk_size: int | None,
     replace_output_sae: bool,
     seed: int,
@@ -141,8 +153,6 @@ def command(
     attnrules ingest mine.duckdb --model ./model --input-sae ./saes/in --output-sae ./saes/out \\
         --corpus documents.jsonl --sequences 5000
     """
-    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size)):
-        raise click.BadParameter(f"{batch_size!r} is neither a number nor auto", param_hint="--batch-size")
     quiet_libraries()
     from attnrules.ingest import IngestSpec
     from attnrules.ingest.corpus import CorpusSpec
@@ -160,7 +170,7 @@ def command(
         n_sequences=sequences,
         min_attention=min_attention,
         device=device,
-        batch_size=None if batch_size == "auto" else int(batch_size),
+        batch_size=batch_size,
         chunk_size=chunk_size,
         dtype=dtype,
         replace_output_saes=replace_output_sae,
@@ -170,6 +180,6 @@ def command(
         from attnrules.commands.plan import plan_lines
         from attnrules.ingest.plan import plan
 
-        click.echo("\n".join(plan_lines(warehouse, plan(warehouse, spec))))
+        tell(*plan_lines(warehouse, plan(warehouse, spec)))
         return
     run_ingest(warehouse, spec)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnrules.commands.options import (
+    BatchSize,
+    Count,
     feature_options,
     heads_option,
     layers_option,
@@ -15,6 +17,7 @@ from attnrules.commands.options import (
     warehouse_argument,
 )
 from attnrules.commands.progress import quiet_libraries
+from attnrules.commands.terminal import say
 
 if TYPE_CHECKING:
     from attnrules.queries.interventions import InterveneHead
@@ -41,14 +44,14 @@ if TYPE_CHECKING:
 @click.option(
     "--examples",
     "n_examples",
-    type=click.IntRange(1),
+    type=Count(1),
     default=20,
     show_default=True,
     help="Sequences to change, per rule.",
 )
 @click.option(
     "--copies",
-    type=click.IntRange(1),
+    type=Count(1),
     default=3,
     show_default=True,
     help="Insert up to so many copies of the distractor's token.",
@@ -56,15 +59,17 @@ if TYPE_CHECKING:
 @click.option(
     "--controls",
     "n_controls",
-    type=click.IntRange(1),
+    type=Count(1),
     default=9,
     show_default=True,
     help="Neutral tokens to insert instead, for comparison.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
-@click.option("--batch-size", default="auto", show_default=True, help="Sequences in a forward pass.")
+@click.option(
+    "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Sequences in a forward pass."
+)
 @seed_option
-def command(warehouse: Path, features: str, device: str, batch_size: str, **options: Any) -> None:
+def command(warehouse: Path, features: str, device: str, batch_size: int | None, **options: Any) -> None:
     """Insert and replace tokens, run the model, and see whether rules hold.
 
     Run `mine absence` or `mine counting` first. Testing again replaces the outcomes of the same features
@@ -74,8 +79,6 @@ def command(warehouse: Path, features: str, device: str, batch_size: str, **opti
     attnrules intervene gpt2.duckdb --layers 0
     attnrules intervene gpt2.duckdb --model ./gpt2 --features L0H3.17 --examples 50
     """
-    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size)):
-        raise click.BadParameter(f"{batch_size!r} is neither a number nor auto", param_hint="--batch-size")
     quiet_libraries()
     from attnrules.ingest.intervene import Laboratory, LaboratorySpec
     from attnrules.queries.interventions import InterveneSpec, intervene
@@ -85,20 +88,19 @@ def command(warehouse: Path, features: str, device: str, batch_size: str, **opti
     sources = LaboratorySpec(
         **{name: options.pop(name) for name in names},
         device=device,
-        batch_size=None if batch_size == "auto" else int(batch_size),
+        batch_size=batch_size,
     )
     spec = InterveneSpec(**options, **feature_options(features))
     with Warehouse.open(warehouse, writable=True) as opened:
-        click.echo("loading the model ...", err=True)
+        say("loading the model ...")
         laboratory = Laboratory.open(opened, sources)
-        result = intervene(opened, spec, laboratory, lambda head: click.echo(f"testing {head} ...", err=True))
+        result = intervene(opened, spec, laboratory, lambda head: say(f"testing {head} ..."))
     for head in result.heads:
-        click.echo(
+        say(
             f"L{head.layer}H{head.head}: {head.n_pairs_confirmed} absence rules confirmed of"
             f" {head.n_pairs_tested} tested{_by_chance(head)} ({head.n_pairs} pairs have a distractor key),"
             f" {head.n_counting_confirmed} counting rules of {head.n_counting_tested} tested"
             f" ({head.n_counting}); {head.n_passes} sequences run",
-            err=True,
         )
 
 

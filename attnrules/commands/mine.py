@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from attnrules.commands.options import (
+    Count,
     feature_options,
     heads_option,
     layers_option,
@@ -15,6 +16,7 @@ from attnrules.commands.options import (
     seed_option,
     warehouse_argument,
 )
+from attnrules.commands.terminal import say
 from attnrules.commands.wording import typical_list_words
 
 
@@ -40,15 +42,11 @@ def command() -> None:
     " weighted_gates), magnitude, importance, unigram, mined, weighted, weighted_signed, weighted_groups,"
     " weighted_gates, weighted_pairs or all.",
 )
-@click.option(
-    "--num-values", type=click.IntRange(1), default=100, show_default=True, help="Keys per feature."
-)
-@click.option(
-    "--num-queries", type=click.IntRange(1), default=100, show_default=True, help="Queries per key."
-)
+@click.option("--num-values", type=Count(1), default=100, show_default=True, help="Keys per feature.")
+@click.option("--num-queries", type=Count(1), default=100, show_default=True, help="Queries per key.")
 @click.option(
     "--max-rules",
-    type=click.IntRange(4),
+    type=Count(4),
     default=4096,
     show_default=True,
     help="Rules per feature.",
@@ -65,11 +63,11 @@ def command() -> None:
 @layers_option
 @heads_option
 @click.option("--features", default="100", show_default=True, help="How many per head, all, or L0H3.17,...")
-@click.option("--min-count", type=click.IntRange(0), help="Least sequences a feature fires in.  [3m]")
-@click.option("--max-count", type=click.IntRange(0), help="Most sequences a feature fires in.  [N - 3m]")
+@click.option("--min-count", type=Count(0), help="Least sequences a feature fires in.  [3m]")
+@click.option("--max-count", type=Count(0), help="Most sequences a feature fires in.  [N - 3m]")
 @click.option(
     "--examples-per-split",
-    type=click.IntRange(1),
+    type=Count(1),
     default=50,
     show_default=True,
     help="m: 3m active and 3m inactive examples per feature.",
@@ -82,7 +80,7 @@ def command() -> None:
 )
 @click.option(
     "--held-out",
-    type=click.IntRange(1),
+    type=Count(1),
     default=100,
     show_default=True,
     help="Sequences of train and of test in the set all_positions.",
@@ -123,28 +121,26 @@ def skipgrams(
         result = mine_skipgrams(
             opened,
             SkipgramSpec(**options, **chosen),
-            lambda head: click.echo(f"mining {head} ...", err=True),
+            lambda head: say(f"mining {head} ..."),
         )
         accuracy = {
             head: typical_list_words(opened, {"layer": head.layer, "head": head.head})
             for head in result.heads
         }
     for line in (*result.ineligible, *result.short):
-        click.echo(f"attnrules: note: {line}", err=True)
+        say(f"attnrules: note: {line}")
     for head in result.heads:
-        click.echo(
+        say(
             f"L{head.layer}H{head.head}: {head.n_features} features mined of {head.n_eligible} eligible"
             f" ({head.n_rare} too rare, {head.n_silent} of them silent; {head.n_common} too common),"
             f" {head.n_rules} rules",
-            err=True,
         )
         if accuracy[head] is not None:
-            click.echo(f"L{head.layer}H{head.head}: {accuracy[head]}", err=True)
+            say(f"L{head.layer}H{head.head}: {accuracy[head]}")
         if head.counted_share is not None:
-            click.echo(
+            say(
                 f"L{head.layer}H{head.head}: mined pairs counted in the corpus hold {head.counted_share:.0%}"
                 " of what attention contributes through the pairs seen; the rest is pruned",
-                err=True,
             )
 
 
@@ -152,7 +148,7 @@ def skipgrams(
 @warehouse_argument
 @click.option(
     "--pairs",
-    type=click.IntRange(1),
+    type=Count(1),
     default=1,
     show_default=True,
     help="(Key, query) pairs per feature: the paper's one, then the next by exp(S) V.",
@@ -167,7 +163,7 @@ def skipgrams(
 @click.option("--bos-keys", is_flag=True, help="Let BOS, and features that fire there only, take part.")
 @click.option(
     "--max-examples",
-    type=click.IntRange(1),
+    type=Count(1),
     default=200,
     show_default=True,
     help="Corpus examples stored with, and without, the distractor of a pair.",
@@ -194,13 +190,12 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
         result = mine_absence(
             opened,
             AbsenceSpec(**options, **feature_options(features)),
-            lambda head: click.echo(f"mining {head} ...", err=True),
+            lambda head: say(f"mining {head} ..."),
         )
     for head in result.heads:
-        click.echo(
+        say(
             f"L{head.layer}H{head.head}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
             f" {head.n_features} features have a distractor key, {head.n_examples} examples",
-            err=True,
         )
 
 
@@ -208,14 +203,14 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
 @warehouse_argument
 @click.option(
     "--pairs",
-    type=click.IntRange(1),
+    type=Count(1),
     default=1,
     show_default=True,
     help="(Key, query) pairs per feature, as in `mine absence`.",
 )
 @click.option(
     "--min-support",
-    type=click.IntRange(1),
+    type=Count(1),
     default=20,
     show_default=True,
     help="Positions with key and query and the feature active; as many with two keys.",
@@ -251,12 +246,11 @@ def counting(warehouse: Path, features: str, memory_limit: str | None, **options
         result = mine_counting(
             opened,
             CountingSpec(**options, **feature_options(features)),
-            lambda head: click.echo(f"mining {head} ...", err=True),
+            lambda head: say(f"mining {head} ..."),
         )
     for head in result.heads:
-        click.echo(
+        say(
             f"L{head.layer}H{head.head}: {head.n_counted} of {head.n_pairs} pairs of {head.n_features}"
             f" features are worth counting; {head.n_beat_presence} rules tell more than presence on held-out"
             f" sequences, {head.n_rules} of them more than the position in the sequence too",
-            err=True,
         )

@@ -13,6 +13,24 @@ warehouse_argument = click.argument(
 )
 
 
+# Whole numbers end here: what is larger counts nothing, and columns hold no more.
+MOST = 2**31 - 1
+_WHOLE = re.compile(r"[0-9]{1,9}")
+# More layers or heads than any model has.
+_LONGEST_RANGE = 10_000
+
+
+class Count(click.IntRange):
+    """A whole number from a least one on."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if number > MOST:
+            self.fail(f"{number} is larger than {MOST:,}", param, ctx)
+        return number
+
+
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Numbers and ranges, such as 0,3-5."""
 
@@ -27,18 +45,34 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         found: set[int] = set()
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()):
+            if not _WHOLE.fullmatch(first) or (dash and not _WHOLE.fullmatch(last)):
                 self.fail(f"{value!r} is not a list of numbers such as 0,3-5", param, ctx)
             end = int(last) if dash else int(first)
             if end < int(first):
                 self.fail(f"{part!r} runs backwards", param, ctx)
+            if end - int(first) >= _LONGEST_RANGE:
+                self.fail(f"{part!r} holds more than {_LONGEST_RANGE:,} numbers", param, ctx)
             found |= set(range(int(first), end + 1))
         return tuple(sorted(found))
 
 
 layers_option = click.option("--layers", type=Numbers(), help="Layers, such as 0,3-5.  [all]")
 heads_option = click.option("--heads", type=Numbers(), help="Heads, such as 0,1.  [all]")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+seed_option = click.option("--seed", type=Count(0), default=0, show_default=True)
+
+
+class BatchSize(click.ParamType[int | None]):
+    """A number of sequences, or auto."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the number, None for auto."""
+        if value in ("auto", None):
+            return None
+        if not _WHOLE.fullmatch(str(value)) or not int(value):
+            self.fail(f"{value!r} is neither a number nor auto", param, ctx)
+        return int(value)
 
 
 class Size(click.ParamType[str]):
@@ -67,7 +101,7 @@ def feature_options(features: str) -> dict[str, Any]:
 
     if features == "all":
         return {"n_features": None}
-    if features.isdigit():
+    if _WHOLE.fullmatch(features):
         if not int(features):
             raise click.BadParameter("must be at least 1", param_hint="--features")
         return {"n_features": int(features)}

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from attnrules.commands.terminal import say
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -36,15 +36,14 @@ def run_ingest(path: Path, spec: IngestSpec) -> None:
     with _Reporter() as reporter:
         result = ingest(path, spec, reporter)
     for warning in result.warnings:
-        click.echo(f"attnrules: note: {warning}", err=True)
+        say(f"attnrules: note: {warning}")
     if result.n_captured:
-        click.echo(
+        say(
             f"captured {result.n_captured} sequences in {time.monotonic() - started:.0f} s;"
             f" {path} holds {result.n_sequences}",
-            err=True,
         )
     else:
-        click.echo(f"nothing to do: {path} holds {result.n_sequences} sequences", err=True)
+        say(f"nothing to do: {path} holds {result.n_sequences} sequences")
 
 
 class _Reporter:
@@ -86,14 +85,14 @@ class _Reporter:
             self._stage = progress.stage
             self._next_line = 0.0
             if not (progress.total and sys.stderr.isatty()):
-                click.echo(f"{progress.stage} ...", err=True)
+                say(f"{progress.stage} ...")
         if not progress.total:
             return
         if sys.stderr.isatty():
             self._draw(progress)
         elif progress.done >= self._next_line:
             self._next_line = progress.done + progress.total / 10
-            click.echo(f"  {progress.done} of {progress.total} sequences", err=True)
+            say(f"  {progress.done} of {progress.total} sequences")
 
     def _draw(self, progress: IngestProgress) -> None:
         if self._bar is None:

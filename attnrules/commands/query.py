@@ -2,113 +2,136 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-import sys
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnrules.commands.clock import Clock
 from attnrules.commands.options import warehouse_argument
-from attnrules.errors import UsageError
+from attnrules.commands.output import FORMATS, write_result
+from attnrules.commands.terminal import say, tell
+from attnrules.errors import AttnRulesError, UsageError
 
 if TYPE_CHECKING:
-    import polars as pl
+    from attnrules.queries.questions import Question
+    from attnrules.warehouse import Warehouse
 
-FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
 _TABLE_ROWS = 50
+_DATA_ROWS = 1_000_000
+_PARAMETER = re.compile(r"(?P<name>\w+)(:(?P<type>[^=]+))?=(?P<value>.*)", re.DOTALL)
 
 
 @click.command("query")
 @warehouse_argument
 @click.argument("question", required=False)
-@click.option("-p", "--parameter", "parameters", multiple=True, metavar="KEY=VALUE")
+@click.option(
+    "-p",
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Fill $KEY with a text, or KEY:TYPE=VALUE with another type, such as n:INT=5.",
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option(
+    "--limit-rows",
+    type=click.IntRange(0, 10**15),
+    metavar="N",
+    help=f"Rows to write, 0 for all.  [{_TABLE_ROWS} in a table, otherwise {_DATA_ROWS:,}]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, 10**8),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long DuckDB may compute, 0 for as long as it takes.",
+)
+@click.option("--allow-files", is_flag=True, help="Let SQL read files and the network.")
 @click.option("--list", "listing", is_flag=True, help="List the named questions.")
 def command(
-    warehouse: Path, question: str | None, parameters: tuple[str, ...], form: str, listing: bool
+    warehouse: Path,
+    question: str | None,
+    parameters: tuple[str, ...],
+    form: str,
+    limit_rows: int | None,
+    timeout: float,
+    allow_files: bool,
+    listing: bool,
 ) -> None:
-    """Ask a named question, or run SQL (read-only).
+    """Ask a named question, or run SQL that reads.
 
     \b
     attnrules query gpt2.duckdb best_features -p min_f1=0.4
     attnrules query gpt2.duckdb "FROM rule_metrics_by_head" --format csv
+    attnrules query gpt2.duckdb 'FROM vocabulary WHERE token = $t' -p t=5
     attnrules query gpt2.duckdb --list
     """
-    from attnrules.queries.questions import ask, questions
+    from attnrules.queries.questions import questions
     from attnrules.warehouse import Warehouse
 
+    known = questions()
     if listing or question is None:
-        for named in questions().values():
-            defaults = " ".join(f"-p {name}={value}" for name, value in named.defaults.items())
-            click.echo(f"{named.name:16} {named.title}" + (f"  [{defaults}]" if defaults else ""))
+        tell(*map(_listed, known.values()))
         return
-    with Warehouse.open(warehouse) as opened:
-        relation = ask(opened, question, dict(_parameter(text) for text in parameters))
-        if relation is None:
-            raise UsageError("that SQL is a statement without a result; ask with SELECT or FROM")
-        if form == "csv":
-            relation = _without_nested(relation)
-        write_frame(relation.pl(), form)
+    with Warehouse.open(warehouse, allow_files=allow_files) as opened:
+        clock = Clock(opened, timeout)
+        relation = _relation(opened, clock, question, _parameters(opened, parameters))
+        limit = (_TABLE_ROWS if form == "table" else _DATA_ROWS) if limit_rows is None else limit_rows
+        rows = write_result(relation, form, clock, limit or None)
+    if rows.more:
+        _tell_of_more(rows.n, asked=limit_rows is not None or form == "table")
 
 
-def write_frame(frame: pl.DataFrame, form: str) -> None:
-    """Write a polars frame to stdout in one of `FORMATS`."""
-    if form == "parquet":
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer)
-        sys.stdout.buffer.write(buffer.getvalue())
-    elif form == "csv":
-        click.echo(frame.write_csv(), nl=False)
-    elif form == "json":
-        click.echo(frame.write_json())
-    elif form == "jsonl":
-        click.echo(frame.write_ndjson(), nl=False)
-    elif form == "markdown":
-        click.echo(_drawn(frame, formatting="MARKDOWN", rows=-1, width=-1))
-    else:
-        width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 200
-        click.echo(_drawn(frame.head(_TABLE_ROWS), formatting="UTF8_FULL_CONDENSED", rows=-1, width=width))
-        if len(frame) > _TABLE_ROWS:
-            click.echo(f"{_TABLE_ROWS} of {len(frame)} rows; --format csv shows all of them", err=True)
+def _listed(question: Question) -> str:
+    defaults = " ".join(f"-p {name}={value}" for name, value in question.defaults.items())
+    return f"{question.name:16} {question.title}" + (f"  [{defaults}]" if defaults else "")
 
 
-def _drawn(frame: pl.DataFrame, *, formatting: Any, rows: int, width: int) -> str:
-    import polars as pl
+def _relation(warehouse: Warehouse, clock: Clock, question: str, parameters: dict[str, object]) -> Any:
+    from attnrules.queries.questions import ask, questions, seems_sql
+    from attnrules.queries.readonly import check_reads
 
-    with pl.Config(
-        tbl_formatting=formatting,
-        tbl_rows=rows,
-        tbl_cols=-1,
-        tbl_width_chars=width,
-        fmt_str_lengths=80,
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):
-        return str(frame)
+    if question not in questions() and seems_sql(question):
+        check_reads(warehouse, question)
+    # Some statements, such as EXPLAIN ANALYZE, run before the first row is asked for.
+    with clock.running():
+        relation = ask(warehouse, question, parameters)
+    if relation is None:
+        raise UsageError("that SQL is a statement without a result; ask with SELECT or FROM")
+    return relation
 
 
-def _without_nested(relation: Any) -> Any:
+def _tell_of_more(n: int, *, asked: bool) -> None:
+    cut = f"the first {n:,} rows; there are more, --limit-rows 0 writes all of them"
+    if not asked:
+        # A script must not take a part for the whole.
+        raise AttnRulesError(f"stopped after {cut}")
+    say(cut)
+
+
+def _parameters(warehouse: Warehouse, texts: tuple[str, ...]) -> dict[str, object]:
+    parameters: dict[str, object] = {}
+    for text in texts:
+        found = _PARAMETER.fullmatch(text)
+        if found is None:
+            raise UsageError(f"-p {text}: write it as key=value")
+        if found["name"] in parameters:
+            raise UsageError(f"-p {text}: {found['name']} is given twice")
+        parameters[found["name"]] = (
+            found["value"] if found["type"] is None else _typed(warehouse, found["value"], found["type"])
+        )
+    return parameters
+
+
+def _typed(warehouse: Warehouse, text: str, kind: str) -> object:
+    """Return a text as a value of the DuckDB type `kind`."""
     import duckdb
 
-    return relation.select(
-        *(
-            duckdb.ColumnExpression(name).cast("VARCHAR").alias(name)
-            if kind.id in ("list", "array", "struct", "map")
-            else duckdb.ColumnExpression(name)
-            for name, kind in zip(relation.columns, relation.types, strict=True)
-        )
-    )
-
-
-def _parameter(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"-p {text}: write it as key=value")
-    for read in (int, float):
-        try:
-            return name, read(value)
-        except ValueError:
-            continue
-    return name, value
+    try:
+        column = duckdb.ColumnExpression("value").cast(duckdb.sqltype(kind))
+        return warehouse.sql("SELECT $text AS value", {"text": text}).select(column).fetchall()[0][0]
+    except (AttnRulesError, duckdb.Error) as error:
+        raise UsageError(f"-p: {text} is not of type {kind}: {error}") from error

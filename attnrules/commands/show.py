@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnrules.commands.options import warehouse_argument
+from attnrules.commands.options import Count, warehouse_argument
+from attnrules.commands.output import tell_json
+from attnrules.commands.terminal import tell, visible
 from attnrules.commands.wording import (
     absence_lines,
     best_list_words,
@@ -26,7 +27,7 @@ _SHOWN_LISTS = (4, 16, 64, 256, 1024, 4096)
 @click.command("show")
 @warehouse_argument
 @click.argument("feature", metavar="L0H3.17")
-@click.option("--rules", "n_rules", type=click.IntRange(1), default=4, show_default=True, help="Per method.")
+@click.option("--rules", "n_rules", type=Count(1), default=4, show_default=True, help="Per method.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
     """Show what fires an output feature, its rules and how well they predict it."""
@@ -37,9 +38,9 @@ def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
     with Warehouse.open(warehouse) as opened:
         card = feature_card(opened, wanted, n_rules=n_rules)
     if as_json:
-        click.echo(json.dumps(card.as_dict(), indent=2, default=str))
+        tell_json(card.as_dict())
     else:
-        click.echo("\n".join(card_lines(card)))
+        tell(*card_lines(card))
 
 
 def statements(card: FeatureCard, rules: list[dict[str, Any]]) -> list[str]:
@@ -113,13 +114,13 @@ def card_lines(card: FeatureCard) -> list[str]:
         return [*lines, "never fires on this corpus"]
     lines += [*reading_lines(card), ""]
     lines += [best_list_words(row) for row in card.best if row["example_set"] == "all_positions"]
-    lines.append("\nstrongest examples")
+    lines += ["", "strongest examples"]
     for example in card.examples:
-        before = _visible(example["before"])[-72:]
-        token = _visible(example["token"])
+        before = visible(example["before"][-72:])
+        token = visible(example["token"])
         lines.append(f"  {example['activation']:7.3f}  …{before}«{token}»")
     if not card.rules:
-        lines.append("\nno rules yet: run `attnrules mine skipgrams`")
+        lines += ["", "no rules yet: run `attnrules mine skipgrams`"]
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
         lines += ["", *_method_lines(card, method, scaling)]
     return [*lines, *absence_lines(card.absences, name), *counting_lines(card.counting)]
@@ -194,7 +195,3 @@ def _interval(row: dict[str, Any], name: str) -> str:
 
 def _number(value: float | None) -> str:
     return "       —" if value is None else f"{value:8.3f}"
-
-
-def _visible(text: str) -> str:
-    return text.replace("\n", "⏎").replace("\t", "⇥")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from attnrules.commands.options import warehouse_argument
+from attnrules.commands.terminal import say, tell
 
 # A step over fewer rows takes no time that anybody would wonder about.
 _WORTH_TELLING = 1_000_000
@@ -31,23 +32,23 @@ def command(warehouse: Path, keep: bool, accept_problems: bool) -> None:
 
     done = upgrade(warehouse, keep=keep, accept_problems=accept_problems, report=_tell)
     if done is None:
-        click.echo(f"{warehouse} has the schema of today already; nothing was done")
+        tell(f"{warehouse} has the schema of today already; nothing was done")
         return
     before, after = (n_bytes / 1e6 for n_bytes in done.file_bytes)
-    click.echo(
+    tell(
         f"{warehouse}: upgraded from schema version {done.version}, {sum(done.rows.values()):,} rows of"
         f" {len(done.rows)} tables, {before:,.1f} MB -> {after:,.1f} MB"
     )
     for words in done.not_known:
-        click.echo(f"not known: {words}")
+        tell(f"not known: {words}")
     for kind, name in done.left_out:
-        click.echo(f"not copied, no part of a warehouse: {kind} {name!r}")
+        tell(f"not copied, no part of a warehouse: {kind} {name!r}")
     for words in done.problems:
-        click.echo(f"problem: {words}")
+        tell(f"problem: {words}")
     if done.kept is not None:
-        click.echo(f"the old file is {done.kept}; remove it when you need it no more")
+        tell(f"the old file is {done.kept}; remove it when you need it no more")
 
 
 def _tell(what: str, n_rows: int) -> None:
     if n_rows >= _WORTH_TELLING:
-        click.echo(f"{what}: {n_rows:,} rows", err=True)
+        say(f"{what}: {n_rows:,} rows")

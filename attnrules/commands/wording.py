@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attnrules.commands.terminal import visible
+
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
     from attnrules.warehouse import Warehouse
@@ -203,4 +205,4 @@ def _grid_words(rule: dict[str, Any]) -> str:
 
 
 def _token(text: str) -> str:
-    return "'" + text.replace("\n", "⏎").replace("\t", "⇥") + "'"
+    return f"'{visible(text)}'"

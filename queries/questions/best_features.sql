@@ -1,6 +1,6 @@
 -- Output features that their rules predict best on held-out text: the shortest list that does nearly as well as any.
 -- $example_set = "all_positions": what figures are about: all_positions, or the balanced sets paper, uniform, bins
--- $min_f1 = 0: lowest F1 on the test split
+-- $min_f1 = 0.0: lowest F1 on the test split
 -- $limit = 20: number of features
 SELECT
     'L' || b.layer || 'H' || b.head || '.' || b.feature AS feature,
