@@ -19,7 +19,8 @@ from attnrules.queries.counting import CountingSpec, mine_counting, statement
 from attnrules.queries.interventions import InterveneSpec, intervene
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import Query, Warehouse
+from attnrules.warehouse.asked import Asked
 
 FACTS = {"tokens", "token_scales", "input_activations", "output_activations", "attention_sources"}
 LOOPS = {"NESTED_LOOP_JOIN", "BLOCKWISE_NL_JOIN", "CROSS_PRODUCT"}
@@ -83,26 +84,27 @@ class Explained(Warehouse):
         self.n_plans = 0
         self.loops: dict[str, list[str]] = {}
 
-    def _look(self, query: str, parameters: Mapping[str, object] | None) -> None:
-        if PLANNED.match(query):
+    def _look(self, query: Query, parameters: Mapping[str, object] | None) -> None:
+        text = Asked(query).text
+        if PLANNED.match(text):
             self.n_plans += 1
-            found = explain(super().rows, query, parameters)
+            found = explain(super().rows, text, parameters)
             if found:
-                self.loops[query] = found
+                self.loops[text] = found
 
-    def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> None:
+    def execute(self, statement: Query, parameters: Mapping[str, object] | None = None) -> None:
         self._look(statement, parameters)
         super().execute(statement, parameters)
 
-    def sql(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
+    def sql(self, query: Query, parameters: Mapping[str, object] | None = None) -> Any:
         self._look(query, parameters)
         return super().sql(query, parameters)
 
-    def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
+    def rows(self, query: Query, parameters: Mapping[str, object] | None = None) -> list[Any]:
         self._look(query, parameters)
         return super().rows(query, parameters)
 
-    def columns(self, query: str, parameters: Mapping[str, object] | None = None) -> dict[str, Any]:
+    def columns(self, query: Query, parameters: Mapping[str, object] | None = None) -> dict[str, Any]:
         self._look(query, parameters)
         return super().columns(query, parameters)
 
@@ -145,7 +147,7 @@ def test_a_loop_over_a_fact_table_is_seen(ingested: Path) -> None:
         }
         found = explain(
             lambda query, given: connection.execute(query, given).fetchall(),
-            statement("make_count_positions"),
+            statement("make_count_positions").text,
             parameters,
         )
     assert found == ["NESTED_LOOP_JOIN over input_activations"] * 2
