@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,20 @@ def test_show_words_the_planted_rule(attnrules: Any, mined_once: Path, planted: 
     outcome = attnrules("show", mined_once, f"L0H0.{feature}")
     assert outcome.code == 0
     assert re.search(r"1  \['.*\] … \['.*\] → L0H0", outcome.out)
+
+
+def test_show_names_the_command_that_mines_what_it_lacks(attnrules: Any, ingested: Path) -> None:
+    path = ingested.rename(ingested.with_name("a b.duckdb"))
+    with Warehouse.open(path) as opened:
+        query = (
+            "SELECT layer, head, feature FROM output_features WHERE n_sequences BETWEEN 150 AND 450 LIMIT 1"
+        )
+        [feature] = opened.rows(query)
+    name = str(FeatureId(*feature))
+    shown = attnrules("show", path, name).out
+    [command] = re.findall(r"no rules yet: `attnrules (.+)` finds them in seconds", shown)
+    assert attnrules(*shlex.split(command)).code == 0
+    assert "no rules yet" not in attnrules("show", path, name).out
 
 
 def test_show_as_json_holds_the_same_rules(attnrules: Any, mined_once: Path, planted: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,7 +41,7 @@ def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
     if as_json:
         tell_json(card.as_dict())
     else:
-        tell(*card_lines(card))
+        tell(*card_lines(card, warehouse))
 
 
 def statements(card: FeatureCard, rules: list[dict[str, Any]]) -> list[str]:
@@ -103,7 +104,7 @@ def _name(card: FeatureCard) -> str:
     return f"L{card.feature['layer']}H{card.feature['head']}.{card.feature['feature']}"
 
 
-def card_lines(card: FeatureCard) -> list[str]:
+def card_lines(card: FeatureCard, path: Path) -> list[str]:
     """Return the card of a feature as lines of text."""
     facts, name = card.feature, _name(card)
     lines = [
@@ -120,7 +121,8 @@ def card_lines(card: FeatureCard) -> list[str]:
         token = visible(example["token"])
         lines.append(f"  {example['activation']:7.3f}  …{before}«{token}»")
     if not card.rules:
-        lines += ["", "no rules yet: run `attnrules mine skipgrams`"]
+        command = f"attnrules mine skipgrams {quote(str(path))} --features {name}"
+        lines += ["", f"no rules yet: `{command}` finds them in seconds"]
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
         lines += ["", *_method_lines(card, method, scaling)]
     return [*lines, *absence_lines(card.absences, name), *counting_lines(card.counting)]
