@@ -269,7 +269,7 @@ def _mine_head(
     bootstrap: SequenceBootstrap,
     run_id: int,
 ) -> AbsenceHead:
-    at: dict[str, object] = {"layer": layer, "head": head}
+    at: dict[str, int] = {"layer": layer, "head": head}
     candidates = live_features(warehouse, layer, bos_keys=spec.bos_keys)
     if not len(candidates):
         raise AttnRulesError(
@@ -300,7 +300,7 @@ def live_features(warehouse: Warehouse, layer: int, *, bos_keys: bool) -> Ints:
     return np.array([feature for (feature,) in rows], dtype=np.int64)
 
 
-def _case_parameters(spec: AbsenceSpec, at: dict[str, object], found: Distractors) -> dict[str, object]:
+def _case_parameters(spec: AbsenceSpec, at: dict[str, int], found: Distractors) -> dict[str, object]:
     has = found.found
     return {
         **at,
@@ -418,7 +418,7 @@ def _weighted_difference(weights: Floats, has: Any, activation: Floats, indicato
 def _distractor_table(
     found: Distractors,
     statistics: dict[tuple[int, int], tuple[float | None, ...]],
-    at: dict[str, object],
+    at: dict[str, int],
     spec: AbsenceSpec,
     run_id: int,
 ) -> pa.Table:

@@ -152,7 +152,7 @@ def _mine_head(
     bootstrap: SequenceBootstrap,
     run_id: int,
 ) -> CountingHead:
-    at: dict[str, object] = {"layer": layer, "head": head}
+    at: dict[str, int] = {"layer": layer, "head": head}
     candidates = live_features(warehouse, layer, bos_keys=spec.bos_keys)
     scores = head_scores(warehouse, layer, head, spec.scaling)
     found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
@@ -194,7 +194,7 @@ def _table(rows: list[dict[str, Any]], same: dict[str, object]) -> pa.Table:
 def _mine_batch(
     warehouse: Warehouse,
     spec: CountingSpec,
-    at: dict[str, object],
+    at: dict[str, int],
     found: Distractors,
     rows: Any,
     bootstrap: SequenceBootstrap,

@@ -62,7 +62,7 @@ class Judge:
         return coarse or [self.grid[0]]
 
 
-def draw_examples(warehouse: Warehouse, at: dict[str, object], judge: Judge) -> None:
+def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> None:
     """Draw the examples of the mined features, in place of those drawn earlier."""
     for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values"):
         warehouse.execute(step(f"delete_{table}"), at)
@@ -82,7 +82,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
 
     Needs `draw_examples` and, for baselines, the temporary table `train_active`.
     """
-    at: dict[str, object] = {"layer": layer, "head": head}
+    at: dict[str, int] = {"layer": layer, "head": head}
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
     for example_set in judge.example_sets:
         place = {**at, "example_set": example_set}
@@ -222,7 +222,7 @@ def _compressed(weights: Floats, place: Ints) -> tuple[Floats, Ints]:
 
 
 def _predictions(
-    warehouse: Warehouse, at: dict[str, object], judge: Judge, example_set: str
+    warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str
 ) -> Iterator[tuple[str, str]]:
     """Make the temporary table `predictions` for one way to predict after another, and yield its name."""
     grid = judge.grid_of(example_set)
@@ -265,7 +265,7 @@ def _predictions(
 
 
 def _baselines(
-    warehouse: Warehouse, at: dict[str, object], judge: Judge, example_set: str
+    warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str
 ) -> Iterator[tuple[str, str]]:
     place = {**at, "example_set": example_set}
     warehouse.execute(step("make_constant_predictions"), {"example_set": example_set})
@@ -281,13 +281,13 @@ def _baselines(
 
 
 def _ceilings(
-    warehouse: Warehouse, at: dict[str, object], *, everywhere: bool
+    warehouse: Warehouse, at: dict[str, int], *, everywhere: bool
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield the ceilings: pre-activations of the head output rebuilt from all input features.
 
     z_q = sum over k of A[q,k] (((sum over i of a[k,i] d_i) + b_dec) W_V / sigma_k + b_V), every key, BOS too.
     """
-    scores = head_scores(warehouse, int(str(at["layer"])), int(str(at["head"])), "paper")
+    scores = head_scores(warehouse, at["layer"], at["head"], "paper")
     bias = warehouse.sql(step("preactivation_biases"), at).to_arrow_table().column(0).to_numpy()
     constants = warehouse.sql(step("value_biases"), at).to_arrow_table()
     decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
@@ -311,7 +311,7 @@ def _ceilings(
 
 
 def _carried_values(
-    warehouse: Warehouse, at: dict[str, object], values: Floats, places: Ints
+    warehouse: Warehouse, at: dict[str, int], values: Floats, places: Ints
 ) -> tuple[Floats, Floats]:
     """Return what attention carries to each judged place, [len(places), d_head]: from features, by the model.
 

@@ -180,7 +180,7 @@ def _test_head(
         "scaling": spec.scaling,
         "features": features,
     }
-    pairs = _pairs(warehouse, spec, laboratory, chosen)
+    pairs = _pairs(warehouse, spec, laboratory, layer, chosen)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(
         statement("make_test_examples"),
@@ -251,9 +251,12 @@ def _by_chance(tests: list[dict[str, Any]]) -> float | None:
 
 
 def _pairs(
-    warehouse: Warehouse, spec: InterveneSpec, laboratory: Laboratory, chosen: dict[str, object]
+    warehouse: Warehouse,
+    spec: InterveneSpec,
+    laboratory: Laboratory,
+    layer: int,
+    chosen: dict[str, object],
 ) -> list[_Pair]:
-    layer = int(str(chosen["layer"]))
     rows = warehouse.rows(statement("testable_pairs"), chosen)
     statistics = TokenStatistics.read(warehouse, layer, {i for row in rows for i in row[2:]})
     tokens = token_of_feature(laboratory, statistics, layer, sorted({row[4] for row in rows}))

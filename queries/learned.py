@@ -58,7 +58,7 @@ class Batch:
     seed: int
 
     @property
-    def at(self) -> dict[str, object]:
+    def at(self) -> dict[str, int]:
         """The parameters that place a statement."""
         return {"layer": self.layer, "head": self.head}
 

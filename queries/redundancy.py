@@ -48,7 +48,7 @@ def minimal_rules(
     Rules are taken one by one, each time the one that raises F1 most (ties by rank), on the train and val
     examples of the set `paper`. None where the feature has no such examples.
     """
-    at: dict[str, object] = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
+    at: dict[str, int] = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
     examples = warehouse.rows(statement("judged_examples"), at)
     if not examples:
         return None

@@ -371,7 +371,7 @@ def _ranked_rules(
 
 
 def _rule_table(
-    ranked: RankedRules, at: dict[str, object], method: str, spec: SkipgramSpec, run_id: int
+    ranked: RankedRules, at: dict[str, int], method: str, spec: SkipgramSpec, run_id: int
 ) -> pa.Table:
     import pyarrow as pa
 
