@@ -363,7 +363,7 @@ KINDS = {
     "database": "not an attnrules warehouse",
     "blocks.0": "no such warehouse",
     "long": "File name too long",
-    ":memory:": "",
+    ":memory:": "a warehouse is a file; name one",
     "/dev/zero": "is a device",
 }
 

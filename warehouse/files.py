@@ -33,6 +33,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 def refuse_no_file(path: Path) -> None:
     """Raise `WarehouseUnavailableError` unless `path` is an existing regular file."""
+    _refuse_no_name(path)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
@@ -47,8 +48,7 @@ def refuse_no_file(path: Path) -> None:
 
 def refuse_no_place(path: Path) -> None:
     """Raise `WarehouseUnavailableError` unless a warehouse can be made as `path`."""
-    if str(path).startswith(":"):
-        raise WarehouseUnavailableError(f"{path}: a warehouse is a file; name one, such as gpt2.duckdb")
+    _refuse_no_name(path)
     try:
         if os.path.lexists(path):
             refuse_no_file(path)
@@ -63,6 +63,11 @@ def refuse_no_place(path: Path) -> None:
             f"{wal}: is left of a warehouse that was removed or renamed; rename it as that warehouse is now"
             " named, or remove it, then run this again"
         )
+
+
+def _refuse_no_name(path: Path) -> None:
+    if str(path).startswith(":"):
+        raise WarehouseUnavailableError(f"{path}: a warehouse is a file; name one, such as gpt2.duckdb")
 
 
 def write_ahead_log(path: Path) -> Path:
