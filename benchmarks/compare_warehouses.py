@@ -56,7 +56,7 @@ def compare(first: Path, second: Path, tables: Collection[str] | None = None) ->
     """
     with duckdb.connect() as connection:
         for side, path in zip(_SIDES, (first, second), strict=True):
-            connection.execute(f"ATTACH {_literal(path)} AS {side} (READ_ONLY)")
+            connection.execute(f"ATTACH $path AS {side} (READ_ONLY)", {"path": str(path)})
         columns = {side: _columns(connection, side) for side in _SIDES}
         known = sorted({*columns["a"], *columns["b"]} - _LEFT_OUT)
         unknown = sorted({*(tables or ())} - {*known})
@@ -122,10 +122,6 @@ def _largest(connection: duckdb.DuckDBPyConnection, exact: list[str], numbers: l
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def main() -> int:

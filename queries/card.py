@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
 from attnrules.queries.questions import ask
-from attnrules.queries.redundancy import minimal_rules
+from attnrules.queries.redundancy import minimal_rules, statement
 from attnrules.queries.skipgrams import FeatureId
-from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
-
-statement = Statements("attnrules.queries", "card")
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ class Warehouse:
     @contextmanager
     def writing_beside_cpu(self) -> Iterator[None]:
         """Leave most cores to other work during the block, which writes while it computes."""
-        self.execute(f"SET threads = {max(1, (os.cpu_count() or 1) // 4)}")
+        self.execute("SET threads = $n", {"n": max(1, (os.cpu_count() or 1) // 4)})
         try:
             yield
         finally:
