@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
-from attnrules.queries.card import FeatureCard, feature_card, parse_feature
+from attnrules.queries.card import FeatureCard, feature_card
 from attnrules.queries.counting import CountingResult, CountingSpec, mine_counting
+from attnrules.queries.heads import FeatureId, parse_feature
 from attnrules.queries.interventions import InterveneResult, InterveneSpec, intervene
 from attnrules.queries.questions import ask
-from attnrules.queries.skipgrams import FeatureId, SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from attnrules.queries.absence import statement
+from attnrules.sql import Statements
 from attnrules.warehouse import Warehouse
 from benchmarks.synthetic import N_INPUT, SEQ_LEN, append_activations
 
@@ -127,7 +127,7 @@ def main() -> None:
             features, keys, queries, distractors = (list(column) for column in zip(*chosen, strict=True))
             started = time.perf_counter()
             warehouse.execute(
-                statement("make_found_examples"),
+                Statements("attnrules.queries", "absence")("make_found_examples"),
                 {
                     **{"layer": 0, "head": 0, "bos_keys": False, "seed": 0, "max_examples": max_examples},
                     **{"features": features, "pairs": [1] * len(features)},

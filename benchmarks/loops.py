@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from attnrules.queries.scores import head_scores
+from attnrules.queries.heads import head_scores
 from attnrules.warehouse import Warehouse
 
 Place = tuple[int, int]

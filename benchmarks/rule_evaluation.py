@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from attnrules.queries import step
 from attnrules.queries.evaluation import evaluate
 from attnrules.queries.skipgrams import SkipgramSpec
+from attnrules.sql import Statements
 from attnrules.warehouse import Warehouse
 
 SEQ_LEN, N_INPUT_FEATURES, ACTIVE_PER_TOKEN, SIDE = 64, 4096, 20, 64
@@ -138,8 +138,14 @@ def main() -> None:
     ):
         synthesise(warehouse, options.features, options.rules, options.examples)
         everything = list(range(options.features))
-        warehouse.execute(step("make_mined_features"), {**AT, "seed": 0, "features": everything})
-        warehouse.execute(step("make_held_out_positions"), {"seed": 0, "n_sequences": 1})
+        warehouse.execute(
+            Statements("attnrules.queries", "skipgrams")("make_mined_features"),
+            {**AT, "seed": 0, "features": everything},
+        )
+        warehouse.execute(
+            Statements("attnrules.queries", "evaluation")("make_held_out_positions"),
+            {"seed": 0, "n_sequences": 1},
+        )
         started = time.perf_counter()
         evaluate(warehouse, 0, 0, spec.judge(), run_id=1)
         product = time.perf_counter() - started

@@ -10,9 +10,12 @@ from attnrules.sql import Statement, Statements, table_names
 DOCS = Path(__file__).parent
 # What each folder of statements is for, in the order in which a user meets them.
 FOLDERS = {
-    "steps": "Mining and judging skip-gram rules: `attnrules mine skipgrams`.",
-    "absence": "Absence rules, and their interventions: `attnrules mine absence`, `attnrules intervene`.",
-    "counting": "Counting rules, and their interventions: `attnrules mine counting`, `attnrules intervene`.",
+    "heads": "What every miner starts from: a head's weights, its features, the size of the corpus.",
+    "skipgrams": "Finding and ranking skip-gram rules: `attnrules mine skipgrams`.",
+    "evaluation": "Judging skip-gram rules, baselines and ceilings: `attnrules mine skipgrams`.",
+    "absence": "Absence rules: `attnrules mine absence`.",
+    "counting": "Counting rules: `attnrules mine counting`.",
+    "interventions": "Absence and counting rules tested on the model: `attnrules intervene`.",
     "card": "What `attnrules show` gathers of one feature.",
 }
 INTRODUCTION = """\

@@ -1,12 +1,6 @@
-"""What you ask of a warehouse: mining steps, ready-made questions, the card of a feature.
+"""What you ask of a warehouse, one package per kind of question, each with its SQL beside it.
 
-Knows nothing of torch. `skipgrams` finds and judges rules, `scores` computes the scores of method.md
-section 2 from stored weights, `questions` holds the named queries, `card` gathers one feature.
+Knows nothing of torch. `heads` is what every miner starts from; `skipgrams`, `absence` and `counting` find
+rules, `evaluation` judges them, `interventions` tests them on the model; `card` gathers one feature,
+`questions` holds the named queries.
 """
-
-from __future__ import annotations
-
-from attnrules.sql import Statements
-
-step = Statements(__name__, "steps")
-"""Returns a step of mining skip-gram rules and judging them."""

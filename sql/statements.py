@@ -18,7 +18,7 @@ class Statement:
     """One SQL statement that has a name.
 
     Arguments:
-        name: the folder and the file, such as `steps/make_lists`.
+        name: the folder and the file, such as `evaluation/make_lists`.
         text: the SQL.
         reads: tables, views and temporary tables that it reads. writes: tables that it changes.
         makes: the temporary table that it makes anew, None for none.

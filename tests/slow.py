@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from attnrules.queries.evaluation import bootstrap_weights
-from attnrules.queries.learned import MAX_KEY_RULES, SAME_DIRECTION
+from attnrules.queries.skipgrams.weighted import MAX_KEY_RULES, SAME_DIRECTION
 from attnrules.warehouse import Warehouse
 
 Pair = tuple[int, int]

@@ -13,16 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnrules.queries.absence import (
-    AbsenceSpec,
-    find_distractors,
-    matched_difference,
-    mine_absence,
-    strata,
-)
-from attnrules.queries.resampling import SequenceBootstrap
-from attnrules.queries.scores import HeadScores
-from attnrules.queries.skipgrams import FeatureId
+from attnrules.queries.absence import AbsenceSpec, find_distractors, matched_difference, mine_absence, strata
+from attnrules.queries.evaluation import SequenceBootstrap
+from attnrules.queries.heads import FeatureId, HeadScores
 from attnrules.warehouse import Warehouse
 from tests.planted import PlantedModel
 

@@ -17,8 +17,8 @@ import pytest
 from attnrules.cli import cli
 from attnrules.commands.show import statements
 from attnrules.queries.card import FeatureCard, feature_card
+from attnrules.queries.heads import FeatureId
 from attnrules.queries.questions import questions
-from attnrules.queries.skipgrams import FeatureId
 from attnrules.warehouse import Warehouse
 
 ROOT = Path(__file__).parent.parent

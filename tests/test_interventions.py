@@ -32,10 +32,10 @@ from attnrules.queries.counting import (
     information,
     mine_counting,
 )
+from attnrules.queries.evaluation import SequenceBootstrap
+from attnrules.queries.heads import FeatureId
 from attnrules.queries.interventions import InterveneSpec, chance_confirmed, intervene
-from attnrules.queries.resampling import SequenceBootstrap
-from attnrules.queries.skipgrams import FeatureId
-from attnrules.queries.trials import TokenStatistics, insert
+from attnrules.queries.interventions.trials import TokenStatistics, insert
 from attnrules.warehouse import Warehouse, check
 from tests import slow
 from tests.planted import PlantedModel
@@ -320,7 +320,7 @@ def test_mining_absence_again_forgets_its_tests_but_not_those_of_counting(tested
 
 
 def test_a_failed_test_leaves_everything_as_it_was(tested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import attnrules.queries.interventions as module
+    import attnrules.queries.interventions.running as module
 
     def fail(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -12,12 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attnrules.queries.card.redundancy import minimal_rules
 from attnrules.queries.evaluation import bootstrap_weights, metric_intervals
-from attnrules.queries.gates import choose_queries
-from attnrules.queries.learned import closed_form_importance
-from attnrules.queries.mined import wilson
-from attnrules.queries.redundancy import minimal_rules
-from attnrules.queries.skipgrams import METHODS, FeatureId, SkipgramSpec, mine_skipgrams
+from attnrules.queries.heads import FeatureId
+from attnrules.queries.skipgrams import METHODS, SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams.gates import choose_queries
+from attnrules.queries.skipgrams.pair_counts import wilson
+from attnrules.queries.skipgrams.weighted import closed_form_importance
 from attnrules.warehouse import Warehouse
 from tests import slow
 from tests.planted import PlantedModel

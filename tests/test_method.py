@@ -17,11 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from attnrules.queries import step
 from attnrules.queries.absence import find_distractors
+from attnrules.queries.arrays import mix32
 from attnrules.queries.counting import information
 from attnrules.queries.evaluation import Judge, evaluate
-from attnrules.queries.learned import (
+from attnrules.queries.heads import head_scores
+from attnrules.queries.skipgrams.pair_counts import mined_rules
+from attnrules.queries.skipgrams.ranked import RankedRules
+from attnrules.queries.skipgrams.weighted import (
     Batch,
     closed_form_importance,
     key_means,
@@ -30,11 +33,13 @@ from attnrules.queries.learned import (
     weighted_pairs,
     weighted_rules,
 )
-from attnrules.queries.mined import mined_rules
-from attnrules.queries.scores import RankedRules, head_scores, magnitude_rules, mix32, unigram_rules
+from attnrules.queries.skipgrams.weights import magnitude_rules, unigram_rules
+from attnrules.sql import Statements
 from attnrules.warehouse import Warehouse
 
 PAGE = Path(__file__).parent.parent / "docs" / "method.md"
+finding = Statements("attnrules.queries", "skipgrams")
+judging = Statements("attnrules.queries", "evaluation")
 
 MONTREAL, SPEAKS = 0, 1
 KEYS = np.array([[2.0, 0.0], [0.0, 1.0]])
@@ -359,8 +364,8 @@ def facts() -> dict[str, list[dict[str, Any]]]:
 def batch(example: Warehouse, seed: int) -> Batch:
     features = np.array([0])
     batch = Batch(0, 0, features, head_scores(example, 0, 0, "paper"), bos_keys=False, seed=seed)
-    example.execute(step("make_mined_features"), {**batch.at, "seed": seed, "features": [0]})
-    example.execute(step("make_train_active"), {**batch.at, "seed": seed})
+    example.execute(finding("make_mined_features"), {**batch.at, "seed": seed, "features": [0]})
+    example.execute(finding("make_train_active"), {**batch.at, "seed": seed})
     return batch
 
 
@@ -442,7 +447,7 @@ def test_predictions_and_metrics(example: Warehouse, batch: Batch, seed: int) ->
     }
     example.append("rules", pa.table({**columns, **same}))
     judge = Judge(("paper",), "max", (2,), 2, 1, seed, bos_keys=False, mined_now=(("weighted", "paper"),))
-    example.execute(step("make_held_out_positions"), {"seed": seed, "n_sequences": 1})
+    example.execute(judging("make_held_out_positions"), {"seed": seed, "n_sequences": 1})
     evaluate(example, 0, 0, judge, run_id=1)
     predictions = example.rows(
         "SELECT method, seq_id, prediction FROM rule_predictions WHERE method IN"

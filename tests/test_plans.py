@@ -15,10 +15,12 @@ from attnrules import sql
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.card import feature_card
-from attnrules.queries.counting import CountingSpec, mine_counting, statement
+from attnrules.queries.counting import CountingSpec, mine_counting
+from attnrules.queries.heads import FeatureId
 from attnrules.queries.interventions import InterveneSpec, intervene
 from attnrules.queries.questions import ask, questions
-from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
+from attnrules.sql import Statements
 from attnrules.warehouse import Query, Warehouse
 from attnrules.warehouse.asked import Asked
 
@@ -147,7 +149,7 @@ def test_a_loop_over_a_fact_table_is_seen(ingested: Path) -> None:
         }
         found = explain(
             lambda query, given: connection.execute(query, given).fetchall(),
-            statement("make_count_positions").text,
+            Statements("attnrules.queries", "counting")("make_count_positions").text,
             parameters,
         )
     assert found == ["NESTED_LOOP_JOIN over input_activations"] * 2

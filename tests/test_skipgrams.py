@@ -15,8 +15,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from attnrules.errors import UsageError
-from attnrules.queries.scores import HeadScores, magnitude_rules, mix32, top_k, unigram_rules
-from attnrules.queries.skipgrams import FeatureId, SkipgramSpec, mine_skipgrams
+from attnrules.queries.arrays import mix32, top_k
+from attnrules.queries.heads import FeatureId, HeadScores
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams.weights import magnitude_rules, unigram_rules
 from attnrules.warehouse import Warehouse
 from tests import slow
 from tests.planted import PlantedModel
@@ -174,7 +176,7 @@ def stored(path: Path, table: str, where: str) -> set[str]:
 
 
 def test_a_failed_mining_leaves_everything_as_it_was(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import attnrules.queries.skipgrams as module
+    import attnrules.queries.skipgrams.mining as module
 
     def fail(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -187,7 +189,7 @@ def test_a_failed_mining_leaves_everything_as_it_was(mined: Path, monkeypatch: p
 
 
 def test_an_interrupted_mining_keeps_the_heads_before(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import attnrules.queries.skipgrams as module
+    import attnrules.queries.skipgrams.mining as module
 
     again: dict[str, Any] = {"method": "unigram", "seed": 5, "layers": (0,)}
     before, whole = mined.with_name("before.duckdb"), mined.with_name("whole.duckdb")

@@ -23,7 +23,7 @@ VIEWS = {path.stem for path in (ROOT / "sql/views").glob("*.sql")}
 STORED = {*sql.table_names(), *VIEWS}
 STEPS = [
     s
-    for kind in ("steps", "absence", "counting", "card")
+    for kind in ("heads", "skipgrams", "evaluation", "absence", "counting", "interventions", "card")
     for s in Statements("attnrules.queries", kind).all()
 ]
 KEEPERS = [
@@ -143,10 +143,10 @@ def test_the_page_on_the_dataflow_is_what_the_headers_say() -> None:
 
 
 def test_a_step_that_fails_is_named_with_its_sql_and_the_types_of_its_parameters(mined_once: Path) -> None:
-    broken = Statement("steps/broken", "SELECT nothing_such, $of, $many")
+    broken = Statement("evaluation/broken", "SELECT nothing_such, $of, $many")
     with Warehouse.open(mined_once) as warehouse, pytest.raises(AttnRulesError) as caught:
         warehouse.rows(broken, {"of": 7, "many": [1, 2]})
-    assert str(caught.value).endswith("(step steps/broken)")
+    assert str(caught.value).endswith("(step evaluation/broken)")
     assert caught.value.__notes__ == [
         "SQL:\nSELECT nothing_such, $of, $many\nparameters: of: int, many: list of 2 int"
     ]
@@ -154,20 +154,20 @@ def test_a_step_that_fails_is_named_with_its_sql_and_the_types_of_its_parameters
 
 @pytest.mark.parametrize("fetch", ["execute", "rows", "sql", "value", "columns"])
 def test_every_way_to_run_a_statement_names_it(mined_once: Path, fetch: str) -> None:
-    broken = Statement("steps/broken", "SELECT nothing_such")
+    broken = Statement("evaluation/broken", "SELECT nothing_such")
     with (
         Warehouse.open(mined_once) as warehouse,
-        pytest.raises(AttnRulesError, match=r"\(step steps/broken\)\n"),
+        pytest.raises(AttnRulesError, match=r"\(step evaluation/broken\)\n"),
     ):
         getattr(warehouse, fetch)(broken)
 
 
 @pytest.mark.parametrize("fetch", ["pl", "to_arrow_table", "fetchall"])
 def test_a_result_that_fails_when_it_is_fetched_names_its_step(mined_once: Path, fetch: str) -> None:
-    late = Statement("steps/late", "SELECT error('late') FROM range(3)")
+    late = Statement("evaluation/late", "SELECT error('late') FROM range(3)")
     with (
         Warehouse.open(mined_once) as warehouse,
-        pytest.raises(AttnRulesError, match=r"late.*\(step steps/late\)\n"),
+        pytest.raises(AttnRulesError, match=r"late.*\(step evaluation/late\)\n"),
     ):
         getattr(warehouse.sql(late), fetch)()
 

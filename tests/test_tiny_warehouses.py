@@ -15,9 +15,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from attnrules.queries.evaluation import ADDITIVE, AGGREGATIONS, CEILINGS, EXAMPLE_SETS, NO_SCALING
-from attnrules.queries.learned import MAX_KEY_RULES
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import METHODS, SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams.weighted import MAX_KEY_RULES
 from attnrules.warehouse import Warehouse
 from tests import slow, tiny
 from tests.tiny import HEADS, N_INPUTS, N_OUTPUTS, Tiny

@@ -74,7 +74,8 @@ def _mine(path: Path) -> None:
 
 
 def _print_best(path: Path) -> None:
-    from attnrules.queries.card import feature_card, parse_feature
+    from attnrules.queries.card import feature_card
+    from attnrules.queries.heads import parse_feature
     from attnrules.queries.questions import ask
     from attnrules.warehouse import Warehouse
 

@@ -97,7 +97,7 @@ memory_limit_option = click.option(
 
 def feature_options(features: str) -> dict[str, Any]:
     """Read `--features`: a number per head, `all`, or features; return it as fields of a spec."""
-    from attnrules.queries.card import parse_feature
+    from attnrules.queries.heads import parse_feature
 
     if features == "all":
         return {"n_features": None}

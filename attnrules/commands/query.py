@@ -92,7 +92,7 @@ def _listed(question: Question) -> str:
 
 def _relation(warehouse: Warehouse, clock: Clock, question: str, parameters: dict[str, object]) -> Any:
     from attnrules.queries.questions import ask, questions, seems_sql
-    from attnrules.queries.readonly import check_reads
+    from attnrules.queries.questions.readonly import check_reads
 
     if question not in questions() and seems_sql(question):
         check_reads(warehouse, question)

@@ -32,7 +32,8 @@ _SHOWN_LISTS = (4, 16, 64, 256, 1024, 4096)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
     """Show what fires an output feature, its rules and how well they predict it."""
-    from attnrules.queries.card import feature_card, parse_feature
+    from attnrules.queries.card import feature_card
+    from attnrules.queries.heads import parse_feature
     from attnrules.warehouse import Warehouse
 
     wanted = parse_feature(feature)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnrules.queries.scores import Ints
+from attnrules.queries.arrays import Ints
 
 
 @dataclass(frozen=True)

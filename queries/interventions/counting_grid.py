@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.queries.counting import information, statement
-from attnrules.queries.resampling import FEWEST, interval
-from attnrules.queries.trials import (
+from attnrules.queries.counting import information
+from attnrules.queries.evaluation import FEWEST, interval
+from attnrules.queries.interventions.trials import (
     Laboratory,
     TokenStatistics,
     Trials,
@@ -19,10 +19,14 @@ from attnrules.queries.trials import (
     sequence_tokens,
     token_of_feature,
 )
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
-    from attnrules.queries.resampling import SequenceBootstrap
+    from attnrules.queries.evaluation import SequenceBootstrap
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "interventions")
+of_counting = Statements("attnrules.queries", "counting")
 
 # Copies inserted of each: 0 to 4.
 COPIES = 4
@@ -90,7 +94,7 @@ def run_grid(
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     examples: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for feature, pair, seq_id, query_pos in warehouse.rows(
-        statement("grid_examples"),
+        step("grid_examples"),
         {**chosen, "seq_len": seq_len, "room": 2 * COPIES, "n_examples": n_examples, "seed": seed},
     ):
         examples[feature, pair].append((seq_id, query_pos))
@@ -107,14 +111,14 @@ def run_grid(
     tests = [_judge(rule, by_rule[rule.feature, rule.pair], bootstrap) for rule in rules]
     same = {"layer": layer, "head": head, "scaling": chosen["scaling"], "run_id": run_id}
     for table, new in (("interventions", rows), ("counting_tests", tests)):
-        warehouse.execute(statement(f"delete_{table}"), chosen)
+        warehouse.execute(of_counting(f"delete_{table}"), chosen)
         append_rows(warehouse, table, new, same)
     n_tested = sum(test["status"] == "tested" for test in tests)
     return len(rules), n_tested, sum(test["confirmed"] for test in tests), len(rows)
 
 
 def _rules(warehouse: Warehouse, laboratory: Laboratory, chosen: dict[str, Any]) -> list[_Rule]:
-    rows = warehouse.rows(statement("testable_rules"), chosen)
+    rows = warehouse.rows(step("testable_rules"), chosen)
     named = {feature for row in rows for feature in row[2:4] if feature is not None}
     statistics = TokenStatistics.read(warehouse, chosen["layer"], named | {row[4] for row in rows})
     tokens = token_of_feature(laboratory, statistics, chosen["layer"], sorted(named))

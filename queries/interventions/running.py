@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.queries.absence import SCALINGS, statement
-from attnrules.queries.counting_grid import run_grid
-from attnrules.queries.resampling import SequenceBootstrap
-from attnrules.queries.scores import one_blas_thread
-from attnrules.queries.selection import choose_heads, features_of, finished_sequences
-from attnrules.queries.trials import (
+from attnrules.queries.arrays import one_blas_thread
+from attnrules.queries.evaluation import SequenceBootstrap
+from attnrules.queries.heads import SCALINGS, choose_heads, features_of, finished_sequences
+from attnrules.queries.interventions.counting_grid import run_grid
+from attnrules.queries.interventions.trials import (
     Array,
     Laboratory,
     TokenStatistics,
@@ -28,10 +27,14 @@ from attnrules.queries.trials import (
     sequence_tokens,
     token_of_feature,
 )
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
-    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "interventions")
+of_absence = Statements("attnrules.queries", "absence")
 
 
 # A fall below this share of the activation is rounding or idle, however certain.
@@ -137,7 +140,7 @@ def intervene(
     _validate(spec)
     n_sequences = finished_sequences(warehouse)
     heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
-    if not warehouse.value(statement("any_rules"), {"scaling": spec.scaling}):
+    if not warehouse.value(step("any_rules"), {"scaling": spec.scaling}):
         raise AttnRulesError(
             f"{warehouse.path}: holds no absence or counting rules of {spec.scaling} scaling; run"
             " `attnrules mine absence` or `attnrules mine counting` first"
@@ -183,11 +186,11 @@ def _test_head(
     pairs = _pairs(warehouse, spec, laboratory, layer, chosen)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(
-        statement("make_test_examples"),
+        step("make_test_examples"),
         {**chosen, "seq_len": seq_len, "n_examples": spec.n_examples, "seed": spec.seed},
     )
     examples: dict[tuple[int, int], list[_Example]] = defaultdict(list)
-    for feature, pair, *example in warehouse.rows(statement("test_examples"), {"layer": layer}):
+    for feature, pair, *example in warehouse.rows(step("test_examples"), {"layer": layer}):
         kind, seq_id, key_pos, query_pos, distractors, others = example
         examples[feature, pair].append(
             _Example(kind, seq_id, key_pos, query_pos, frozenset(distractors or ()), frozenset(others or ()))
@@ -216,7 +219,7 @@ def _test_head(
     ]
     same = {"layer": layer, "head": head, "scaling": spec.scaling, "run_id": run_id}
     for table, new in (("interventions", rows), ("absence_tests", tests)):
-        warehouse.execute(statement(f"delete_{table}"), chosen)
+        warehouse.execute(of_absence(f"delete_{table}"), chosen)
         append_rows(warehouse, table, new, same)
     counting = run_grid(
         warehouse,
@@ -257,7 +260,7 @@ def _pairs(
     layer: int,
     chosen: dict[str, object],
 ) -> list[_Pair]:
-    rows = warehouse.rows(statement("testable_pairs"), chosen)
+    rows = warehouse.rows(step("testable_pairs"), chosen)
     statistics = TokenStatistics.read(warehouse, layer, {i for row in rows for i in row[2:]})
     tokens = token_of_feature(laboratory, statistics, layer, sorted({row[4] for row in rows}))
     pairs = []

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnrules.queries.arrays import Floats, Ints
 from attnrules.queries.evaluation import ADDITIVE
-from attnrules.queries.scores import Floats, Ints
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
-    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
-statement = Statements("attnrules.queries", "card")
+step = Statements("attnrules.queries", "card")
 
 # Rules of a list that are looked at, and how close to the whole list's F1 is close enough.
 _LONGEST = 256
@@ -49,14 +49,14 @@ def minimal_rules(
     examples of the set `paper`. None where the feature has no such examples.
     """
     at: dict[str, int] = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
-    examples = warehouse.rows(statement("judged_examples"), at)
+    examples = warehouse.rows(step("judged_examples"), at)
     if not examples:
         return None
     row_of = {(seq_id, pos): row for row, (seq_id, pos, _, _) in enumerate(examples)}
     active = np.array([label == 1 for *_, label in examples])
     test = np.array([split == "test" for _, _, split, _ in examples])
     named = {"method": method, "scaling": scaling, "n_rules": _LONGEST, "bos_keys": bos_keys}
-    matches = warehouse.rows(statement("rule_matches"), {**at, **named})
+    matches = warehouse.rows(step("rule_matches"), {**at, **named})
     ranks = np.array(sorted({rank for rank, *_ in matches}), dtype=np.int64)
     if not len(ranks):
         return None

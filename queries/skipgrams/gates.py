@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnrules.queries.grouped import Grouped
-from attnrules.queries.scores import Floats, Ints, top_k
+from attnrules.queries.arrays import Floats, Ints, top_k
+from attnrules.queries.skipgrams.csr import Grouped
 
 # Queries of a rule, the least that each must add, and when they say enough to be stated: method.md
 # section 3.8.

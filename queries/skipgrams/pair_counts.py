@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from attnrules.queries import step
-from attnrules.queries.grouped import Grouped
-from attnrules.queries.learned import PAIR_POSITIONS, Batch, KeyMeans, leading_keys
-from attnrules.queries.scores import Floats, Ints, RankedRules, columns, top_k
+from attnrules.queries.arrays import Floats, Ints, arrays, top_k
+from attnrules.queries.skipgrams.csr import Grouped
+from attnrules.queries.skipgrams.ranked import RankedRules
+from attnrules.queries.skipgrams.weighted import PAIR_POSITIONS, Batch, KeyMeans, leading_keys
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "skipgrams")
 
 Firsts = npt.NDArray[np.int32]
 
@@ -156,7 +159,7 @@ def _spans(warehouse: Warehouse, batch: Batch) -> Iterator[_Span]:
     for begin in range(0, n_sequences, at_once):
         n = min(at_once, n_sequences - begin)
         chosen = {"begin": begin, "last": begin + n - 1}
-        train = columns(warehouse, "train_sequences", {**chosen, "seed": batch.seed})["seq_id"] - begin
+        train = arrays(warehouse, step("train_sequences"), {**chosen, "seed": batch.seed})["seq_id"] - begin
         place = np.empty(n, np.int64)
         place[np.r_[train, np.setdiff1d(np.arange(n), train)]] = np.arange(n)
         empty = Grouped.by(np.zeros(0, np.int64), n * seq_len, {})
@@ -194,7 +197,7 @@ def _candidates(warehouse: Warehouse, batch: Batch, keys: Ints, values: Floats) 
     column = np.full(len(batch.scores.keys), -1)
     reached: list[list[tuple[Any, ...]]] = [[] for _ in range(n_features)]
     for span in _spans(warehouse, batch):
-        rows = columns(warehouse, "sampled_active", {**span.range, "n_most": PAIR_POSITIONS})
+        rows = arrays(warehouse, step("sampled_active"), {**span.range, "n_most": PAIR_POSITIONS})
         token = span.tokens(rows)
         row_of = np.searchsorted(batch.features, rows["feature"])
         sample = Grouped.by(row_of, n_features, {"token": token}, then=token)
@@ -286,14 +289,14 @@ def _count(warehouse: Warehouse, batch: Batch, pairs: _Pairs) -> tuple[_Counts, 
         firsts, queries = _by_feature(span, n_inputs, bos_keys=batch.bos_keys)
         _count_matches(span, queries, firsts, pairs, counts)
         del queries
-        rows = columns(warehouse, "span_outputs", {**span.range, **batch.at})
+        rows = arrays(warehouse, step("span_outputs"), {**span.range, **batch.at})
         active = Grouped.by(
             np.searchsorted(batch.features, rows["feature"]),
             len(batch.features),
             {"token": span.tokens(rows)},
         )
         n_active += active.n
-        rows = columns(warehouse, "held_out_sequences", {**span.range, **batch.at, "seed": batch.seed})
+        rows = arrays(warehouse, step("held_out_sequences"), {**span.range, **batch.at, "seed": batch.seed})
         held_out = Grouped.by(
             np.searchsorted(batch.features, rows["feature"]),
             len(batch.features),

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.queries import step
+from attnrules.queries.arrays import Ints
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
-    from attnrules.queries.scores import Ints
-    from attnrules.queries.skipgrams import FeatureId
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "heads")
+
+
+@dataclass(frozen=True, order=True)
+class FeatureId:
+    """An output feature of a head, written L0H3.17."""
+
+    layer: int
+    head: int
+    feature: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}.{self.feature}"
+
+
+def parse_feature(text: str) -> FeatureId:
+    """Read `L0H3.17`; raises `UsageError` for anything else."""
+    match = re.fullmatch(r"L([0-9]{1,9})H([0-9]{1,9})\.([0-9]{1,9})", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"{text!r}: not a feature; write L<layer>H<head>.<feature>, such as L0H3.17")
+    return FeatureId(int(match[1]), int(match[2]), int(match[3]))
 
 
 def finished_sequences(warehouse: Warehouse) -> int:
@@ -59,6 +82,11 @@ def choose_heads(
     ]
 
 
+def feature_counts(warehouse: Warehouse, layer: int, head: int, seed: int) -> list[tuple[int, int]]:
+    """Return (feature, sequences it is active in) of every feature of a head, in the order they are drawn."""
+    return warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": seed})
+
+
 def features_of(
     warehouse: Warehouse,
     layer: int,
@@ -71,7 +99,7 @@ def features_of(
 
     Raises `UsageError` for a feature that the head does not have.
     """
-    counts = warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": seed})
+    counts = feature_counts(warehouse, layer, head, seed)
     wanted = [f for f in features if (f.layer, f.head) == (layer, head)]
     for f in wanted:
         if f.feature >= len(counts):
@@ -79,3 +107,9 @@ def features_of(
     if wanted:
         return np.array(sorted({f.feature for f in wanted}), dtype=np.int64)
     return np.array(sorted(feature for feature, _ in counts[:n_features]), dtype=np.int64)
+
+
+def live_features(warehouse: Warehouse, layer: int, *, bos_keys: bool) -> Ints:
+    """Return the input features of a layer that fire after BOS, or all of them with `bos_keys`."""
+    rows = warehouse.rows(step("live_features"), {"layer": layer, "bos_keys": bos_keys})
+    return np.array([feature for (feature,) in rows], dtype=np.int64)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from attnrules.queries.absence import statement
-from attnrules.queries.scores import arrays
+from attnrules.queries.arrays import arrays
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "interventions")
 
 Array = npt.NDArray[Any]
 
@@ -107,7 +109,7 @@ def append_rows(
 
 def sequence_tokens(warehouse: Warehouse, sequences: Iterable[int]) -> dict[int, Array]:
     """Return the token ids [seq_len] of each sequence."""
-    columns = arrays(warehouse, statement("sequence_tokens"), {"sequences": sorted(sequences)})
+    columns = arrays(warehouse, step("sequence_tokens"), {"sequences": sorted(sequences)})
     ids = np.unique(columns["seq_id"]).tolist()
     rows = columns["token_id"].reshape(len(ids), -1) if ids else ()
     return dict(zip(ids, rows, strict=True))
@@ -129,10 +131,10 @@ class TokenStatistics:
     @classmethod
     def read(cls, warehouse: Warehouse, layer: int, features: Iterable[int]) -> TokenStatistics:
         """Read the statistics of these input features of a layer."""
-        counts = arrays(warehouse, statement("token_counts"))
+        counts = arrays(warehouse, step("token_counts"))
         activation: dict[int, dict[int, float]] = defaultdict(dict)
         for feature, token, amount in warehouse.rows(
-            statement("feature_tokens"), {"layer": layer, "features": sorted(set(features))}
+            step("feature_tokens"), {"layer": layer, "features": sorted(set(features))}
         ):
             activation[feature][token] = amount
         return cls(counts["token_id"], counts["n"], activation)

@@ -12,22 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from attnrules.queries import step
-from attnrules.queries.gates import choose_queries
-from attnrules.queries.grouped import Grouped
-from attnrules.queries.scores import (
-    Floats,
-    HeadScores,
-    Ints,
-    RankedRules,
-    columns,
-    top_k,
-    top_queries,
-    top_values,
-)
+from attnrules.queries.arrays import Floats, Ints, arrays, top_k
+from attnrules.queries.heads import HeadScores
+from attnrules.queries.skipgrams.csr import Grouped
+from attnrules.queries.skipgrams.gates import choose_queries
+from attnrules.queries.skipgrams.ranked import RankedRules
+from attnrules.queries.skipgrams.weights import top_queries, top_values
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "skipgrams")
 
 # Train positions per feature that pairs are learnt from, and train positions that their base is estimated on.
 PAIR_POSITIONS = 1_000
@@ -84,10 +80,10 @@ def importance_rules(
     _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     _fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
     warehouse.execute(step("make_train_examples"), {**batch.at, "seed": batch.seed})
-    examples = columns(warehouse, "train_examples")
+    examples = arrays(warehouse, step("train_examples"))
     scaled = {"layer": batch.layer, "scaling": scaling}
-    key_rows = columns(warehouse, "train_example_keys", {**scaled, "bos_keys": batch.bos_keys})
-    query_rows = columns(warehouse, "train_example_queries", scaled)
+    key_rows = arrays(warehouse, step("train_example_keys"), {**scaled, "bos_keys": batch.bos_keys})
+    query_rows = arrays(warehouse, step("train_example_queries"), scaled)
     parts = []
     for row, feature in enumerate(batch.features):
         first, last = np.searchsorted(examples["feature"], [feature, feature + 1])
@@ -159,7 +155,7 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
     what its keys receive is one pass over the input features of the tokens attended to. The same as one SQL
     aggregation took 10 times as long on a head of GPT-2 small's size, for its 50 million groups.
     """
-    sizes = columns(warehouse, "train_sizes", {"seed": batch.seed})
+    sizes = arrays(warehouse, step("train_sizes"), {"seed": batch.seed})
     n_keys = len(batch.scores.keys)
     when_active = np.zeros((len(batch.features), n_keys))
     everywhere = np.zeros(n_keys)
@@ -168,14 +164,14 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
     for first in range(0, n_sequences, at_once):
         here = {"first": first, "last": first + at_once - 1}
         train = {**here, "seed": batch.seed}
-        rows = columns(warehouse, "train_sources", {**batch.at, **train, "bos_keys": batch.bos_keys})
+        rows = arrays(warehouse, step("train_sources"), {**batch.at, **train, "bos_keys": batch.bos_keys})
         query = _token(rows, "query_pos", first, seq_len)
         sources = Grouped.by(query, at_once * seq_len, rows, then=rows["key_pos"])
         sources.values["key"] = _token(sources.values, "key_pos", first, seq_len)
-        rows = columns(warehouse, "train_keys", {"layer": batch.layer, **train})
+        rows = arrays(warehouse, step("train_keys"), {"layer": batch.layer, **train})
         key = _token(rows, "pos", first, seq_len)
         keys = Grouped.by(key, at_once * seq_len, rows, then=rows["feature"])
-        rows = columns(warehouse, "train_active_rows", here)
+        rows = arrays(warehouse, step("train_active_rows"), here)
         token = _token(rows, "pos", first, seq_len)
         row_of = np.searchsorted(batch.features, rows["feature"])
         active = Grouped.by(row_of, len(batch.features), {"token": token}, then=token)
@@ -265,10 +261,10 @@ def weighted_gates(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_r
     sampled = {"seed": batch.seed, "n_most": PAIR_POSITIONS, "n_everywhere": _BASE_POSITIONS}
     warehouse.execute(step("make_gate_positions"), sampled)
     # The positions that stand for all come first, then those of one feature after another.
-    scope = columns(warehouse, "gate_scopes")["scope"]
+    scope = arrays(warehouse, step("gate_scopes"))["scope"]
     n_base = int(np.searchsorted(scope, 0))
-    amounts = columns(warehouse, "gate_amounts", {**batch.at, "bos_keys": batch.bos_keys})
-    active = columns(warehouse, "gate_queries", {"layer": batch.layer})
+    amounts = arrays(warehouse, step("gate_amounts"), {**batch.at, "bos_keys": batch.bos_keys})
+    active = arrays(warehouse, step("gate_queries"), {"layer": batch.layer})
     n_inputs = len(batch.scores.keys)
     rows, queries = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for feature, mine, key, v in zip(batch.features, own, keys, values, strict=True):
@@ -325,7 +321,9 @@ def weighted_pairs(
         step("make_candidate_pairs"),
         {**where, "n_most": PAIR_POSITIONS, "n_pairs": 2 * max_rules},
     )
-    rows = columns(warehouse, "pairs_everywhere", {**where, "seed": batch.seed, "n_most": _BASE_POSITIONS})
+    rows = arrays(
+        warehouse, step("pairs_everywhere"), {**where, "seed": batch.seed, "n_most": _BASE_POSITIONS}
+    )
     n_active = np.minimum(means.n_active, PAIR_POSITIONS)
     owner = np.searchsorted(batch.features, rows["feature"])
     score = rows["value_score"] * (rows["amount"] / np.maximum(n_active[owner], 1) - rows["mean_everywhere"])

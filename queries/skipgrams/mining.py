@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.queries import step
-from attnrules.queries.evaluation import (
-    ADDITIVE,
-    AGGREGATIONS,
-    EXAMPLE_SETS,
-    Judge,
-    draw_examples,
-    evaluate,
+from attnrules.queries.arrays import Ints, one_blas_thread
+from attnrules.queries.evaluation import ADDITIVE, AGGREGATIONS, EXAMPLE_SETS, Judge, draw_examples, evaluate
+from attnrules.queries.heads import (
+    SCALINGS,
+    FeatureId,
+    choose_heads,
+    feature_counts,
+    finished_sequences,
+    head_scores,
 )
-from attnrules.queries.learned import (
+from attnrules.queries.skipgrams.pair_counts import mined_rules
+from attnrules.queries.skipgrams.ranked import RankedRules
+from attnrules.queries.skipgrams.weighted import (
     Batch,
     KeyMeans,
     importance_rules,
@@ -28,21 +31,15 @@ from attnrules.queries.learned import (
     weighted_pairs,
     weighted_rules,
 )
-from attnrules.queries.mined import mined_rules
-from attnrules.queries.scores import (
-    Ints,
-    RankedRules,
-    head_scores,
-    magnitude_rules,
-    one_blas_thread,
-    unigram_rules,
-)
-from attnrules.queries.selection import choose_heads, finished_sequences
+from attnrules.queries.skipgrams.weights import magnitude_rules, unigram_rules
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "skipgrams")
 
 METHODS = (
     "magnitude", "importance", "unigram", "mined", "weighted", "weighted_signed", "weighted_groups",
@@ -50,23 +47,10 @@ METHODS = (
 )  # fmt: skip
 # What `best` stands for: measured in docs/measurements.md.
 BEST = ("weighted", "weighted_groups", "weighted_gates")
-SCALINGS = ("paper", "model")
 # Features judged in one set of statements, and (feature, key) means taken in one pass over the corpus: both
 # bound memory (the latter to 0.5 GB), not results.
 _FEATURES_AT_ONCE = 256
 _MEANS_AT_ONCE = 1 << 26
-
-
-@dataclass(frozen=True, order=True)
-class FeatureId:
-    """An output feature of a head, written L0H3.17."""
-
-    layer: int
-    head: int
-    feature: int
-
-    def __str__(self) -> str:
-        return f"L{self.layer}H{self.head}.{self.feature}"
 
 
 @dataclass(frozen=True)
@@ -243,7 +227,7 @@ def _choose_features(
     result: SkipgramResult,
 ) -> tuple[Ints, dict[str, int]]:
     """Return the features to mine and how many are eligible or not; tell `result` what a user should know."""
-    counts = warehouse.rows(step("feature_counts"), {"layer": layer, "head": head, "seed": spec.seed})
+    counts = feature_counts(warehouse, layer, head, spec.seed)
     # Bounds asked for are honoured: weights need no examples, and what needs them takes what there is.
     least = spec.n_per_label if spec.min_count is None else spec.min_count
     most = n_sequences - spec.n_per_label if spec.max_count is None else spec.max_count

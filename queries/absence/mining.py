@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.queries.resampling import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.scores import (
-    Floats,
+from attnrules.queries.arrays import Floats, Ints, arrays, one_blas_thread
+from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
+from attnrules.queries.heads import (
+    SCALINGS,
     HeadScores,
-    Ints,
-    arrays,
+    choose_heads,
+    features_of,
+    finished_sequences,
     head_scores,
-    magnitude_rules,
-    one_blas_thread,
+    live_features,
 )
-from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+from attnrules.queries.skipgrams.weights import magnitude_rules
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
-statement = Statements("attnrules.queries", "absence")
-SCALINGS = ("paper", "model")
+step = Statements("attnrules.queries", "absence")
 # Features whose scores are held at once: 256 x 24,576 doubles are 50 MB.
 _FEATURES_AT_ONCE = 256
 # Keys among which the pairs after the first are sought, as in method.md section 3.1.
@@ -279,9 +279,9 @@ def _mine_head(
     found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
     of_features = {**at, "scaling": spec.scaling, "features": features.tolist()}
     for table in ("distractors", "distractor_examples", "interventions", "absence_tests"):
-        warehouse.execute(statement(f"delete_{table}"), of_features)
-    warehouse.execute(statement("make_found_examples"), _case_parameters(spec, at, found))
-    warehouse.execute(statement("insert_examples"), {**at, "scaling": spec.scaling})
+        warehouse.execute(step(f"delete_{table}"), of_features)
+    warehouse.execute(step("make_found_examples"), _case_parameters(spec, at, found))
+    warehouse.execute(step("insert_examples"), {**at, "scaling": spec.scaling})
     statistics = _statistics(warehouse, found, bootstrap)
     warehouse.append("distractors", _distractor_table(found, statistics, at, spec, run_id))
     return AbsenceHead(
@@ -290,14 +290,8 @@ def _mine_head(
         n_features=len(features),
         n_pairs=len(found.feature),
         n_distractor_keys=int(found.outranks.sum()),
-        n_examples=int(warehouse.value(statement("count_found_examples"))),
+        n_examples=int(warehouse.value(step("count_found_examples"))),
     )
-
-
-def live_features(warehouse: Warehouse, layer: int, *, bos_keys: bool) -> Ints:
-    """Return the input features of a layer that fire after BOS, or all of them with `bos_keys`."""
-    rows = warehouse.rows(statement("live_features"), {"layer": layer, "bos_keys": bos_keys})
-    return np.array([feature for (feature,) in rows], dtype=np.int64)
 
 
 def _case_parameters(spec: AbsenceSpec, at: dict[str, int], found: Distractors) -> dict[str, object]:
@@ -333,7 +327,7 @@ def _statistics(
     warehouse: Warehouse, found: Distractors, bootstrap: SequenceBootstrap
 ) -> dict[tuple[int, int], tuple[float | None, ...]]:
     """Return what the corpus says of each (feature, pair) with a distractor, as `_STATISTICS` lists it."""
-    columns = arrays(warehouse, statement("found_examples"))
+    columns = arrays(warehouse, step("found_examples"))
     case = columns["feature"].astype(np.int64) << 32 | columns["pair"]
     starts = np.flatnonzero(np.diff(case, prepend=-1))
     rows = {int(case[start]): slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(case)])}  # noqa: B905

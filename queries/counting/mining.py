@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.errors import UsageError
-from attnrules.queries.absence import SCALINGS, Distractors, find_distractors, live_features
-from attnrules.queries.resampling import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.scores import Floats, Ints, arrays, head_scores, one_blas_thread
-from attnrules.queries.selection import choose_heads, features_of, finished_sequences
+from attnrules.queries.absence import Distractors, find_distractors
+from attnrules.queries.arrays import Floats, Ints, arrays, one_blas_thread
+from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
+from attnrules.queries.heads import (
+    SCALINGS,
+    choose_heads,
+    features_of,
+    finished_sequences,
+    head_scores,
+    live_features,
+)
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from attnrules.queries.skipgrams import FeatureId
+    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
-statement = Statements("attnrules.queries", "counting")
+step = Statements("attnrules.queries", "counting")
 # Features whose query positions are held at once; bounds memory, not the result.
 _FEATURES_AT_ONCE = 128
 # Weights of c and c2 go up to this, thresholds on a weighted difference too.
@@ -158,7 +165,7 @@ def _mine_head(
     found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
     for table in ("counting_counts", "counting_rules", "counting_tests", "interventions"):
         warehouse.execute(
-            statement(f"delete_{table}"), {**at, "scaling": spec.scaling, "features": features.tolist()}
+            step(f"delete_{table}"), {**at, "scaling": spec.scaling, "features": features.tolist()}
         )
     same = {**at, "scaling": spec.scaling, "run_id": run_id}
     n_counted = n_beat_presence = n_rules = 0
@@ -202,7 +209,7 @@ def _mine_batch(
     """Return rows of `counting_counts` of a batch of pairs, and of `counting_rules` that beat presence."""
     opponents = [int(i) if i >= 0 else None for i in found.distractor[rows]]
     warehouse.execute(
-        statement("make_count_positions"),
+        step("make_count_positions"),
         {
             **at,
             "features": found.feature[rows].tolist(),
@@ -216,7 +223,7 @@ def _mine_batch(
     )
     names = ("feature", "pair", "split", "n_key", "n_opponent", "n_positions", "n_active", "mean_activation")
     tables: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for row in warehouse.rows(statement("counts")):
+    for row in warehouse.rows(step("counts")):
         tables.setdefault(row[:2], []).append(dict(zip(names, row, strict=True)))
     counted = {case: table for case, table in tables.items() if worth_counting(table, spec.min_support)}
     chosen = {}
@@ -331,7 +338,7 @@ def _judge(
     rules = [(rule, positions[case]) for case, rule in chosen.items()]
     columns = arrays(
         warehouse,
-        statement("outcomes"),
+        step("outcomes"),
         {
             **cases,
             "key_weights": [rule.key_weight for rule, _ in rules],
@@ -356,7 +363,7 @@ def _judge(
 def _choose_positions(
     warehouse: Warehouse, cases: dict[str, list[int]]
 ) -> dict[tuple[int, int], PositionRule]:
-    columns = arrays(warehouse, statement("position_counts"), cases)
+    columns = arrays(warehouse, step("position_counts"), cases)
     found = {}
     for feature, pair in zip(cases["features"], cases["pairs"], strict=True):
         here = (columns["feature"] == feature) & (columns["pair"] == pair)

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from attnrules.queries import step
-from attnrules.queries.scores import Floats, Ints, columns, head_scores, matrix, mix32
+from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
+from attnrules.queries.heads import head_scores
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "evaluation")
 
 EXAMPLE_SETS = ("paper", "uniform", "bins", "all_positions")
 AGGREGATIONS = ("max", "sum", "max_of_sums", "sum_of_maxima")
@@ -293,7 +296,7 @@ def _ceilings(
     decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
     features = np.array([f for (f,) in warehouse.rows("SELECT feature FROM mined_features ORDER BY 1")])
     encoders = scores.encoders[features]
-    attended = columns(warehouse, "attended_scales", at)
+    attended = arrays(warehouse, step("attended_scales"), at)
     place, scope = attended["place"], attended["scope"]
     carried = _carried_values(warehouse, at, scores.values, place)
     for name, kind, z in zip(CEILINGS, ("from_features", "by_model"), carried, strict=True):
@@ -317,10 +320,10 @@ def _carried_values(
 
     The sum over tokens of A[q,k] times the sum over features of a[k,i] d_i W_V / sigma_k.
     """
-    active = columns(warehouse, "token_features")
+    active = arrays(warehouse, step("token_features"))
     tokens, token = np.unique(active["token"], return_inverse=True)
     of_token = _sums_of_rows(values, active["feature"], active["activation"], token, len(tokens))
-    sources = columns(warehouse, "attended_tokens", at)
+    sources = arrays(warehouse, step("attended_tokens"), at)
     # A token without an active feature has only its share of the biases.
     row = np.searchsorted(tokens, sources["token"]).clip(max=max(0, len(tokens) - 1))
     known = np.flatnonzero(tokens[row] == sources["token"]) if len(tokens) else row[:0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from attnrules.queries.scores import Floats, Ints
+from attnrules.queries.arrays import Floats, Ints
 
 REPLICATES = 1000
 # Fewer sequences than this on either side give no interval.

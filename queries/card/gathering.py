@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
+from attnrules.queries.card.redundancy import minimal_rules
+from attnrules.queries.heads import FeatureId
 from attnrules.queries.questions import ask
-from attnrules.queries.redundancy import minimal_rules, statement
-from attnrules.queries.skipgrams import FeatureId
+from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "card")
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,6 @@ class FeatureCard:
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
         return asdict(self)
-
-
-def parse_feature(text: str) -> FeatureId:
-    """Read `L0H3.17`; raises `UsageError` for anything else."""
-    match = re.fullmatch(r"L([0-9]{1,9})H([0-9]{1,9})\.([0-9]{1,9})", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise UsageError(f"{text!r}: not a feature; write L<layer>H<head>.<feature>, such as L0H3.17")
-    return FeatureId(int(match[1]), int(match[2]), int(match[3]))
 
 
 def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10) -> FeatureCard:
@@ -108,7 +102,7 @@ def _tokens(warehouse: Warehouse, at: dict[str, Any], rules: list[dict[str, Any]
 
 
 def _dicts(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    return _as_dicts(warehouse.sql(statement(name), parameters))
+    return _as_dicts(warehouse.sql(step(name), parameters))
 
 
 def _as_dicts(relation: Any) -> list[dict[str, Any]]:

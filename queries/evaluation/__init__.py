@@ -1,0 +1,35 @@
+"""How lists of rules are judged: example sets, metrics, intervals, baselines and ceilings."""
+
+from __future__ import annotations
+
+from attnrules.queries.evaluation.judging import (
+    ADDITIVE,
+    AGGREGATIONS,
+    BASELINES,
+    CEILINGS,
+    EXAMPLE_SETS,
+    NO_SCALING,
+    Judge,
+    bootstrap_weights,
+    draw_examples,
+    evaluate,
+    metric_intervals,
+)
+from attnrules.queries.evaluation.resampling import FEWEST, SequenceBootstrap, interval
+
+__all__ = [
+    "ADDITIVE",
+    "AGGREGATIONS",
+    "BASELINES",
+    "CEILINGS",
+    "EXAMPLE_SETS",
+    "FEWEST",
+    "NO_SCALING",
+    "Judge",
+    "SequenceBootstrap",
+    "bootstrap_weights",
+    "draw_examples",
+    "evaluate",
+    "interval",
+    "metric_intervals",
+]

@@ -1,0 +1,27 @@
+"""What every miner starts from: the heads and features asked for, and the scores of a head's weights."""
+
+from __future__ import annotations
+
+from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores
+from attnrules.queries.heads.selection import (
+    FeatureId,
+    choose_heads,
+    feature_counts,
+    features_of,
+    finished_sequences,
+    live_features,
+    parse_feature,
+)
+
+__all__ = [
+    "SCALINGS",
+    "FeatureId",
+    "HeadScores",
+    "choose_heads",
+    "feature_counts",
+    "features_of",
+    "finished_sequences",
+    "head_scores",
+    "live_features",
+    "parse_feature",
+]
