@@ -254,7 +254,7 @@ def ingest_into(
     Raises what `ingest.ingest` raises.
     """
     from attnrules.ingest import IngestSpec, ingest
-    from attnrules.ingest.corpus import CorpusSpec
+    from attnrules.ingest.sources.corpus import CorpusSpec
 
     spec = IngestSpec(
         model=model,

@@ -22,3 +22,8 @@ class WarehouseUnavailableError(AttnRulesError):
     """The warehouse file cannot be opened: missing, locked, not a warehouse, another version."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+def one_line(error: BaseException) -> str:
+    """Return the start of an error's message on one line, or its type where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

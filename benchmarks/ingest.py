@@ -36,13 +36,13 @@ import numpy as np
 import torch
 
 from attnrules.demo.corpus import write_corpus
-from attnrules.ingest.capture import Capture, Targets
-from attnrules.ingest.corpus import CorpusSpec, documents, token_rows
-from attnrules.ingest.flow import FACT_TABLES, Flow, Work
-from attnrules.ingest.model import Model, load_model
-from attnrules.ingest.sae_config import configuration, declared
-from attnrules.ingest.sae_weights import Role, effective_weights
-from attnrules.ingest.saes import Location, Sae
+from attnrules.ingest.capture.flow import FACT_TABLES, Flow, Work
+from attnrules.ingest.capture.forward import Capture, Targets
+from attnrules.ingest.sources.corpus import CorpusSpec, documents, token_rows
+from attnrules.ingest.sources.model import Model, load_model
+from attnrules.ingest.sources.sae_config import configuration, declared
+from attnrules.ingest.sources.sae_weights import Role, effective_weights
+from attnrules.ingest.sources.saes import Location, Sae
 from attnrules.warehouse import Warehouse
 
 N_LAYERS, N_HEADS, D_MODEL, SEQ_LEN = 12, 12, 768, 64

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from attnrules.ingest.model import Model
-from attnrules.ingest.saes import Sae
+from attnrules.ingest.sources.model import Model
+from attnrules.ingest.sources.saes import Sae
 
 if TYPE_CHECKING:
     from torch import Tensor

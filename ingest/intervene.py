@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.capture import read_layer
-from attnrules.ingest.identity import differences
-from attnrules.ingest.model import UNCENTRED, Model, is_out_of_memory, load_model
+from attnrules.ingest.capture.batching import is_out_of_memory
+from attnrules.ingest.capture.forward import read_layer
 from attnrules.ingest.pipeline import choose_device
 from attnrules.ingest.provenance import commits_of
-from attnrules.ingest.sae_weights import Role
-from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
+from attnrules.ingest.sources.identity import differences
+from attnrules.ingest.sources.model import UNCENTRED, Model, load_model
+from attnrules.ingest.sources.sae_weights import Role
+from attnrules.ingest.sources.saes import Location, Sae, SaeSource, find_saes, load_sae
 
 if TYPE_CHECKING:
     from torch import Tensor

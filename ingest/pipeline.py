@@ -18,8 +18,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.ingest.capture import DTYPES, Capture, Targets
-from attnrules.ingest.corpus import (
+from attnrules.ingest.capture.flow import Flow, Ledger, chunk_size, work
+from attnrules.ingest.capture.forward import DTYPES, Capture, Targets
+from attnrules.ingest.capture.stages import in_thread
+from attnrules.ingest.embeddings import embedding_descriptions
+from attnrules.ingest.provenance import environment, stored_commits
+from attnrules.ingest.sources.corpus import (
     SPECIAL_TOKENS,
     CorpusSpec,
     documents,
@@ -28,16 +32,12 @@ from attnrules.ingest.corpus import (
     shortage,
     token_rows,
 )
-from attnrules.ingest.embeddings import embedding_descriptions
-from attnrules.ingest.flow import Flow, Ledger, chunk_size, work
-from attnrules.ingest.identity import differences, unrecorded
-from attnrules.ingest.local_corpus import FilesRead
-from attnrules.ingest.model import Model, load_model
-from attnrules.ingest.provenance import environment, stored_commits
-from attnrules.ingest.sae_weights import Role
-from attnrules.ingest.saes import Location, Sae, SaeSource, find_saes, load_sae
-from attnrules.ingest.stages import in_thread
-from attnrules.ingest.vocabulary import special_tokens
+from attnrules.ingest.sources.identity import differences, unrecorded
+from attnrules.ingest.sources.local_corpus import FilesRead
+from attnrules.ingest.sources.model import Model, load_model
+from attnrules.ingest.sources.sae_weights import Role
+from attnrules.ingest.sources.saes import Location, Sae, SaeSource, find_saes, load_sae
+from attnrules.ingest.sources.vocabulary import special_tokens
 from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse, digests
 from attnrules.warehouse.inspect import dictionaries
 

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError, UsageError, one_line
 from attnrules.ingest import pipeline
-from attnrules.ingest.capture import Capture, Targets
-from attnrules.ingest.corpus import locate
-from attnrules.ingest.hub import hub_failure, is_offline, resolve
-from attnrules.ingest.model import Model, load_model, official_name, one_line
+from attnrules.ingest.capture.forward import Capture, Targets
 from attnrules.ingest.provenance import StoredCommits, stored_commits
-from attnrules.ingest.sae_weights import Role
-from attnrules.ingest.saes import Location, SaeSource, find_saes, list_hub
+from attnrules.ingest.sources.corpus import locate
+from attnrules.ingest.sources.hub import hub_failure, is_offline, resolve
+from attnrules.ingest.sources.model import Model, load_model, official_name
+from attnrules.ingest.sources.sae_weights import Role
+from attnrules.ingest.sources.saes import Location, SaeSource, find_saes, list_hub
 from attnrules.warehouse import Warehouse
 
 # Of the demo's warehouse: 2,000 sequences of 64 tokens, 2 layers of 4 heads, TopK 16 and 8, the default

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attnrules.ingest.model import Model
+from attnrules.ingest.sources.model import Model
 from attnrules.warehouse import Warehouse
 
 

@@ -21,7 +21,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from attnrules.ingest import IngestSpec, ingest
-from attnrules.ingest.corpus import CorpusSpec
+from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
 from tests.planted import PlantedModel, plant

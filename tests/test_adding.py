@@ -15,7 +15,7 @@ import torch
 from attnrules import sql
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest import IngestProgress, IngestSpec, ingest
-from attnrules.ingest.capture import Capture, Targets
+from attnrules.ingest.capture.forward import Capture, Targets
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import CHECKPOINT_NAME, PlantedModel

@@ -12,8 +12,8 @@ import pytest
 
 import attnrules
 from attnrules.ingest import IngestSpec
-from attnrules.ingest.corpus import CorpusSpec
 from attnrules.ingest.intervene import LaboratorySpec
+from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.absence import AbsenceSpec
 from attnrules.queries.counting import CountingSpec
 from attnrules.queries.interventions import InterveneSpec

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest import IngestSpec, ingest
-from attnrules.ingest.corpus import CorpusSpec, documents, locate, token_rows
+from attnrules.ingest.sources.corpus import CorpusSpec, documents, locate, token_rows
 from attnrules.warehouse import Warehouse, check, digests
 from attnrules.warehouse.records import LARGEST_RECORD
 from tests.planted import PlantedModel

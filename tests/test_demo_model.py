@@ -14,7 +14,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from attnrules.demo.corpus import iter_documents
 from attnrules.ingest import IngestSpec, ingest
-from attnrules.ingest.corpus import CorpusSpec
 from attnrules.ingest.demo_training import (
     LMRecipe,
     NgramModel,
@@ -31,6 +30,7 @@ from attnrules.ingest.demo_training import (
     reconstruction,
     token_stream,
 )
+from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
 from tests import slow

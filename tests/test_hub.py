@@ -311,7 +311,7 @@ def test_presets_are_listed_and_an_unknown_one_is_named(attnrules: Any, tmp_path
 
 
 def test_presets_name_no_commit_that_nobody_has_seen() -> None:
-    from attnrules.ingest.presets import presets
+    from attnrules.ingest.sources.published import presets
 
     for known in presets().values():
         assert not re.search(r"[0-9a-f]{40}", json.dumps(known.options))

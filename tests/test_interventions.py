@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from attnrules.commands.wording import EVIDENCE, counting_words
 from attnrules.ingest import IngestSpec, ingest
-from attnrules.ingest.corpus import CorpusSpec
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.counting import (
     CountingSpec,

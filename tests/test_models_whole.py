@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest import ingest
-from attnrules.ingest.model import load_model
+from attnrules.ingest.sources.model import load_model
 from attnrules.warehouse import Warehouse
 from tests.planted import PlantedModel
 from tests.test_saes import random_model, spec_of, write_pair

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from attnrules.ingest import IngestSpec, ingest
-from attnrules.ingest.corpus import CorpusSpec
-from attnrules.ingest.model import Model, load_model
+from attnrules.ingest.sources.corpus import CorpusSpec
+from attnrules.ingest.sources.model import Model, load_model
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from attnrules.ingest import IngestProgress, IngestSpec, ingest
-from attnrules.ingest.corpus import CorpusSpec, token_rows
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
-from attnrules.ingest.model import load_model
+from attnrules.ingest.sources.corpus import CorpusSpec, token_rows
+from attnrules.ingest.sources.model import load_model
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel, reference_rows
 
@@ -446,7 +446,7 @@ def test_the_same_ingest_again_captures_nothing(small: IngestSpec, whole: Path, 
 def test_a_batch_too_large_for_the_device_is_halved(
     small: IngestSpec, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attnrules.ingest.capture import Capture
+    from attnrules.ingest.capture.forward import Capture
 
     run = Capture.run
 

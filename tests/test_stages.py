@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnrules.ingest.batching import BatchSize
-from attnrules.ingest.stages import Stages, StoppedError, in_thread
+from attnrules.ingest.capture.batching import BatchSize
+from attnrules.ingest.capture.stages import Stages, StoppedError, in_thread
 
 
 def alive() -> list[str]:

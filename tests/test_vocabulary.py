@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from attnrules.ingest.vocabulary import token_bytes, token_text
+from attnrules.ingest.sources.vocabulary import token_bytes, token_text
 from attnrules.warehouse import Warehouse
 
 SPECIAL = ["<unk>", "<s>", "</s>"]

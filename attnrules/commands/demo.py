@@ -44,7 +44,7 @@ def _ingest(path: Path, n_sequences: int) -> None:
     quiet_libraries()
     from attnrules.demo.corpus import write_corpus
     from attnrules.ingest import IngestSpec
-    from attnrules.ingest.corpus import CorpusSpec
+    from attnrules.ingest.sources.corpus import CorpusSpec
 
     with (
         as_file(files("attnrules.demo") / "weights") as weights,

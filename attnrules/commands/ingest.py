@@ -20,14 +20,14 @@ from attnrules.commands.terminal import tell
 
 def _take_preset(context: click.Context, _: click.Parameter, name: str | None) -> None:
     if name is not None:
-        from attnrules.ingest.presets import preset
+        from attnrules.ingest.sources.published import preset
 
         context.default_map = {**(context.default_map or {}), **preset(name).options}
 
 
 def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        from attnrules.ingest.presets import presets
+        from attnrules.ingest.sources.published import presets
 
         for known in presets().values():
             tell(f"{known.name:16} {known.title}")
@@ -155,7 +155,7 @@ def command(
     """
     quiet_libraries()
     from attnrules.ingest import IngestSpec
-    from attnrules.ingest.corpus import CorpusSpec
+    from attnrules.ingest.sources.corpus import CorpusSpec
 
     spec = IngestSpec(
         model=model,

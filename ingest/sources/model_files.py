@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from attnrules.errors import AttnRulesError
+from attnrules.errors import AttnRulesError, one_line
 
 _DEEPEST = 100
 _LARGEST_CONFIG = 1 << 24
@@ -84,7 +84,7 @@ def _declared_parameters(folder: Path) -> int:
     try:
         config = AutoConfig.from_pretrained(folder)
     except Exception as error:
-        raise AttnRulesError(f"model {folder}: config.json cannot be used: {_one_line(error)}") from error
+        raise AttnRulesError(f"model {folder}: config.json cannot be used: {one_line(error)}") from error
     for name, largest in _LARGEST.items():
         value = getattr(config, name, None)
         if value is None or isinstance(value, (list, dict)):
@@ -100,7 +100,7 @@ def _declared_parameters(folder: Path) -> int:
     except ValueError:
         return 0  # no causal language model: refused by name when its hooks are looked for
     except Exception as error:
-        raise AttnRulesError(f"model {folder}: config.json cannot be used: {_one_line(error)}") from error
+        raise AttnRulesError(f"model {folder}: config.json cannot be used: {one_line(error)}") from error
     return sum(parameter.numel() for parameter in empty.parameters())
 
 
@@ -174,7 +174,3 @@ def named(tensors: Any) -> str:
 
 def _shape(shape: Any) -> str:
     return " x ".join(map(str, shape))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from attnrules.errors import AttnRulesError
-from attnrules.ingest.batching import BatchSize
-from attnrules.ingest.capture import Block, Capture, Targets
-from attnrules.ingest.local_corpus import FilesRead
-from attnrules.ingest.model import is_out_of_memory, one_line
-from attnrules.ingest.stages import Stages, Stop
+from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.capture.batching import BatchSize, is_out_of_memory
+from attnrules.ingest.capture.forward import Block, Capture, Targets
+from attnrules.ingest.capture.stages import Stages, Stop
+from attnrules.ingest.sources.local_corpus import FilesRead
 from attnrules.warehouse import Warehouse, digests
 
 Tokens = npt.NDArray[np.int64]

@@ -19,8 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attnrules.errors import AttnRulesError, UsageError
-from attnrules.ingest.model import one_line
+from attnrules.errors import AttnRulesError, UsageError, one_line
 from attnrules.warehouse.connection import NO_DOWNLOADS
 from attnrules.warehouse.records import (
     LARGEST_EXPANSION,

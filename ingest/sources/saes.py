@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnrules.errors import AttnRulesError, UsageError
-from attnrules.ingest import sae_checkpoint
-from attnrules.ingest.hub import hub_failure, resolve
-from attnrules.ingest.identity import identity
-from attnrules.ingest.model import Model, one_line, tensors_sha256
-from attnrules.ingest.sae_config import (
+from attnrules.errors import AttnRulesError, UsageError, one_line
+from attnrules.ingest.sources import sae_checkpoint
+from attnrules.ingest.sources.hub import hub_failure, resolve
+from attnrules.ingest.sources.identity import identity
+from attnrules.ingest.sources.model import Model, tensors_sha256
+from attnrules.ingest.sources.sae_config import (
     Declared,
     check_saelens_config,
     configuration,
@@ -26,7 +26,7 @@ from attnrules.ingest.sae_config import (
     read_json,
     whole_number,
 )
-from attnrules.ingest.sae_weights import (
+from attnrules.ingest.sources.sae_weights import (
     Role,
     SaeWeights,
     effective_weights,

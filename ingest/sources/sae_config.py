@@ -12,10 +12,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from attnrules.errors import AttnRulesError
-from attnrules.ingest.identity import canonical
-from attnrules.ingest.model import one_line
-from attnrules.ingest.model_files import nests_deeper
+from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.sources.identity import canonical
+from attnrules.ingest.sources.model_files import nests_deeper
 
 # Far above what is published; below what would exhaust memory before a tensor is read.
 _LARGEST = {"d_in": 1 << 20, "d_sae": 1 << 25}

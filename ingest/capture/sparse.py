@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from attnrules.ingest.saes import Sae
+from attnrules.ingest.sources.saes import Sae
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.model import Model
-from attnrules.ingest.sae_weights import Role
-from attnrules.ingest.saes import Location, Sae
-from attnrules.ingest.sparse import Columns, Copied, SparseSae, ToHost
+from attnrules.ingest.capture.sparse import Columns, Copied, SparseSae, ToHost
+from attnrules.ingest.sources.model import Model
+from attnrules.ingest.sources.sae_weights import Role
+from attnrules.ingest.sources.saes import Location, Sae
 
 if TYPE_CHECKING:
     from torch import Tensor

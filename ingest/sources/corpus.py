@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnrules.errors import AttnRulesError
-from attnrules.ingest.hub import hub_failure, is_offline
-from attnrules.ingest.hub_corpus import HubDataset
-from attnrules.ingest.local_corpus import CorpusFile, digest, find_local, local_texts
-from attnrules.ingest.model import one_line
+from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.sources.hub import hub_failure, is_offline
+from attnrules.ingest.sources.hub_corpus import HubDataset
+from attnrules.ingest.sources.local_corpus import CorpusFile, digest, find_local, local_texts
 from attnrules.warehouse.records import broken_text, kind
 
 if TYPE_CHECKING:

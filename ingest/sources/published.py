@@ -22,7 +22,7 @@ class Preset:
 def presets() -> dict[str, Preset]:
     """Return every preset by name."""
     found = {}
-    for file in (files("attnrules.ingest") / "presets").iterdir():
+    for file in (files("attnrules.ingest.sources") / "presets").iterdir():
         if file.name.endswith(".toml"):
             content = tomllib.loads(file.read_text("utf-8"))
             name = file.name.removesuffix(".toml")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.hub import hub_failure, is_offline, resolve
-from attnrules.ingest.local_corpus import CorpusFile, format_of, json_column, read_column
+from attnrules.ingest.sources.hub import hub_failure, is_offline, resolve
+from attnrules.ingest.sources.local_corpus import CorpusFile, format_of, json_column, read_column
 
 # The hub's own conversion of a dataset, for those whose main branch holds no data files that can be read.
 PARQUET_REVISION = "refs/convert/parquet"

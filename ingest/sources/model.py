@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnrules.errors import AttnRulesError
-from attnrules.ingest.hub import hub_failure, resolve
-from attnrules.ingest.identity import canonical, identity
-from attnrules.ingest.model_files import WholeModel, check_folder
-from attnrules.ingest.vocabulary import token_bytes, token_text
+from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.sources.hub import hub_failure, resolve
+from attnrules.ingest.sources.identity import canonical, identity
+from attnrules.ingest.sources.model_files import WholeModel, check_folder
+from attnrules.ingest.sources.vocabulary import token_bytes, token_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -404,13 +404,3 @@ def _load_failure(name: str, error: Exception) -> str:
     if said := hub_failure(error):
         return f"model {name}: {said}"
     return f"model {name}: no such local folder, TransformerLens name or hub id ({one_line(error)})"
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether an error says that the device ran out of memory."""
-    return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)
-
-
-def one_line(error: BaseException) -> str:
-    """Return the start of an error's message on one line, or its type where it has none."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

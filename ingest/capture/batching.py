@@ -73,3 +73,8 @@ class BatchSize:
     def _settle(self, size: int) -> None:
         self._trying = False
         self._size = size
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error says that the device ran out of memory."""
+    return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.sae_config import read_json, whole_number
+from attnrules.ingest.sources.sae_config import read_json, whole_number
 
 _VERSION = re.compile(r"_v?(\d+)$")
 
