@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.ingest.capture.flow import Flow, Ledger, chunk_size, work
+from attnrules.ingest.capture.flow import Flow, Ledger, chunk_size, refuse_other_rows, work
 from attnrules.ingest.capture.forward import DTYPES, Capture, Targets
 from attnrules.ingest.capture.stages import in_thread
 from attnrules.ingest.embeddings import embedding_descriptions
@@ -26,9 +26,9 @@ from attnrules.ingest.provenance import environment, stored_commits
 from attnrules.ingest.sources.corpus import (
     SPECIAL_TOKENS,
     CorpusSpec,
+    changed_file,
     documents,
     locate,
-    refuse_changed_files,
     shortage,
     token_rows,
 )
@@ -162,19 +162,12 @@ def ingest(
         load = partial(load_model, spec.model, revision=spec.revision, commit=commit)
         model = _as_declared(model, saes, stored, lambda centred: load(device=devices[0], centred=centred))
         replaced = [] if stored is None else _differing_saes(stored, saes, spec)
-        # What is stored was compared just now, or a commit holds it: it need not be digested again.
-        files = FilesRead([] if stored is None else _stored_files(stored))
-        rows = _rows(spec, model, corpus_commit, files)
-        first_row = next(rows, None)
-        if first_row is None:
-            raise AttnRulesError(
-                f"corpus {spec.corpus.source}: no document is as long as a row of"
-                f" {spec.corpus.seq_len} tokens; name a longer corpus or a smaller --seq-len"
-            )
+        report(IngestProgress("beginning the corpus"))
+        corpus = _read_corpus(stored, spec, model, corpus_commit)
+        sample = corpus.sample
         _set_precision(spec)
         captures = [Capture(model, saes, min_attention=spec.min_attention, dtype=spec.dtype)]
-        captures[0].verify(first_row[None], targets.layers)
-        sample = [first_row, *islice(rows, _SAMPLED_ROWS - 1)]
+        captures[0].verify(sample[0][None], targets.layers)
         errors = captures[0].reconstruction_errors(np.stack(sample))
         for device in devices[1:]:
             report(IngestProgress(f"loading onto {device}"))
@@ -189,12 +182,13 @@ def ingest(
         result.warnings += poor_reconstructions(errors)
         if unknown := unrecorded(warehouse):
             result.warnings.append(unknown)
+        result.warnings += _store_changed_files(warehouse, spec, corpus)
         with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
             store = partial(_store_weights, warehouse, spec, model, saes, errors, replaced, corpus_commit)
             in_thread(store, warehouse.interrupt)
-            flow = Flow(warehouse, captures, batch_size=spec.batch_size, run_id=run_id, files=files)
-            size = spec.chunk_size or chunk_size(captures[0].run(first_row[None], 0, targets))
-            _capture_all(flow, warehouse, spec, targets, chain(sample, rows), size, report, result)
+            flow = Flow(warehouse, captures, batch_size=spec.batch_size, run_id=run_id, files=corpus.files)
+            size = spec.chunk_size or chunk_size(captures[0].run(sample[0][None], 0, targets))
+            _capture_all(flow, warehouse, spec, targets, corpus.rows, size, report, result)
             result.warnings += _special_token_warnings(warehouse, model)
         return result
     except Exception:
@@ -380,11 +374,65 @@ def _refuse_other_corpus(warehouse: Warehouse, spec: IngestSpec) -> None:
                 f"{warehouse.path}: was ingested with {option} {held}, not {wanted};"
                 " use another file for other settings"
             )
-    refuse_changed_files(corpus, _stored_files(warehouse))
 
 
 def _stored_files(warehouse: Warehouse) -> list[dict[str, Any]]:
     return dictionaries(warehouse, "FROM corpus_files ORDER BY file_id")
+
+
+def _changed_file(warehouse: Warehouse, spec: IngestSpec) -> str | None:
+    return changed_file(spec.corpus, _stored_files(warehouse))
+
+
+def _pass_stored(warehouse: Warehouse, spec: IngestSpec, rows: Iterator[Tokens], changed: str | None) -> None:
+    """Take the stored sequences from `rows` where more are to follow, or where files have changed."""
+    if changed or spec.n_sequences > Ledger(warehouse).n_sequences:
+        refuse_other_rows(warehouse, rows, changed)
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """A corpus that was begun to be read.
+
+    Arguments:
+        sample: its first rows. rows: all that follow the stored ones, which it has yielded again.
+        files: the files that were opened. changed: how they differ from those that were read, in words.
+    """
+
+    sample: list[Tokens]
+    rows: Iterator[Tokens]
+    files: FilesRead
+    changed: str | None
+
+
+def _read_corpus(
+    stored: Warehouse | None, spec: IngestSpec, model: Model, corpus_commit: str | None
+) -> _Corpus:
+    changed = None if stored is None else _changed_file(stored, spec)
+    # What is stored was compared just now, or a commit holds it: it need not be digested again.
+    files = FilesRead([] if stored is None or changed else _stored_files(stored))
+    rows = _rows(spec, model, corpus_commit, files)
+    sample = list(islice(rows, _SAMPLED_ROWS))
+    rows = chain(sample, rows)
+    if stored is not None:
+        _pass_stored(stored, spec, rows, changed)
+    if not sample:
+        raise AttnRulesError(
+            f"corpus {spec.corpus.source}: no document is as long as a row of"
+            f" {spec.corpus.seq_len} tokens; name a longer corpus or a smaller --seq-len"
+        )
+    return _Corpus(sample, rows, files, changed)
+
+
+def _store_changed_files(warehouse: Warehouse, spec: IngestSpec, corpus: _Corpus) -> list[str]:
+    """Record changed files, which have yielded the stored sequences again, and say so."""
+    if not corpus.changed:
+        return []
+    with warehouse.transaction():
+        warehouse.execute("DELETE FROM corpus_files")
+        warehouse.append("corpus_files", pa.Table.from_pylist(corpus.files.rows))
+        digests.restamp(warehouse, "corpus_files")
+    return [f"corpus {spec.corpus.source}: {corpus.changed}; it yields the sequences stored here again"]
 
 
 def _refuse_other_model(warehouse: Warehouse, model: Model, spec: IngestSpec) -> None:

@@ -112,7 +112,8 @@ def plan(path: Path, spec: pipeline.IngestSpec) -> IngestPlan:
             facts = _checked(spec, stored, corpus_commit)
         else:
             facts = _looked_up(spec, commits)
-        where = f"hub, commit {corpus_commit}" if corpus_commit else "local, found"
+        changed = None if stored is None else pipeline._changed_file(stored, spec)
+        where = f"hub, commit {corpus_commit}" if corpus_commit else f"local, {changed or 'found'}"
         facts.sources.append((f"corpus {spec.corpus.source}", where))
         return _estimate(spec, stored, facts)
     finally:
@@ -144,6 +145,8 @@ def _checked(spec: pipeline.IngestSpec, stored: Warehouse | None, commit: str | 
     )
     if stored is not None:
         pipeline._differing_saes(stored, saes, spec)
+        changed = pipeline._changed_file(stored, spec)
+        pipeline._pass_stored(stored, spec, pipeline._rows(spec, model, commit), changed)
     capture = Capture(model, saes, min_attention=spec.min_attention, dtype=spec.dtype)
     return _Facts(
         sources=[

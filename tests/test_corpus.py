@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.sources.corpus import CorpusSpec, documents, locate, token_rows
 from attnrules.warehouse import Warehouse, check, digests
 from attnrules.warehouse.records import LARGEST_RECORD
-from tests.planted import PlantedModel
+from tests.planted import PlantedModel, reference_rows
 
 TEXTS = ["Montreal speaks", "", "Ünïcode — 😀", "several\nlines\tand\u2028separators", "   "]
 
@@ -514,3 +515,91 @@ def test_another_reading_of_the_same_files_is_refused(in_parts: IngestSpec, tmp_
     for option, changed in (("--lines", {"lines": True}), ("--special-tokens", {"special_tokens": "text"})):
         with pytest.raises(AttnRulesError, match=option):
             ingest(path, replace(in_parts, corpus=replace(in_parts.corpus, **changed)))
+
+
+@pytest.mark.parametrize(("name", "written"), [("docs.jsonl", bytes), ("docs.jsonl.gz", gzip.compress)])
+def test_a_torn_file_is_read_on_once_it_is_mended(
+    planted: PlantedModel,
+    in_parts: IngestSpec,
+    tmp_path: Path,
+    name: str,
+    written: Callable[[bytes], bytes],
+) -> None:
+    rng = random.Random(0)
+    records = [json.loads(line) for line in planted.corpus_path.read_text().splitlines()]
+    # Of several blocks, so that some documents come before the tear is met.
+    padded = [json.dumps({**record, "id": rng.randbytes(4000).hex()}) + "\n" for record in records]
+    whole = written("".join(padded).encode())
+    spec = replace(
+        in_parts,
+        corpus=replace(in_parts.corpus, source=str(tmp_path / name)),
+        n_sequences=600,
+    )
+    path, file = tmp_path / "w.duckdb", tmp_path / name
+    file.write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(AttnRulesError, match=name) as torn:
+        ingest(path, spec)
+    assert "\n" not in str(torn.value)
+    with Warehouse.open(path) as warehouse:
+        n_stored = warehouse.value("SELECT sum(n_seqs) FROM chunks")
+    file.write_bytes(whole)
+    mended = ingest(path, spec)
+    assert 0 < n_stored < mended.n_sequences == 600
+    assert [said for said in mended.warnings if "yields the sequences stored here again" in said]
+    assert file_rows(path) == [(name, file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest())]
+    with Warehouse.open(path) as warehouse:
+        assert [result for result in check(warehouse) if result.n_problems] == []
+        by_sequence = "SELECT list(token_id ORDER BY pos) FROM tokens GROUP BY seq_id ORDER BY seq_id"
+        assert [row for (row,) in warehouse.rows(by_sequence)] == reference_rows(planted)[:600]
+
+
+def test_a_torn_parquet_file_of_a_folder_is_read_once_it_is_mended(
+    in_parts: IngestSpec, tmp_path: Path
+) -> None:
+    folder, path = Path(in_parts.corpus.source), tmp_path / "w.duckdb"
+    for file in sorted(folder.iterdir()):
+        texts = [json.loads(line)["text"] for line in file.read_text().splitlines()]
+        pq.write_table(pa.table({"text": texts}), file.with_suffix(".parquet"))
+        file.unlink()
+    last = folder / "c.parquet"
+    sound = last.read_bytes()
+    last.write_bytes(sound[:-100])
+    spec = replace(in_parts, n_sequences=600)
+    with pytest.raises(AttnRulesError, match=r"c\.parquet"):
+        ingest(path, spec)
+    assert [name for name, *_ in file_rows(path)] == ["a.parquet", "b.parquet"]
+    last.write_bytes(sound)
+    assert ingest(path, spec).n_sequences == 600
+    assert [name for name, *_ in file_rows(path)] == ["a.parquet", "b.parquet", "c.parquet"]
+
+
+def file_rows(path: Path) -> list[Any]:
+    with Warehouse.open(path) as warehouse:
+        return warehouse.rows("SELECT file, n_bytes, sha256 FROM corpus_files ORDER BY file_id")
+
+
+def test_a_file_that_has_grown_is_recorded_anew_though_no_sequence_is_added(
+    in_parts: IngestSpec, tmp_path: Path
+) -> None:
+    path, file = tmp_path / "w.duckdb", Path(in_parts.corpus.source) / "b.jsonl"
+    ingest(path, in_parts)
+    before = file_rows(path)
+    file.write_bytes(file.read_bytes() + lines(["one more"]))
+    assert ingest(path, in_parts).n_sequences == 20
+    assert file_rows(path) == [
+        before[0],
+        ("b.jsonl", file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest()),
+    ]
+    with Warehouse.open(path) as warehouse:
+        assert [result for result in check(warehouse) if result.n_problems] == []
+
+
+def test_other_sequences_are_refused_before_anything_is_stored(in_parts: IngestSpec, tmp_path: Path) -> None:
+    path, file = tmp_path / "w.duckdb", Path(in_parts.corpus.source) / "a.jsonl"
+    ingest(path, in_parts)
+    records = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*records[:3], *records[4:], records[3]]))
+    held = path.read_bytes()
+    with pytest.raises(AttnRulesError, match=r"its sequence 5 again.*its file a\.jsonl is no longer"):
+        ingest(path, replace(in_parts, heads=(0, 1)))
+    assert path.read_bytes() == held

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from attnrules.errors import AttnRulesError
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.plan import plan
 from attnrules.warehouse import Warehouse
@@ -94,3 +95,17 @@ def test_a_dry_run_refuses_what_the_ingest_would(
     outcome = attnrules("ingest", held, *words)
     assert outcome.code != 0
     assert names in outcome.err
+
+
+def test_a_dry_run_compares_the_sequences_of_a_changed_corpus(
+    small: IngestSpec, held: Path, tmp_path: Path
+) -> None:
+    corpus = Path(shutil.copy(small.corpus.source, tmp_path))
+    spec = replace(small, corpus=replace(small.corpus, source=str(corpus)))
+    records = corpus.read_text("utf-8").splitlines(keepends=True)
+    corpus.write_text("".join([*records, records[0]]), "utf-8")
+    said = dict(plan(held, spec).sources)[f"corpus {corpus}"]
+    assert "is no longer what was read" in said
+    corpus.write_text("".join(records[1:]), "utf-8")
+    with pytest.raises(AttnRulesError, match="does not yield its sequence 0 again"):
+        plan(held, spec)

@@ -502,6 +502,43 @@ def test_text_files_go_on_being_read_by_line(planted_spec: IngestSpec, tmp_path:
         assert [result.name for result in check(upgraded) if result.n_problems] == []
 
 
+@pytest.mark.parametrize(
+    ("names", "n_first", "refused"),
+    [
+        (("test", "train"), 5, r"sequence 0 again.*of every split of a folder"),
+        (("train", "validation"), 5, r"sequence 8 again.*of every split of a folder"),
+        (("train", "validation"), 400, None),
+    ],
+)
+def test_a_folder_of_which_every_split_was_read_is_refused_where_one_split_differs(
+    planted_spec: IngestSpec, tmp_path: Path, names: tuple[str, str], n_first: int, refused: str | None
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    records = Path(planted_spec.corpus.source).read_text("utf-8").splitlines(keepends=True)
+    # Without a split in their names both files are read, as version 2 read them whatever they were called.
+    files = {
+        folder / f"{part}.jsonl": folder / f"{name}.jsonl" for part, name in zip("ab", names, strict=True)
+    }
+    for file, some in zip(files, (records[:n_first], records[n_first:]), strict=True):
+        file.write_text("".join(some), "utf-8")
+    corpus = replace(planted_spec.corpus, source=str(folder))
+    spec = replace(planted_spec, corpus=corpus, n_sequences=20, layers=(0,), heads=(0,))
+    ingest(tmp_path / "today.duckdb", spec)
+    for file, named in files.items():
+        file.rename(named)
+    path = as_version_2(tmp_path / "today.duckdb", tmp_path / "w.duckdb")
+    upgrade(path)
+    held = path.read_bytes()
+    more = replace(spec, n_sequences=30, heads=(0, 1))
+    if refused is None:
+        assert ingest(path, more).n_sequences == 30
+        return
+    with pytest.raises(AttnRulesError, match=refused):
+        ingest(path, more)
+    assert path.read_bytes() == held
+
+
 def test_special_tokens_go_on_being_read_as_before(
     planted_spec: IngestSpec, mined_once: Path, tmp_path: Path
 ) -> None:

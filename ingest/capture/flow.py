@@ -105,7 +105,7 @@ def work(
 ) -> Iterator[Work]:
     """Yield what the ledger lacks: heads of stored chunks first, then new sequences from `rows`.
 
-    Raises `AttnRulesError` when the corpus does not begin with the sequences that are stored.
+    `rows` begins after the sequences that are stored, as `refuse_other_rows` leaves it.
     """
     ledger = Ledger(warehouse)
     for chunk in ledger.chunks:
@@ -113,10 +113,6 @@ def work(
         if not lacking.is_empty:
             tokens = _stored_tokens(warehouse, chunk)
             yield Work(chunk.chunk_id, chunk.first_seq, tokens, lacking, chunk)
-    if n_sequences <= ledger.n_sequences:
-        return
-    for chunk in ledger.chunks:
-        _refuse_other_rows(warehouse, chunk, list(islice(rows, chunk.n_seqs)))
     next_id = 1 + max((chunk.chunk_id for chunk in ledger.chunks), default=-1)
     first_seq = ledger.n_sequences
     while first_seq < n_sequences:
@@ -126,6 +122,30 @@ def work(
         yield Work(next_id, first_seq, np.stack(taken), targets, None)
         first_seq += len(taken)
         next_id += 1
+
+
+def refuse_other_rows(warehouse: Warehouse, rows: Iterator[Tokens], changed: str | None) -> None:
+    """Take the stored sequences from `rows`, the corpus from its beginning, comparing token by token.
+
+    `changed` says how its files differ from those that were read, None where they do not. Raises
+    `AttnRulesError` that names the first sequence that differs.
+    """
+    for chunk in Ledger(warehouse).chunks:
+        for seq_id, stored in enumerate(_stored_tokens(warehouse, chunk), chunk.first_seq):
+            row = next(rows, None)
+            if row is None or not np.array_equal(row, stored):
+                raise _other_row(warehouse, seq_id, changed)
+
+
+def _other_row(warehouse: Warehouse, seq_id: int, changed: str | None) -> AttnRulesError:
+    said = [] if changed is None else [changed]
+    if warehouse.value("SELECT lines IS NULL FROM corpus"):
+        said.append("schema version 2 read the files of every split of a folder, now --split is read alone")
+    why = f" ({'; '.join(said)})" if said else ""
+    return AttnRulesError(
+        f"{warehouse.path}: the corpus does not yield its sequence {seq_id} again, the corpus has changed"
+        f"{why}; give the same corpus or use another file"
+    )
 
 
 class Flow:
@@ -291,16 +311,6 @@ def _stored_tokens(warehouse: Warehouse, chunk: Chunk) -> Tokens:
         {"first": chunk.first_seq, "last": chunk.first_seq + chunk.n_seqs},
     )
     return np.asarray(columns["token_id"], dtype=np.int64).reshape(chunk.n_seqs, -1)
-
-
-def _refuse_other_rows(warehouse: Warehouse, chunk: Chunk, rows: list[Tokens]) -> None:
-    stored = _stored_tokens(warehouse, chunk)
-    for index in range(chunk.n_seqs):
-        if index >= len(rows) or not np.array_equal(rows[index], stored[index]):
-            raise AttnRulesError(
-                f"{warehouse.path}: the corpus does not yield its sequence {chunk.first_seq + index} again,"
-                " the corpus has changed; give the same corpus or use another file"
-            )
 
 
 def _token_table(work: Work) -> pa.Table:

@@ -90,11 +90,11 @@ def documents(
         raise _unreadable(spec, error, at) from error
 
 
-def refuse_changed_files(spec: CorpusSpec, stored: Sequence[Mapping[str, Any]]) -> None:
-    """Raise `AttnRulesError` when a local corpus no longer begins with the files that were read.
+def changed_file(spec: CorpusSpec, stored: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say how a local corpus no longer begins with the files that were read, None where it does.
 
     `stored` are the rows of `corpus_files` in the order of reading. A dataset of the hub is held to its
-    commit instead.
+    commit instead. Raises `AttnRulesError` when the corpus cannot be read.
     """
     try:
         files = find_local(spec.source, spec.split)
@@ -103,15 +103,12 @@ def refuse_changed_files(spec: CorpusSpec, stored: Sequence[Mapping[str, Any]]) 
             found = files[index] if files and index < len(files) else None
             if found is None or found.name != name:
                 instead = "nothing" if found is None else found.name
-                raise AttnRulesError(f"its file {name} was read, now there is {instead} in its place")
+                return f"its file {name} was read, now there is {instead} in its place"
             if found.path.stat().st_size != n_bytes or digest(found.path) != (n_bytes, sha256):
-                raise AttnRulesError(
-                    f"its file {name} is no longer what was read ({n_bytes:,} bytes, sha256 {sha256[:12]})"
-                )
+                return f"its file {name} is no longer what was read ({n_bytes:,} bytes, sha256 {sha256[:12]})"
     except Exception as error:
-        raise AttnRulesError(
-            f"{_unreadable(spec, error)}: the corpus has changed, restore it or use another warehouse"
-        ) from error
+        raise _unreadable(spec, error) from error
+    return None
 
 
 def shortage(spec: CorpusSpec, n_found: int, n_asked: int) -> str:
