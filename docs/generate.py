@@ -1,11 +1,22 @@
-"""Writes docs/dataflow.md from the headers of the `.sql` files: `python docs/generate.py`."""
+"""Writes the pages that are read off the code: `python docs/generate.py`.
+
+docs/dataflow.md comes from the headers of the `.sql` files, docs/cli.md from the commands' own help,
+docs/schema.md from the comments of tables, views and macros.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import click
+
+from attnrules.cli import cli
 from attnrules.sql import Statement, Statements, table_names
+from attnrules.warehouse import Warehouse
 
 DOCS = Path(__file__).parent
 # What each folder of statements is for, in the order in which a user meets them.
@@ -78,9 +89,166 @@ def table(statements: Iterable[Statement]) -> list[str]:
     return ["| step | reads | changes | makes |", "|---|---|---|---|", *rows, ""]
 
 
+CLI_INTRODUCTION = """\
+# cli: every command and option
+
+This page is written by `python docs/generate.py` from what `--help` prints. A test fails when the two differ.
+What to do with the commands is in [queries](queries.md), what their numbers mean in [method](method.md).
+
+```sh
+attnrules mine skipgrams --help
+```
+
+stdout carries data only; progress, notes and messages go to stderr. An error is one line that names the
+thing, what is wrong with it and what to do.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 1 | failed |
+| 2 | the command line is wrong |
+| 3 | the warehouse cannot be opened: missing, locked, no warehouse, another version |
+| 130 | interrupted; what was committed is kept, and the same command goes on |
+
+| variable | does |
+|---|---|
+| `ATTNRULES_LOG` | `info` logs each step as `--verbose` does, `debug` every other statement too |
+| `ATTNRULES_TRACEBACK` | `1` adds the traceback to an error, with the SQL that failed |
+| `HF_HUB_OFFLINE` | `1` asks nothing of the hub; its cache is used |
+"""
+
+
+def command_line() -> str:
+    """Return the page on the commands."""
+    return "\n".join(
+        [CLI_INTRODUCTION, *(_command_section(*found) for found in every_command(cli, "attnrules"))]
+    )
+
+
+def every_command(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its full name, in the order of the help."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{path} {name}")
+        elif command is not None:
+            yield f"{path} {name}", command
+
+
+def _command_section(path: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=path)
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    rows = [_option_row(*record) for option in options if (record := option.get_help_record(context))]
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    parts = [f"## {path}\n", f"```text\n{usage}\n```\n", *_help_paragraphs(command)]
+    return "\n".join([*parts, "| option | meaning | default, range |", "|---|---|---|", *rows, ""])
+
+
+def _option_row(names: str, help_text: str) -> str:
+    """Return a row; defaults and ranges are what the help says in brackets at its end."""
+    meaning = re.sub(r"(\s*\[[^\[\]]*\])*$", "", help_text)
+    notes = re.findall(r"\[([^\[\]]*)\]", help_text.removeprefix(meaning))
+    return f"| {_code(names)} | {_cell(meaning)} | {_cell('; '.join(notes))} |"
+
+
+def _help_paragraphs(command: click.Command) -> Iterator[str]:
+    r"""Yield the text of a command's help; what follows a `\\b` is examples."""
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        if paragraph.startswith("\b"):
+            yield "```sh\n" + paragraph.removeprefix("\b").strip("\n") + "\n```"
+        else:
+            yield " ".join(paragraph.split()) + "\n"
+
+
+SCHEMA_INTRODUCTION = """\
+# schema: every table, view and macro
+
+This page is written by `python docs/generate.py` from the comments that a warehouse carries itself. A test
+fails when the two differ. How to use them is in [sql](sql.md), what the numbers mean in [method](method.md).
+
+```sql
+SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = 'rules'
+```
+
+A column that may be NULL has a `?` after its type.
+"""
+# Any width: it is shown by its name.
+_WIDTH = 77
+
+
+def schema() -> str:
+    """Return the page on what a warehouse is."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Warehouse.create(Path(folder) / "w.duckdb", d_head=_WIDTH) as warehouse,
+    ):
+        objects, macros, columns = (warehouse.rows(query) for query in (_OBJECTS, _MACROS, _COLUMNS))
+    parts = [SCHEMA_INTRODUCTION, *(_contents(kind) for kind in ("tables", "views"))]
+    parts += ["## Macros\n", "| macro | returns |", "|---|---|"]
+    parts += [f"| `{name}({', '.join(names)})` | {_cell(comment)} |" for name, names, comment in macros]
+    parts += ["", "## Columns\n"]
+    for name, comment in objects:
+        of_it = [column[1:] for column in columns if column[0] == name]
+        parts.append(_columns(name, re.sub(r"\. This is the warehouse \w+$", "", comment), of_it))
+    return "\n".join(parts)
+
+
+_OBJECTS = """
+SELECT table_name AS name, comment FROM duckdb_tables() WHERE NOT internal
+UNION ALL SELECT view_name, comment FROM duckdb_views() WHERE NOT internal
+ORDER BY name
+"""
+_MACROS = """
+SELECT function_name, parameters, comment FROM duckdb_functions() WHERE NOT internal ORDER BY function_name
+"""
+_COLUMNS = """
+SELECT table_name, column_name, data_type || CASE WHEN is_nullable THEN '?' ELSE '' END, comment
+FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index
+"""
+
+
+def _contents(kind: str) -> str:
+    """Return the tables or views, each with its grain."""
+    rows = [
+        f"| [`{name}`](#{name}) | {_cell(_grain(statement))} |"
+        for statement in Statements("attnrules.sql", kind).all()
+        for name in [statement.name.removeprefix(f"{kind}/")]
+    ]
+    return "\n".join([f"## {kind.capitalize()}\n", "| name | a row is |", "|---|---|", *rows, ""])
+
+
+def _grain(statement: Statement) -> str:
+    """Return the first sentence of a definition's header: what a row is."""
+    header = " ".join(line.removeprefix("-- ") for line in statement.text.split("\nCREATE ")[0].splitlines())
+    return re.split(r"[.:;](?= |$)", header.removeprefix("Grain: "))[0]
+
+
+def _columns(name: str, comment: str, columns: Iterable[tuple[str, str, str]]) -> str:
+    rows = [
+        f"| `{column}` | {data_type.replace(str(_WIDTH), 'd_head')} | {_cell(meaning)} |"
+        for column, data_type, meaning in columns
+    ]
+    return "\n".join(
+        [f"### {name}\n", f"{comment}.\n", "| column | type | meaning |", "|---|---|---|", *rows, ""]
+    )
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", r"\|") + "`"
+
+
+def _cell(text: str) -> str:
+    """Return text as it may stand in a cell of a table."""
+    return re.sub(r"([|<*_\[\]])", r"\\\1", " ".join(text.split()))
+
+
 def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+GENERATED = {"dataflow.md": dataflow, "cli.md": command_line, "schema.md": schema}
+
 if __name__ == "__main__":
-    (DOCS / "dataflow.md").write_text(dataflow(), "utf-8")
+    for name, page in GENERATED.items():
+        (DOCS / name).write_text(page(), "utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,11 +134,6 @@ def test_every_step_runs_after_what_it_reads_was_made(
 
 def test_a_step_that_reads_too_early_is_found() -> None:
     assert read_too_early([Statement("x", "", ("lists",))]) == [("x", "lists")]
-
-
-def test_the_page_on_the_dataflow_is_what_the_headers_say() -> None:
-    page = runpy.run_path(str(ROOT / "docs/generate.py"))["dataflow"]()
-    assert (ROOT / "docs/dataflow.md").read_text("utf-8") == page, "run python docs/generate.py"
 
 
 def test_a_step_that_fails_is_named_with_its_sql_and_the_types_of_its_parameters(mined_once: Path) -> None:
