@@ -44,8 +44,13 @@ class Statements:
 
     def all(self) -> list[Statement]:
         """Return every statement of the folder, in the order of their names."""
-        names = (file.name for file in (files(self._package) / self._folder).iterdir())
-        return [self(name.removesuffix(".sql")) for name in sorted(names) if name.endswith(".sql")]
+        return [self(name) for name in _names(self._package, self._folder)]
+
+
+@cache
+def _names(package: str, folder: str) -> list[str]:
+    found = (file.name for file in (files(package) / folder).iterdir())
+    return sorted(name.removesuffix(".sql") for name in found if name.endswith(".sql"))
 
 
 @cache

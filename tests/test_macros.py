@@ -28,16 +28,21 @@ CALLERS = """
 CREATE TEMP TABLE callers AS
 SELECT row_number() OVER () AS caller, *
 FROM (
-    SELECT r.layer, r.head, r.feature, r.key_feature, r.query_feature, o.seq_id, o.pos
-    FROM rules AS r
+    FROM (
+        FROM rules AS r
+        SEMI JOIN (FROM output_activations WHERE pos > 1) USING (layer, head, feature)
+        WHERE query_feature IS NOT NULL
+        QUALIFY row_number() OVER (PARTITION BY attn_score, value_score ORDER BY layer, head, feature, rowid) = 1
+        ORDER BY abs(attn_score * value_score) DESC, attn_score, value_score
+        LIMIT 5
+    ) AS r
     INNER JOIN output_activations AS o USING (layer, head, feature)
-    WHERE r.query_feature IS NOT NULL AND o.pos > 1
+    SELECT r.layer, r.head, r.feature, r.key_feature, r.query_feature, o.seq_id, o.pos
+    WHERE o.pos > 1
     QUALIFY
         row_number() OVER (
-            PARTITION BY r.attn_score, r.value_score ORDER BY mix32(o.seq_id + r.key_feature), r.feature
+            PARTITION BY r.attn_score, r.value_score ORDER BY mix32(o.seq_id + r.key_feature), o.pos
         ) = 1
-    ORDER BY abs(r.attn_score * r.value_score) DESC, r.attn_score, r.value_score
-    LIMIT 5
 )
 """
 # The macro called for a row {a} of the callers, and the value of each row by a query that calls no macro.

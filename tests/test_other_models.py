@@ -243,8 +243,15 @@ def test_rules_of_a_grouped_model_are_ranked_by_its_raw_weights(
     make(tmp_path / "model", planted)
     spec = spec_for(tmp_path, planted, 120, d_sae=96)
     ingest(tmp_path / "w.duckdb", spec)
+    # Judged on nothing: what is looked at are the rules.
     options = SkipgramSpec(
-        method="magnitude", num_values=5, num_queries=4, n_features=None, examples_per_split=2
+        method="magnitude",
+        num_values=5,
+        num_queries=4,
+        n_features=None,
+        examples_per_split=2,
+        example_sets=(),
+        baselines=False,
     )
     with Warehouse.open(tmp_path / "w.duckdb", writable=True) as warehouse:
         mine_skipgrams(warehouse, options)
@@ -258,21 +265,25 @@ def test_rules_of_a_grouped_model_are_ranked_by_its_raw_weights(
     for layer, head, feature, *rule in rules:
         mined.setdefault((layer, head, feature), []).append(tuple(rule))
     assert {(layer, head) for layer, head, _ in mined} == {(0, 1), (0, 2), (1, 1), (1, 2)}
-    for (layer, head, feature), found in mined.items():
+    # What a head's rules share is read once, not for each of its features.
+    for layer, head in {(layer, head) for layer, head, _ in mined}:
         decoder = SAE.load_from_disk(tmp_path / "in" / str(layer)).W_dec.double()
-        encoder = SAE.load_from_disk(tmp_path / "out" / f"{layer}-{head}").W_enc.double()[:, feature]
+        encoders = SAE.load_from_disk(tmp_path / "out" / f"{layer}-{head}").W_enc.double()
         attn = f"model.layers.{layer}.self_attn"
         group = head // 2  # 4 query heads share 2 key/value heads
         query, key, value = (
             weights[f"{attn}.{name}_proj.weight"].double()[6 * at : 6 * at + 6].T
             for name, at in (("q", head), ("k", group), ("v", group))
         )
-        V = (decoder @ value @ encoder).tolist()
         S = ((decoder @ key) @ (decoder @ query).T).tolist()
-        keys = sorted(range(96), key=lambda i: -V[i])[:5]
-        pairs = [(i, j) for i in keys for j in sorted(range(96), key=lambda j: -S[i][j])[:4]]
-        ranked = sorted((p for p in pairs if V[p[0]] > 0), key=lambda p: -(S[p[0]][p[1]] + math.log(V[p[0]])))
-        assert [(i, j) for i, j, _, v in found if v > 0] == ranked
-        for i, j, s, v in found:
-            assert s == pytest.approx(S[i][j], abs=1e-4)
-            assert v == pytest.approx(V[i], abs=1e-5)
+        best_queries = [sorted(range(96), key=lambda j, row=row: -row[j])[:4] for row in S]
+        for feature in (f for of_layer, of_head, f in mined if (of_layer, of_head) == (layer, head)):
+            found = mined[layer, head, feature]
+            V = (decoder @ value @ encoders[:, feature]).tolist()
+            keys = sorted(range(96), key=lambda i: -V[i])[:5]
+            raising = ((i, j) for i in keys if V[i] > 0 for j in best_queries[i])
+            ranked = sorted(raising, key=lambda p: -(S[p[0]][p[1]] + math.log(V[p[0]])))
+            assert [(i, j) for i, j, _, v in found if v > 0] == ranked
+            for i, j, s, v in found:
+                assert s == pytest.approx(S[i][j], abs=1e-4)
+                assert v == pytest.approx(V[i], abs=1e-5)

@@ -131,9 +131,11 @@ class Warehouse:
 
     def relation(self, name: str) -> Relation:
         """Return the table or view `name` as a `Relation`; raises `AttnRulesError` where there is none."""
-        known = {row[0] for row in self.rows("SELECT table_name FROM information_schema.tables")}
-        if name not in known:
-            raise AttnRulesError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
+        # Every file has the tables of `sql/`: only another name is looked up, which takes ten times as long.
+        if name not in sql.table_names():
+            known = {row[0] for row in self.rows("SELECT table_name FROM information_schema.tables")}
+            if name not in known:
+                raise AttnRulesError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
         relation: Relation = self._relation(lambda c: c.table(name))
         return relation
 
