@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -24,7 +24,10 @@ from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
-from tests.planted import PlantedModel, plant
+
+if TYPE_CHECKING:
+    # The process that only hands tests out to the workers need not load torch.
+    from tests.planted import PlantedModel
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 @pytest.fixture(scope="session")
 def planted(made_once: Callable[..., Any]) -> PlantedModel:
     """The planted model with its SAEs and corpus on disk."""
+    from tests.planted import plant
+
     model: PlantedModel = made_once("planted", plant)
     return model
 

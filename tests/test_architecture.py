@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ast
+import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
+from attnrules.warehouse import Warehouse
+from tests import tiny
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {"ingest": "ingest", "warehouse": "warehouse", "sql": "sql", "queries": "queries", "attnrules": ""}
@@ -50,13 +58,70 @@ def test_only_ingest_imports_torch_and_its_kin(room: str) -> None:
         assert not {name.split(".")[0] for name in imported(path)} & set(HEAVY), path
 
 
-def loaded_after(code: str) -> set[str]:
-    """Run Python code in a fresh interpreter and return which heavy modules it has loaded."""
-    script = f"{code}\nimport sys; print(*(name for name in {HEAVY!r} if name in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    return set(done.stdout.splitlines()[-1].split())
+# Loads the command line once; each line of its input is then code that runs in a process of its own, forked
+# from there, which says whether it ended and which modules it has loaded.
+FRESH = """
+import json, os, sys
+import attnrules.cli
+for line in sys.stdin:
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        ended = False
+        try:
+            exec(json.loads(line), {})
+            ended = True
+        finally:
+            os.write(writer, json.dumps([ended, sorted(sys.modules)]).encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        print(answer.read(), flush=True)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded_after() -> Iterator[Callable[[str], set[str]]]:
+    """Run Python code in a process that has loaded the command line, and return its heavy modules."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FRESH], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def loaded(code: str) -> set[str]:
+            print(json.dumps(code), file=process.stdin, flush=True)
+            ended, modules = json.loads(process.stdout.readline())
+            assert ended, code
+            return set(modules) & set(HEAVY)
+
+        yield loaded
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny warehouse of one mined head, and an empty one."""
+    folder = tmp_path_factory.mktemp("made")
+    Warehouse.create(folder / "empty.duckdb", d_head=2).close()
+    shape = tiny.Tiny(seed=0, n_seqs=12, seq_len=5, steep=False, sparse=False)
+    spec = SkipgramSpec(layers=(0,), heads=(0,), examples_per_split=1, n_features=2)
+    with tiny.build(folder / "w.duckdb", shape) as warehouse:
+        numbers = ("n_layers", "n_heads", "n_kv_heads", "d_model", "d_head", "n_ctx", "vocab_size")
+        texts = (
+            "name",
+            "architecture",
+            "normalization",
+            "positional_embedding",
+            "processing",
+            "dtype",
+            "sha256",
+        )
+        model = {**dict.fromkeys(numbers, 4), **dict.fromkeys(texts, "tiny"), "attn_scale": 2.0}
+        warehouse.append("model", pa.Table.from_pylist([{**model, "bos_token_id": tiny.N_TOKENS}]))
+        mine_skipgrams(warehouse, spec)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -68,23 +133,42 @@ def loaded_after(code: str) -> set[str]:
         ["intervene", "--help"],
         ["mine", "absence", "{w}"],
         ["mine", "counting", "{w}"],
-        ["mine", "skipgrams", "{w}", "--examples-per-split", "10", "--features", "1", "--heads", "0"],
-        ["show", "{w}", "L0H0.0"],
+        [
+            "mine",
+            "skipgrams",
+            "{w}",
+            "--examples-per-split",
+            "1",
+            "--features",
+            "1",
+            "--heads",
+            "0",
+            "--layers",
+            "0",
+        ],
+        ["show", "{w}", "L0H0.2"],
         ["query", "{w}", "FROM model"],
         ["info", "{w}"],
-        ["check", "{w}"],
+        ["check", "{empty}"],
         ["describe", "{w}"],
         ["export", "{w}", "{w}.export"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_commands_that_need_no_model_do_not_load_torch(arguments: list[str], mined: Path) -> None:
-    filled = [argument.format(w=mined) for argument in arguments]
+def test_commands_that_need_no_model_do_not_load_torch(
+    arguments: list[str], made: Path, tmp_path: Path, loaded_after: Callable[[str], set[str]]
+) -> None:
+    place = shutil.copytree(made, tmp_path / "made")
+    filled = [argument.format(w=place / "w.duckdb", empty=place / "empty.duckdb") for argument in arguments]
     assert loaded_after(f"from attnrules.cli import run; assert run({filled!r}) == 0") == set()
 
 
-def test_importing_ingest_loads_nothing_heavy() -> None:
+def test_importing_ingest_loads_nothing_heavy(loaded_after: Callable[[str], set[str]]) -> None:
     assert loaded_after("import attnrules.ingest") == set()
+
+
+def test_what_is_heavy_is_seen(loaded_after: Callable[[str], set[str]]) -> None:
+    assert loaded_after("import datasets") == {"datasets"}
 
 
 def test_every_sql_file_says_what_a_row_is_or_what_it_verifies() -> None:
