@@ -1,28 +1,33 @@
--- Grain: the first n rules of a mined feature under one method, judged on a split. Definitions of method.md section 5;
+-- Grain: the first n rules of a mined feature under one way to predict, judged on a split. Definitions of method.md section 5;
 -- average precision takes all positions of equal prediction together; R2 is that of the line fitted on train.
--- Reads: active_rows, intervals, judged_lists, judged_rows, rule_evaluations
+-- Reads: active_rows, evaluated, intervals, judged_lists, judged_rows, rule_evaluations, ways
 -- Writes: rule_metric_values
 INSERT INTO rule_metric_values BY NAME
 WITH fitted AS (
     SELECT
         l.*,
+        e.feature,
+        e.n_rules,
+        v.method,
+        v.scaling,
+        v.aggregation,
         v.n_rules_used,
         v.threshold,
         v.slope,
         v.intercept
     FROM judged_lists AS l
+    INNER JOIN evaluated AS e ON l.list = e.list
+    INNER JOIN ways AS w ON e.way = w.way
     INNER JOIN rule_evaluations AS v
         ON
-            v.layer = $layer AND v.head = $head
-            AND v.method = $method AND v.scaling = $scaling AND v.example_set = $example_set
-            AND l.feature = v.feature AND l.n_rules = v.n_rules
+            v.layer = $layer AND v.head = $head AND v.example_set = $example_set
+            AND w.method = v.method AND w.scaling = v.scaling AND e.feature = v.feature AND e.n_rules = v.n_rules
 ),
 
 -- Over the rows; positions that are none are added below.
 summed AS (
     SELECT
-        f.feature,
-        f.n_rules,
+        f.list,
         f.split,
         count(*) FILTER (WHERE r.prediction > f.threshold) AS n_predicted_at_threshold,
         exact_sum(
@@ -39,14 +44,13 @@ summed AS (
             least(((f.intercept + f.slope * r.prediction - r.activation) / f.largest_activation) ** 2, 1e15)
         ) AS squared_error
     FROM judged_rows AS r
-    INNER JOIN fitted AS f ON r.feature = f.feature AND r.n_rules = f.n_rules AND r.split = f.split
-    GROUP BY f.feature, f.n_rules, f.split
+    INNER JOIN fitted AS f ON r.list = f.list AND r.split = f.split
+    GROUP BY f.list, f.split
 ),
 
 ranked AS (
     SELECT
-        a.feature,
-        a.n_rules,
+        a.list,
         a.split,
         count(*) FILTER (WHERE a.prediction > 0) AS n_hits,
         count(*) FILTER (WHERE a.prediction > f.threshold) AS n_hits_at_threshold,
@@ -57,14 +61,18 @@ ranked AS (
             * (a.rank_from_above - (a.n_examples + 1) / 2.0 - a.n_active / 2.0)
         ) AS rank_covariance
     FROM active_rows AS a
-    INNER JOIN fitted AS f ON a.feature = f.feature AND a.n_rules = f.n_rules AND a.split = f.split
-    GROUP BY a.feature, a.n_rules, a.split
+    INNER JOIN fitted AS f ON a.list = f.list AND a.split = f.split
+    GROUP BY a.list, a.split
 ),
 
 together AS (
     SELECT
+        f.list,
         f.feature,
         f.n_rules,
+        f.method,
+        f.scaling,
+        f.aggregation,
         f.split,
         f.n_rules_used,
         f.threshold,
@@ -84,8 +92,8 @@ together AS (
         coalesce(r.squared_error, 0) + f.n_unlisted * (f.intercept / f.largest_activation) ** 2 AS squared_error,
         f.activation_squares - (f.activation_sum / f.largest_activation) ** 2 / f.n_examples AS activation_variance
     FROM fitted AS f
-    LEFT JOIN summed AS r ON f.feature = r.feature AND f.n_rules = r.n_rules AND f.split = r.split
-    LEFT JOIN ranked AS a ON f.feature = a.feature AND f.n_rules = a.n_rules AND f.split = a.split
+    LEFT JOIN summed AS r ON f.list = r.list AND f.split = r.split
+    LEFT JOIN ranked AS a ON f.list = a.list AND f.split = a.split
 ),
 
 rated AS (
@@ -113,13 +121,13 @@ SELECT
     $layer AS layer,
     $head AS head,
     r.feature,
-    $method AS method,
-    $scaling AS scaling,
+    r.method,
+    r.scaling,
     $example_set AS example_set,
     r.split,
     r.n_rules,
     n_rules_used,
-    $aggregation AS aggregation,
+    r.aggregation,
     precision,
     recall,
     coalesce(2 * precision * recall / nullif(precision + recall, 0), 0) AS f1,
@@ -143,4 +151,4 @@ SELECT
     n_examples,
     n_active
 FROM rated AS r
-LEFT JOIN intervals AS i ON r.feature = i.feature AND r.n_rules = i.n_rules AND r.split = 'test';
+LEFT JOIN intervals AS i ON r.list = i.list AND r.split = 'test';

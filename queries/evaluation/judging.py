@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from math import factorial
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ ADDITIVE = ("weighted", "weighted_signed", "weighted_groups", "weighted_gates", 
 _REPLICATES = 200
 # The scaling of what has none.
 NO_SCALING = "none"
+# Predictions judged in one set of statements: bounds memory, not results.
+_PREDICTIONS_AT_ONCE = 1 << 20
 # Rows turned into head outputs at once: with d_head 64, 256 MB.
 _ROWS_AT_ONCE = 1 << 19
 
@@ -65,6 +68,19 @@ class Judge:
         return coarse or [self.grid[0]]
 
 
+@dataclass(frozen=True)
+class _Way:
+    """A way to predict, numbered in `predictions`: rules of a method and scaling, a baseline or a ceiling."""
+
+    number: int
+    method: str
+    scaling: str
+
+    @property
+    def has_rules(self) -> bool:
+        return self.method not in CEILINGS and (self.method not in BASELINES or self.scaling != NO_SCALING)
+
+
 def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> None:
     """Draw the examples of the mined features, in place of those drawn earlier."""
     for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values"):
@@ -87,57 +103,80 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
     """
     at: dict[str, int] = {"layer": layer, "head": head}
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
+    if judge.baselines:
+        warehouse.execute(step("make_token_means"), {**at, "seed": judge.seed})
     for example_set in judge.example_sets:
         place = {**at, "example_set": example_set}
         warehouse.execute(step("make_judged"), place)
         warehouse.execute(step("make_truth"), place)
-        grid = judge.grid_of(example_set)
-        for method, scaling in _predictions(warehouse, at, judge, example_set):
-            rules = method not in CEILINGS and (method not in BASELINES or scaling != NO_SCALING)
-            named = {**place, "method": method, "scaling": scaling}
-            warehouse.execute(
-                step("make_evaluated"),
-                {
-                    "method": method,
-                    "scaling": scaling,
-                    "grid": grid if rules else [0],
-                    "mined_now": not rules or (method, scaling) in judge.mined_now,
-                    "example_set": example_set,
-                },
-            )
-            warehouse.execute(step("make_judged_rows"), {"example_set": example_set})
-            warehouse.execute(step("make_judged_lists"))
-            warehouse.execute(step("make_active_rows"))
-            aggregation = judge.aggregation if rules and method not in ADDITIVE else "sum"
-            fitted = {**named, "aggregation": aggregation}
-            warehouse.execute(step("insert_evaluations"), {**fitted, "run_id": run_id})
-            _store_intervals(warehouse, named, judge, seq_len)
-            warehouse.execute(step("insert_metrics"), fitted)
-            if example_set != "all_positions":
-                warehouse.execute(step("insert_rule_scores"), named)
+        together: list[_Way] = []
+        warehouse.execute(step("make_predictions"))
+        for way in _predictions(warehouse, at, judge, example_set):
+            together.append(way)
+            if warehouse.value("SELECT count(*) FROM predictions") >= _PREDICTIONS_AT_ONCE:
+                _judge(warehouse, place, together, judge, run_id, seq_len)
+                together.clear()
+                warehouse.execute(step("make_predictions"))
+        if together:
+            _judge(warehouse, place, together, judge, run_id, seq_len)
 
 
-def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judge, seq_len: int) -> None:
+def _judge(
+    warehouse: Warehouse,
+    place: dict[str, int | str],
+    ways: list[_Way],
+    judge: Judge,
+    run_id: int,
+    seq_len: int,
+) -> None:
+    """Turn the temporary table `predictions`, which these ways filled, into metrics."""
+    grid = judge.grid_of(str(place["example_set"]))
+    warehouse.execute(
+        step("make_ways"),
+        {
+            "ways": [way.number for way in ways],
+            "methods": [way.method for way in ways],
+            "scalings": [way.scaling for way in ways],
+            "aggregations": [
+                judge.aggregation if way.has_rules and way.method not in ADDITIVE else "sum" for way in ways
+            ],
+            "grids": [grid if way.has_rules else [0] for way in ways],
+            "mined_now": [not way.has_rules or (way.method, way.scaling) in judge.mined_now for way in ways],
+        },
+    )
+    warehouse.execute(step("make_evaluated"), {"example_set": place["example_set"]})
+    for name in ("make_judged_rows", "make_judged_lists", "make_active_rows"):
+        warehouse.execute(step(name))
+    warehouse.execute(step("insert_evaluations"), {**place, "run_id": run_id})
+    _store_intervals(warehouse, place, judge, seq_len)
+    warehouse.execute(step("insert_metrics"), place)
+    if place["example_set"] != "all_positions":
+        warehouse.execute(step("insert_rule_scores"), place)
+
+
+def _store_intervals(warehouse: Warehouse, place: dict[str, int | str], judge: Judge, seq_len: int) -> None:
     """Fill the temporary table `intervals` for the lists in `judged_rows`."""
     warehouse.execute(step("make_intervals"))
-    rows = warehouse.sql(step("test_rows"), named).to_arrow_table()
+    rows = warehouse.sql(step("test_rows"), place).to_arrow_table()
     if not rows.num_rows:
         return
-    feature, n_rules, seq_id, prediction, active, threshold = (
+    of_list, seq_id, prediction, active, threshold = (
         rows.column(name).to_numpy() for name in rows.column_names
     )
-    everywhere = named["example_set"] == "all_positions"
+    everywhere = place["example_set"] == "all_positions"
     if everywhere:
         sequences = np.array([s for (s,) in warehouse.rows(step("held_out_test_sequences"))])
     else:
         sequences = np.unique(seq_id)
     weights = bootstrap_weights(sequences, judge.seed)
-    place = np.searchsorted(sequences, seq_id)
-    starts = np.flatnonzero(np.r_[True, (feature[1:] != feature[:-1]) | (n_rules[1:] != n_rules[:-1])])
+    sequence_of = np.searchsorted(sequences, seq_id)
+    starts = np.flatnonzero(np.r_[True, of_list[1:] != of_list[:-1]])
     found = []
-    for rows in map(slice, starts, np.r_[starts[1:], len(feature)]):
+    for rows in map(slice, starts, np.r_[starts[1:], len(of_list)]):
         # Of all positions, those of sequences without a row count too.
-        drawn, sequence = (weights, place[rows]) if everywhere else _compressed(weights, place[rows])
+        drawn, sequence = (
+            (weights, sequence_of[rows]) if everywhere else _compressed(weights, sequence_of[rows])
+        )
         found.append(
             metric_intervals(
                 prediction[rows],
@@ -154,7 +193,7 @@ def _store_intervals(warehouse: Warehouse, named: dict[str, object], judge: Judg
         for i, name in enumerate(names)
         for j, end in enumerate(("low", "high"))
     }
-    warehouse.append("intervals", pa.table({"feature": feature[starts], "n_rules": n_rules[starts], **ends}))
+    warehouse.append("intervals", pa.table({"list": of_list[starts], **ends}))
 
 
 def bootstrap_weights(sequences: Ints, seed: int) -> Floats:
@@ -224,16 +263,15 @@ def _compressed(weights: Floats, place: Ints) -> tuple[Floats, Ints]:
     return weights[used], sequence
 
 
-def _predictions(
-    warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str
-) -> Iterator[tuple[str, str]]:
-    """Make the temporary table `predictions` for one way to predict after another, and yield its name."""
+def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str) -> Iterator[_Way]:
+    """Add to the temporary table `predictions` those of one way to predict after another, and yield it."""
     grid = judge.grid_of(example_set)
     place = {**at, "example_set": example_set}
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
     lists = sorted({*warehouse.rows(step("list_names")), *judge.mined_now})
     if not judge.baselines:
         lists = [(method, scaling) for method, scaling in lists if method not in BASELINES]
+    number = count()
     for scaling in dict.fromkeys(scaling for method, scaling in lists if method not in ADDITIVE):
         of_scaling = [m for m, s in lists if s == scaling and m not in ADDITIVE]
         scaled = {"layer": at["layer"], "scaling": scaling}
@@ -243,14 +281,16 @@ def _predictions(
         if fast:
             warehouse.execute(step("make_key_side"), {"bos_keys": judge.bos_keys})
         for method in of_scaling:
+            way = _Way(next(number), method, scaling)
             named = {"method": method, "scaling": scaling}
             if fast:
                 warehouse.execute(step("make_bucket_maxima"), named)
             else:
                 slow = {"bos_keys": judge.bos_keys, "aggregation": judge.aggregation}
                 warehouse.execute(step("make_bucket_scores_by_key"), {**named, **slow})
-            warehouse.execute(step("make_predictions"), {"aggregation": judge.aggregation, "grid": grid})
-            yield method, scaling
+            made = {"way": way.number, "aggregation": judge.aggregation, "grid": grid}
+            warehouse.execute(step("insert_rule_predictions"), made)
+            yield way
     additive = [(method, scaling) for method, scaling in lists if method in ADDITIVE]
     if additive or judge.baselines:
         scaled = {"layer": at["layer"], "scaling": "features"}
@@ -259,28 +299,33 @@ def _predictions(
             warehouse.execute(step("make_received"), {**at, "bos_keys": judge.bos_keys})
         warehouse.execute(step("make_query_side"))
     for method, scaling in additive:
-        made = "make_bucket_gates" if method == "weighted_gates" else "make_bucket_weights"
-        warehouse.execute(step(made), {"method": method, "scaling": scaling})
-        warehouse.execute(step("make_predictions"), {"aggregation": "sum", "grid": grid})
-        yield method, scaling
+        way = _Way(next(number), method, scaling)
+        made_by = "make_bucket_gates" if method == "weighted_gates" else "make_bucket_weights"
+        warehouse.execute(step(made_by), {"method": method, "scaling": scaling})
+        made = {"way": way.number, "aggregation": "sum", "grid": grid}
+        warehouse.execute(step("insert_rule_predictions"), made)
+        yield way
     if judge.baselines:
-        yield from _baselines(warehouse, at, judge, example_set)
+        yield from _baselines(warehouse, at, example_set, number)
 
 
 def _baselines(
-    warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str
-) -> Iterator[tuple[str, str]]:
-    place = {**at, "example_set": example_set}
-    warehouse.execute(step("make_constant_predictions"), {"example_set": example_set})
-    yield "always_active", NO_SCALING
+    warehouse: Warehouse, at: dict[str, int], example_set: str, number: Iterator[int]
+) -> Iterator[_Way]:
+    way = _Way(next(number), "always_active", NO_SCALING)
+    here = {"example_set": example_set}
+    warehouse.execute(step("insert_constant_predictions"), {**here, "way": way.number})
+    yield way
     for n_tokens, name in ((1, "current_token"), (2, "last_two_tokens")):
-        drawn = {**place, "n_tokens": n_tokens, "seed": judge.seed}
-        warehouse.execute(step("make_token_predictions"), drawn)
-        yield name, NO_SCALING
+        way = _Way(next(number), name, NO_SCALING)
+        of_tokens = {**here, "way": way.number, "n_tokens": n_tokens}
+        warehouse.execute(step("insert_token_predictions"), of_tokens)
+        yield way
     for name, table in _ceilings(warehouse, at, everywhere=example_set == "all_positions"):
-        warehouse.execute(step("make_empty_predictions"))
-        warehouse.append("predictions", table)
-        yield name, NO_SCALING
+        way = _Way(next(number), name, NO_SCALING)
+        numbers = pa.array(np.full(table.num_rows, way.number, np.int32))
+        warehouse.append("predictions", table.append_column("way", numbers))
+        yield way
 
 
 def _ceilings(

@@ -1,8 +1,7 @@
--- Grain: a list of the first n_rules rules of a feature: ends of the bootstrap intervals of its metrics on test.
+-- Grain: a list of rules: ends of the bootstrap intervals of its metrics on test.
 -- Makes: intervals
 CREATE OR REPLACE TEMP TABLE intervals (
-    feature INTEGER,
-    n_rules INTEGER,
+    list INTEGER,
     f1_low DOUBLE,
     f1_high DOUBLE,
     f1_at_threshold_low DOUBLE,

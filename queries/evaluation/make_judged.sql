@@ -5,7 +5,10 @@
 CREATE OR REPLACE TEMP TABLE judged AS
 SELECT
     (row_number() OVER (ORDER BY p.scope, p.seq_id, p.pos) - 1)::INTEGER AS place,
-    p.*
+    p.scope,
+    p.seq_id,
+    p.pos,
+    p.split::ENUM ('train', 'val', 'test') AS split
 FROM (
     SELECT
         e.feature AS scope,

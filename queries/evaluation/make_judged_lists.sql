@@ -1,4 +1,4 @@
--- Grain: a list of the first n_rules rules of a feature on a split. Positions without a match count as predicted 0; of
+-- Grain: a list of rules of a feature on a split. Positions without a match count as predicted 0; of
 -- all positions of a corpus only those with a match or an activation are rows of `judged_rows`, the `n_unlisted` others
 -- are predicted 0 and inactive. Squares are taken in units of the largest activation or prediction of the split, so that
 -- sums of them keep their digits whatever the scale of the SAE.
@@ -28,8 +28,7 @@ WITH sizes AS (
 
 counted AS (
     SELECT
-        feature,
-        n_rules,
+        list,
         split,
         count(*) AS n,
         count(*) FILTER (WHERE prediction > 0) AS n_positive,
@@ -37,12 +36,11 @@ counted AS (
         exact_sum(prediction) AS prediction_sum,
         coalesce(nullif(max(abs(prediction)), 0), 1) AS largest_prediction
     FROM judged_rows
-    GROUP BY feature, n_rules, split
+    GROUP BY list, split
 )
 
 SELECT
-    e.feature,
-    e.n_rules,
+    e.list,
     z.split,
     z.n_examples,
     z.n_active,
@@ -57,4 +55,4 @@ SELECT
     coalesce(c.largest_prediction, 1) AS largest_prediction
 FROM evaluated AS e
 INNER JOIN sizes AS z ON e.feature = z.feature
-LEFT JOIN counted AS c ON e.feature = c.feature AND e.n_rules = c.n_rules AND z.split = c.split;
+LEFT JOIN counted AS c ON e.list = c.list AND z.split = c.split;

@@ -35,7 +35,7 @@ sizes AS (
 SELECT
     k.*,
     CASE WHEN $example_set = 'all_positions' THEN z.n_positions ELSE count(*) OVER of_split END AS n_examples,
-    sum((k.activation > 0)::INTEGER) OVER of_split AS n_active,
+    (sum((k.activation > 0)::INTEGER) OVER of_split)::BIGINT AS n_active,
     rank() OVER downwards + (count(*) OVER by_activation - 1) / 2.0 AS rank_from_above
 FROM known AS k
 LEFT JOIN sizes AS z ON k.split = z.split

@@ -1,12 +1,13 @@
 -- Grain: a judged position and a mined feature: the baseline `always_active`.
 -- Reads: judged, mined_features
--- Makes: predictions
-CREATE OR REPLACE TEMP TABLE predictions AS
+-- Writes: predictions
+INSERT INTO predictions BY NAME
 SELECT
+    $way AS way,
     f.feature,
-    0::INTEGER AS n_rules,
+    0 AS n_rules,
     j.place,
-    1::DOUBLE AS prediction
+    1 AS prediction
 FROM judged AS j
 INNER JOIN mined_features AS f
     ON j.scope = CASE WHEN $example_set = 'all_positions' THEN 0 ELSE f.feature END;
