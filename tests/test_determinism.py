@@ -67,6 +67,13 @@ def test_mining_gives_the_same_bits_in_whatever_order_rows_are_stored(
     assert compare(on_one_thread, mine_everything(ingested, threads=2)) == []
 
 
+def test_ways_judged_one_at_a_time_have_the_metrics_of_ways_judged_together(
+    on_one_thread: Path, ingested: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnrules.queries.evaluation.judging._PREDICTIONS_AT_ONCE", 1)
+    assert compare(on_one_thread, mine_everything(ingested, threads=1)) == []
+
+
 @pytest.mark.parametrize("aggregation", ["sum_of_maxima"])
 def test_ties_are_decided_the_same_way_in_whatever_order_rows_are_stored(
     tmp_path: Path, aggregation: str

@@ -8,7 +8,7 @@ SELECT
     p.scope,
     p.seq_id,
     p.pos,
-    p.split::ENUM ('train', 'val', 'test') AS split
+    p.split::ENUM('train', 'val', 'test') AS split
 FROM (
     SELECT
         e.feature AS scope,
