@@ -6,7 +6,7 @@ not, ends as the temporary table `predictions`, and from there the same statemen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from math import factorial
@@ -123,7 +123,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
 
 def _judge(
     warehouse: Warehouse,
-    place: dict[str, int | str],
+    place: Mapping[str, object],
     ways: list[_Way],
     judge: Judge,
     run_id: int,
@@ -154,7 +154,7 @@ def _judge(
         warehouse.execute(step("insert_rule_scores"), place)
 
 
-def _store_intervals(warehouse: Warehouse, place: dict[str, int | str], judge: Judge, seq_len: int) -> None:
+def _store_intervals(warehouse: Warehouse, place: Mapping[str, object], judge: Judge, seq_len: int) -> None:
     """Fill the temporary table `intervals` for the lists in `judged_rows`."""
     warehouse.execute(step("make_intervals"))
     rows = warehouse.sql(step("test_rows"), place).to_arrow_table()
