@@ -1,9 +1,11 @@
-"""What share of damage `attnrules check` finds: python -m benchmarks.damage WAREHOUSE [--trials 2] [--quick]
+"""What share of damage `attnrules check` finds: python -m benchmarks.damage [WAREHOUSE] [--trials 100]
 
 Each trial does one damage to a copy and undoes it: a value changed to another plausible one, a vector zeroed,
-a row deleted, duplicated or moved, values of two rows exchanged, a digest deleted, a definition dropped, a
-column dropped, a bit flipped in a block of the file, the file cut off. Damage that changes nothing is not
-counted. --quick tries `check --quick`. Prints a Markdown table: kind, trials, found, wrong endings.
+a row deleted or duplicated, values of two rows exchanged, a definition dropped or replaced, a column dropped,
+a bit flipped in the file, a block of it zeroed, the file cut off. Damage that changes nothing is not counted.
+Without WAREHOUSE a small one is made of the planted model of the tests, with rules, absence and counting.
+Prints a row of a Markdown table as soon as a kind of damage is through; what was missed goes to stderr at
+once. A damaged file also meets one of the other commands each time, which must end well or in one line.
 """
 
 from __future__ import annotations
@@ -15,15 +17,22 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 
 from attnrules import sql
 from attnrules.errors import AttnRulesError
+from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.sources.corpus import CorpusSpec
+from attnrules.queries.absence import AbsenceSpec, mine_absence
+from attnrules.queries.counting import CountingSpec, mine_counting
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
+from tests.planted import plant
 
 # Groups of tables as they are reported.
 GROUPS = {
@@ -45,7 +54,7 @@ GROUPS = {
 STATEMENT_KINDS = ("value changed", "vector zeroed", "row deleted", "row duplicated", "values exchanged")
 FILE_KINDS = ("bit flipped", "file cut off", "block zeroed")
 COMMANDS = (
-    ("info",), ("check",), ("describe",), ("query", "FROM rule_metrics_by_head"),
+    ("info",), ("describe",), ("query", "FROM rule_metrics_by_head"),
     ("query", "FROM input_activations"), ("show", "L0H0.0"), ("mine", "absence"), ("export", "{out}"),
 )  # fmt: skip
 
@@ -147,64 +156,78 @@ def damaged(connection: duckdb.DuckDBPyConnection, ways: list[list[str]], table:
     return False
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A damage that was done: to which group of tables, to what, and whether it was found."""
+
+    group: str
+    what: str
+    found: bool
+
+
 def in_tables(
     warehouse: Warehouse,
     connection: duckdb.DuckDBPyConnection,
-    n_trials: int,
+    kind: str,
     rng: random.Random,
     *,
     quick: bool,
-) -> Counter[str]:
-    """Damage every column of every table `n_trials` times; count trials and finds by kind and group.
+) -> Iterator[Trial]:
+    """Damage one column or table after the other in random order, without end.
 
     `connection` is the one that a session of `warehouse` keeps.
     """
-    counts: Counter[str] = Counter()
-    seen: set[str] = set()
     of_table = {table: group for group, tables in GROUPS.items() for table in tables}
-    for column in columns(connection):
+    for column in _shuffled(connection, kind, rng):
         n_rows = int(warehouse.value(f'SELECT count(*) FROM "{column.table}"'))
-        for kind in STATEMENT_KINDS:
-            is_vector = column.type.endswith("]") and not column.type.endswith("[]")
-            # Rows are damaged as often as five columns.
-            of_rows = kind.startswith("row")
-            first = column.table not in seen
-            if (kind == "vector zeroed" and not is_vector) or (of_rows and not first):
-                continue
-            for _ in range(n_trials * (5 if of_rows else 1)):
-                ways = statements(kind, column, rng, n_rows)
-                if not damaged(connection, ways, column.table):
-                    continue
-                group = of_table.get(column.table, column.table)
-                found = any(result.n_problems for result in check(warehouse, quick=quick))
-                for name in (f"{group}: {kind}", f"{group}: all", f"all: {kind}"):
-                    counts[f"{name} tried"] += 1
-                    counts[f"{name} found"] += found
-                connection.execute("ROLLBACK")
-        seen.add(column.table)
-    return counts
+        if damaged(connection, statements(kind, column, rng, n_rows), column.table):
+            found = any(result.n_problems for result in check(warehouse, quick=quick))
+            connection.execute("ROLLBACK")
+            what = column.table if kind.startswith("row") else f"{column.table}.{column.name}"
+            yield Trial(of_table.get(column.table, column.table), what, found)
 
 
-def in_catalogue(path: Path, *, quick: bool) -> Counter[str]:
-    """Drop or replace each view, macro and nullable column of a copy; count trials and finds."""
-    with Warehouse.open(path) as warehouse:
+def _shuffled(connection: duckdb.DuckDBPyConnection, kind: str, rng: random.Random) -> Iterator[Column]:
+    """Yield what a kind of damage is tried on: every column or table once, then again, a hundred times."""
+    tried = columns(connection)
+    if kind == "vector zeroed":
+        tried = [column for column in tried if column.type.endswith("]") and column.type[-2] != "["]
+    if kind.startswith("row"):
+        tried = list({column.table: column for column in tried}.values())
+    for _ in range(100):
+        rng.shuffle(tried)
+        yield from tried
+
+
+def in_catalogue(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return by kind what may be dropped or replaced: (name, statement)."""
+    with Warehouse.open(path) as warehouse, warehouse.session() as connection:
         views = [
             name for (name,) in warehouse.rows("SELECT view_name FROM duckdb_views() WHERE NOT internal")
         ]
         macros = warehouse.rows(
-            "SELECT function_name, function_type FROM duckdb_functions() WHERE NOT internal"
+            "SELECT DISTINCT function_name, function_type FROM duckdb_functions() WHERE NOT internal"
             " AND function_type LIKE '%macro'"
         )
-    ways = [("view dropped", f'DROP VIEW "{view}"') for view in views]
-    ways += [("view replaced", f'CREATE OR REPLACE VIEW "{view}" AS SELECT 1 AS x') for view in views]
-    ways += [
-        ("macro dropped", f'DROP MACRO {"TABLE " if kind == "table_macro" else ""}"{name}"')
-        for name, kind in macros
-    ]
-    for column in columns(duckdb.connect(str(path), read_only=True)):
-        ways.append(("column dropped", f'ALTER TABLE "{column.table}" DROP COLUMN "{column.name}"'))
-    counts: Counter[str] = Counter()
-    for kind, statement in ways:
+        dropped = [
+            (f"{c.table}.{c.name}", f'ALTER TABLE "{c.table}" DROP COLUMN "{c.name}"')
+            for c in columns(connection)
+        ]
+    return {
+        "view dropped": [(view, f'DROP VIEW "{view}"') for view in views],
+        "view replaced": [(view, f'CREATE OR REPLACE VIEW "{view}" AS SELECT 1 AS x') for view in views],
+        "macro dropped": [
+            (name, f'DROP MACRO {"TABLE " if kind == "table_macro" else ""}"{name}"') for name, kind in macros
+        ],
+        "column dropped": dropped,
+    }
+
+
+def in_definitions(
+    path: Path, ways: list[tuple[str, str]], rng: random.Random, *, quick: bool
+) -> Iterator[Trial]:
+    """Do each damage, in random order, to a copy of its own."""
+    for name, statement in rng.sample(ways, len(ways)):
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(shutil.copy(path, folder))
             with duckdb.connect(str(copy)) as connection:
@@ -212,9 +235,7 @@ def in_catalogue(path: Path, *, quick: bool) -> Counter[str]:
                     connection.execute(statement)
                 except duckdb.Error:
                     continue
-            counts[f"{kind} tried"] += 1
-            counts[f"{kind} found"] += _found(copy, quick=quick)
-    return counts
+            yield Trial("definitions", name, _found(copy, quick=quick))
 
 
 def _found(path: Path, *, quick: bool) -> bool:
@@ -255,29 +276,23 @@ def readable(path: Path) -> dict[str, str] | None:
         return None
 
 
-def in_file(path: Path, n_trials: int, rng: random.Random, *, quick: bool) -> Counter[str]:
-    """Damage copies of the file; count trials, finds, and commands that do not end in one line."""
-    counts: Counter[str] = Counter()
+def in_file(path: Path, kind: str, rng: random.Random, *, quick: bool) -> Iterator[Trial]:
+    """Damage copies of the file, without end; say on stderr when a command does not end in one line."""
     whole = readable(path)
-    for kind in FILE_KINDS:
-        for _ in range(n_trials):
-            with tempfile.TemporaryDirectory() as folder:
-                copy = Path(shutil.copy(path, folder))
-                damage_file(copy, kind, rng)
-                if readable(copy) == whole:
-                    counts[f"{kind} without effect"] += 1
-                    continue
-                counts[f"{kind} tried"] += 1
-                options = ["--quick"] if quick else []
-                counts[f"{kind} found"] += _ending("check", str(copy), *options).returncode != 0
-                for command, *rest in COMMANDS:
-                    words = [word.format(out=f"{folder}/out") for word in rest]
-                    at = [command, words.pop(0)] if command == "mine" else [command]
-                    ended = _ending(*at, str(copy), *words)
-                    if wrong := wrong_ending(ended):
-                        counts[f"{kind} wrong endings"] += 1
-                        print(kind, *at, wrong, file=sys.stderr)
-    return counts
+    for number in range(sys.maxsize):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(shutil.copy(path, folder))
+            damage_file(copy, kind, rng)
+            if readable(copy) == whole:
+                continue
+            name, *rest = COMMANDS[number % len(COMMANDS)]
+            words = [word.format(out=f"{folder}/out") for word in rest]
+            at = [name, words.pop(0)] if name == "mine" else [name]
+            checked = _ending("check", str(copy), *(["--quick"] if quick else []))
+            for ended in (checked, _ending(*at, str(copy), *words)):
+                if wrong := wrong_ending(ended):
+                    print(f"wrong ending: {kind}, {' '.join(ended.args[3:])}: {wrong}", file=sys.stderr)
+            yield Trial("file", f"trial {number}", checked.returncode != 0)
 
 
 def _ending(*words: str) -> subprocess.CompletedProcess[str]:
@@ -298,30 +313,75 @@ def wrong_ending(ended: subprocess.CompletedProcess[str]) -> str | None:
     return None
 
 
-def main() -> None:
-    """Run all trials on a warehouse and print the shares found."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("warehouse", type=Path)
-    parser.add_argument("--trials", type=int, default=2, help="per column and kind")
-    parser.add_argument("--file-trials", type=int, default=50, help="per kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true")
-    given = parser.parse_args()
+def small_warehouse(folder: Path) -> Path:
+    """Make a warehouse of the planted model, mined for rules, absence and counting."""
+    planted = plant(folder / "planted")
+    path = folder / "small.duckdb"
+    spec = IngestSpec(
+        model=str(planted.model_dir),
+        input_sae=str(planted.input_sae_dir),
+        output_sae=str(planted.output_sae_dir),
+        corpus=CorpusSpec(str(planted.corpus_path), seq_len=planted.seq_len),
+        layers=(0,),
+        heads=(1, 2),
+        n_sequences=200,
+        chunk_size=50,
+        device="cpu",
+    )
+    ingest(path, spec)
+    with Warehouse.open(path, writable=True) as warehouse:
+        skipgrams = SkipgramSpec(method="weighted", n_features=2, examples_per_split=5, min_count=0)
+        mine_skipgrams(warehouse, skipgrams)
+        mine_absence(warehouse, AbsenceSpec(max_examples=5))
+        mine_counting(warehouse, CountingSpec(min_support=1))
+    return path
+
+
+def report(kind: str, trials: Iterable[Trial], groups: Counter[tuple[str, bool]]) -> None:
+    """Do the trials of a kind and print its row: tried, found, and what was missed."""
+    n_tried, missed = 0, []
+    for trial in trials:
+        n_tried += 1
+        groups[trial.group, trial.found] += 1
+        if not trial.found:
+            missed.append(trial.what)
+            print(f"missed: {kind}, {trial.what}", file=sys.stderr, flush=True)
+    names = ", ".join(f"{name} ({n})" for name, n in sorted(Counter(missed).items())) or "-"
+    print(f"| {kind} | {n_tried} | {n_tried - len(missed)} | {names} |", flush=True)
+
+
+def try_all(path: Path, folder: Path, given: argparse.Namespace) -> None:
+    """Do `given.trials` trials of each kind, of damage to the file `given.file_trials`."""
     rng = random.Random(given.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copy(given.warehouse, folder))
-        with Warehouse.open(copy, writable=True) as warehouse, warehouse.session() as connection:
-            counts = in_tables(warehouse, connection, given.trials, rng, quick=given.quick)
-        copy = Path(shutil.copy(given.warehouse, folder))
-        counts += in_catalogue(copy, quick=given.quick)
-        counts += in_file(copy, given.file_trials, rng, quick=given.quick)
-    print("| damage | tried | found |\n|---|---|---|")
-    for name in sorted(key.removesuffix(" tried") for key in counts if key.endswith(" tried")):
-        tried, found = counts[f"{name} tried"], counts[f"{name} found"]
-        print(f"| {name} | {tried} | {found} ({found / tried:.0%}) |")
-    for name, n in sorted(counts.items()):
-        if name.endswith(("without effect", "wrong endings")):
-            print(f"{name}: {n}")
+    groups: Counter[tuple[str, bool]] = Counter()
+    print("| damage | trials | found | missed |\n|---|---|---|---|", flush=True)
+    copy = Path(shutil.copy(path, folder / "copy.duckdb"))
+    with Warehouse.open(copy, writable=True) as warehouse, warehouse.session() as connection:
+        for kind in STATEMENT_KINDS:
+            trials = in_tables(warehouse, connection, kind, rng, quick=given.quick)
+            report(kind, islice(trials, given.trials), groups)
+    for kind, ways in in_catalogue(path).items():
+        report(kind, islice(in_definitions(path, ways, rng, quick=given.quick), given.trials), groups)
+    for kind in FILE_KINDS:
+        report(kind, islice(in_file(path, kind, rng, quick=given.quick), given.file_trials), groups)
+    print("\n| damage to | trials | found |\n|---|---|---|")
+    for group in dict.fromkeys(name for name, _ in groups):
+        n_found, n_missed = groups[group, True], groups[group, False]
+        print(f"| {group} | {n_found + n_missed} | {n_found} |")
+
+
+def main() -> None:
+    """Run all trials and print the shares found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("warehouse", type=Path, nargs="?")
+    parser.add_argument("--trials", type=int, default=100, help="of each kind")
+    parser.add_argument("--file-trials", type=int, default=25, help="of each kind of damage to the file")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="try `check --quick`")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try_all(given.warehouse or small_warehouse(folder), folder, given)
 
 
 if __name__ == "__main__":
