@@ -85,6 +85,7 @@ def test_show_names_the_command_that_mines_what_it_lacks(attnrules: Any, ingeste
         [feature] = opened.rows(query)
     name = str(FeatureId(*feature))
     shown = attnrules("show", path, name).out
+    assert "\n\n\n" not in shown
     [command] = re.findall(r"no rules yet: `attnrules (.+)` finds them in seconds", shown)
     assert attnrules(*shlex.split(command)).code == 0
     assert "no rules yet" not in attnrules("show", path, name).out

@@ -509,6 +509,17 @@ def test_info_and_describe_show_the_files(attnrules: Any, in_parts: IngestSpec, 
     assert "bytes in 2 files" in " ".join(attnrules("describe", path).out.split())
 
 
+def test_info_names_some_of_many_files_and_counts_the_rest(attnrules: Any, ingested: Path) -> None:
+    with Warehouse.open(ingested, writable=True) as warehouse:
+        warehouse.execute(
+            "INSERT INTO corpus_files SELECT n + 1, 'part' || n || '.jsonl', n, repeat('0', 64) FROM range(40) AS t(n)"
+        )
+    told = [line for line in attnrules("info", ingested).out.splitlines() if line.startswith("file ")]
+    assert told[1].startswith("file       part0.jsonl: 0 bytes")
+    assert told[-1] == f"file       and {41 - (len(told) - 1)} more, see the table corpus_files"
+    assert len(told) < 15
+
+
 def test_another_reading_of_the_same_files_is_refused(in_parts: IngestSpec, tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     ingest(path, in_parts)

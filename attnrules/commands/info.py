@@ -45,8 +45,8 @@ def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
         ]
     for file in inside.corpus_files[:_FILES]:
         lines.append(f"file       {file['file']}: {file['n_bytes']:,} bytes, sha256 {file['sha256'][:12]}")
-    if more := len(inside.corpus_files) - _FILES:
-        lines += [f"file       and {more:,} more, see the table corpus_files"] if more > 0 else []
+    if (more := len(inside.corpus_files) - _FILES) > 0:
+        lines.append(f"file       and {more:,} more, see the table corpus_files")
     for sae in inside.saes:
         at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
         lines.append(

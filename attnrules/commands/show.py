@@ -114,9 +114,9 @@ def card_lines(card: FeatureCard, path: Path) -> list[str]:
     ]
     if not facts["n_tokens"]:
         return [*lines, "never fires on this corpus"]
-    lines += [*reading_lines(card), ""]
-    lines += [best_list_words(row) for row in card.best if row["example_set"] == "all_positions"]
-    lines += ["", "strongest examples"]
+    lines += reading_lines(card)
+    best = [best_list_words(row) for row in card.best if row["example_set"] == "all_positions"]
+    lines += ["", *best, "", "strongest examples"] if best else ["", "strongest examples"]
     for example in card.examples:
         before = visible(example["before"][-72:])
         token = visible(example["token"])

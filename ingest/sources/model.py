@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,12 +238,13 @@ class Model:
 
     def vocabulary(self) -> list[str]:
         """Return the text of every token id that the tokenizer knows, leading spaces kept."""
-        return [token_text(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces())]
+        return [token_text(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces)]
 
     def token_bytes(self) -> list[str | None]:
         """Return the bytes, in hexadecimal, of tokens that hold parts of characters; None for the others."""
-        return [token_bytes(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces())]
+        return [token_bytes(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces)]
 
+    @cached_property
     def _pieces(self) -> list[str | None]:
         tokenizer = self.bridge.tokenizer
         # Ids may be left out, so that the largest is beyond their number.
