@@ -21,11 +21,11 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {"ingest": "ingest", "warehouse": "warehouse", "sql": "sql", "queries": "queries", "attnrules": ""}
 # What each room may import of the others.
 ALLOWED = {
-    "sql": set(),
+    "sql": {"errors"},
     "warehouse": {"sql", "errors"},
     "queries": {"warehouse", "sql", "errors"},
     "ingest": {"warehouse", "errors", "demo"},
-    "attnrules": {"ingest", "warehouse", "queries", "errors", "demo", "commands", "cli", "api"},
+    "attnrules": {"ingest", "warehouse", "sql", "queries", "errors", "demo", "commands", "cli", "api"},
 }
 HEAVY = ("torch", "transformer_lens", "transformers", "sae_lens", "datasets")
 

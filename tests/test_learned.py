@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from attnrules.queries.card.redundancy import minimal_rules
 from attnrules.queries.evaluation import bootstrap_weights, metric_intervals
 from attnrules.queries.heads import FeatureId
-from attnrules.queries.skipgrams import METHODS, SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.queries.skipgrams.gates import choose_queries
+from attnrules.queries.skipgrams.importance import closed_form_importance
 from attnrules.queries.skipgrams.pair_counts import wilson
-from attnrules.queries.skipgrams.weighted import closed_form_importance
+from attnrules.sql.methods import names
 from attnrules.warehouse import Warehouse
 from tests import slow
 from tests.planted import PlantedModel
@@ -197,7 +198,7 @@ def test_the_best_pair_of_every_key_is_planted(mined_once: Path, planted: Plante
     assert judged >= 12
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "unigram"])
+@pytest.mark.parametrize("method", [method for method in names("rules") if method != "unigram"])
 def test_planted_features_are_predicted(mined_once: Path, planted: PlantedModel, method: str) -> None:
     with Warehouse.open(mined_once) as warehouse:
         rows = warehouse.rows(

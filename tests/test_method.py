@@ -22,15 +22,14 @@ from attnrules.queries.arrays import mix32
 from attnrules.queries.counting import information
 from attnrules.queries.evaluation import Judge, evaluate
 from attnrules.queries.heads import head_scores
+from attnrules.queries.skipgrams.finding import Batch, RankedRules
+from attnrules.queries.skipgrams.importance import closed_form_importance
 from attnrules.queries.skipgrams.pair_counts import mined_rules
-from attnrules.queries.skipgrams.ranked import RankedRules
 from attnrules.queries.skipgrams.weighted import (
-    Batch,
-    closed_form_importance,
+    gated_rules,
+    grouped_rules,
     key_means,
-    weighted_gates,
-    weighted_groups,
-    weighted_pairs,
+    paired_rules,
     weighted_rules,
 )
 from attnrules.queries.skipgrams.weights import magnitude_rules, unigram_rules
@@ -421,14 +420,14 @@ def test_rules_from_the_corpus(example: Warehouse, batch: Batch) -> None:
         **{f"mean G of {name} everywhere": means.everywhere[i] for i, name in enumerate(NAMES)},
         **scores_of("weighted", weighted_rules(batch, means, max_rules=4, signed=False)),
     }
-    pairs = scores_of("weighted_pairs", weighted_pairs(example, batch, means, num_values=2, max_rules=4))
+    pairs = scores_of("weighted_pairs", paired_rules(example, batch, means, num_values=2, max_rules=4))
     mined = scores_of("mined", mined_rules(example, batch, means, num_values=2, max_rules=4))
     name = "(Montreal,speaks)"
     assert_by_hand(**found, **{f"weighted_pairs{name}": pairs[f"weighted_pairs{name}"]})
     assert_by_hand(**{f"mined{name}": mined[f"mined{name}"]})
-    groups = weighted_groups(batch, means, max_rules=4)
+    groups = grouped_rules(batch, means, max_rules=4)
     assert groups.rank.tolist() == [1, 2]
-    gates = weighted_gates(example, batch, means, max_rules=4)
+    gates = gated_rules(example, batch, means, max_rules=4)
     assert gates.query_feature[gates.key_feature == MONTREAL].tolist() == [SPEAKS]
 
 

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from attnrules.queries.evaluation import ADDITIVE, AGGREGATIONS, CEILINGS, EXAMPLE_SETS, NO_SCALING
+from attnrules.queries.evaluation import AGGREGATIONS, EXAMPLE_SETS, NO_SCALING
 from attnrules.queries.questions import ask
-from attnrules.queries.skipgrams import METHODS, SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.queries.skipgrams.weighted import MAX_KEY_RULES
+from attnrules.sql import methods
 from attnrules.warehouse import Warehouse
 from tests import slow, tiny
 from tests.tiny import HEADS, N_INPUTS, N_OUTPUTS, Tiny
@@ -173,7 +174,7 @@ def test_rules_follow_their_definition(
                 f" WHERE {{at}} AND scaling = '{scaling}' AND feature = {f} ORDER BY method, rank, rules.rowid"
             ):
                 rules[method].append(tuple(rule))
-            for method in METHODS:
+            for method in methods.names("rules"):
                 if method not in ("weighted_groups", "weighted_gates"):
                     assert [rank for rank, *_ in rules[method]] == list(range(1, len(rules[method]) + 1))
                 for _, i, j, s, v, _ in rules[method]:
@@ -256,7 +257,7 @@ def check_tokens(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) 
     words = ask(found.warehouse, "rule_tokens", {**at, "n_rules": 100, "n_tokens": 100}).fetchall()
     stated = {(row[0], row[2]): row[3:] for row in words}
     rows = defaultdict(list)
-    for method in METHODS:
+    for method in methods.names("rules"):
         for rank, i, j, *_ in rules[method] if method.startswith("weighted") else ():
             rows[method, rank].append((i, j))
     assert stated.keys() == {rule for rule in rows if rule[1] <= 100}
@@ -362,7 +363,7 @@ def test_predictions_and_metrics_of_rules(
     with mined(shape, at, aggregation=aggregation, examples_per_split=m, **options) as found:
         lists = slow.stored_lists(found.warehouse, **found.at)
         predictor = slow.Predictor(found.tables, lists, aggregation)
-        names = [(method, found.spec.scaling) for method in METHODS]
+        names = [(method, found.spec.scaling) for method in methods.names("rules")]
         check_judged(found, names, lists, predictor.predict)
 
 
@@ -389,12 +390,13 @@ def test_baselines_and_ceilings(shape: Tiny, at: tuple[int, int], m: int, **opti
                 return 1.0
             if method in ("current_token", "last_two_tokens"):
                 return slow.token_mean(tables, f, place, 1 if method == "current_token" else 2)
-            if method in CEILINGS:
+            if method in methods.names("ceiling"):
                 return slow.ceiling(tables, f, place, by_model=method == "ceiling_model_attention")
             return predictor.predict(of, place, n)
 
         without_rules = [
-            (name, NO_SCALING) for name in ("always_active", "current_token", "last_two_tokens", *CEILINGS)
+            (name, NO_SCALING)
+            for name in ("always_active", "current_token", "last_two_tokens", *methods.names("ceiling"))
         ]
         names = [("magnitude", scaling), ("key_anywhere", scaling), ("random", scaling), *without_rules]
         check_judged(found, names, lists, predict)
@@ -486,7 +488,7 @@ def check_judged(
         expected = expected_metrics(found, of, rows.get((*at[:5], "train"), []), drawn_from)
         ranks = {rank for rank, *_ in lists.get((f, method, scaling), []) if rank <= n}
         expected["n_rules_used"] = len(ranks)
-        is_sum = method in ADDITIVE or scaling == NO_SCALING
+        is_sum = methods.METHODS[method].is_sum or scaling == NO_SCALING
         expected["aggregation"] = "sum" if is_sum else found.spec.aggregation
         if split != "test":
             expected |= dict.fromkeys(INTERVALS)

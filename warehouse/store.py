@@ -16,6 +16,7 @@ import duckdb
 
 from attnrules import sql
 from attnrules.errors import AttnRulesError
+from attnrules.sql.methods import METHODS
 from attnrules.warehouse import catalogue, digests, files
 from attnrules.warehouse.asked import Asked, Query
 from attnrules.warehouse.connection import connect
@@ -74,6 +75,7 @@ class Warehouse:
                     warehouse.execute(statement)
                 stamp = {"version": sql.SCHEMA_VERSION, "created_by": _version_of("attnrules")}
                 warehouse.execute(sql.ledger_statement("stamp_version"), stamp)
+                warehouse._insert_methods()
                 digests.stamp(warehouse)
         return cls.open(path, writable=True)
 
@@ -182,6 +184,27 @@ class Warehouse:
             self.execute(sql.best_descriptions_statement())
             digests.restamp(self, "feature_descriptions", "imported", layer=layer)
             digests.restamp(self, "input_features", layer=layer)
+
+    def add_methods(self) -> None:
+        """Store what `sql.methods` says of methods that this file does not know yet."""
+        known = {method for (method,) in self.rows("SELECT method FROM methods")}
+        if not known.issuperset(METHODS):
+            with self.transaction():
+                self._insert_methods()
+                digests.restamp(self, "methods")
+
+    def _insert_methods(self) -> None:
+        rows = METHODS.values()
+        self.execute(
+            sql.ledger_statement("insert_methods"),
+            {
+                "methods": [method.name for method in rows],
+                "kinds": [method.kind for method in rows],
+                "meanings": [method.meaning for method in rows],
+                "match_scores": [method.match_score for method in rows],
+                "shared_ranks": [method.shares_rank for method in rows],
+            },
+        )
 
     def stamp_mined(self, layer: int, head: int, features: Sequence[int]) -> None:
         """Write digests of all that was mined of these features, in the transaction that mined them."""

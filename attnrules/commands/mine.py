@@ -18,6 +18,7 @@ from attnrules.commands.options import (
 )
 from attnrules.commands.terminal import say
 from attnrules.commands.wording import typical_list_words
+from attnrules.sql.methods import best, names
 
 
 @click.group("mine")
@@ -29,18 +30,12 @@ def command() -> None:
 @warehouse_argument
 @click.option(
     "--method",
-    type=click.Choice(
-        [
-            *("best", "magnitude", "importance", "unigram", "mined"),
-            *("weighted", "weighted_signed", "weighted_groups", "weighted_gates", "weighted_pairs", "all"),
-        ]
-    ),
+    type=click.Choice(["best", *names("rules"), "all"]),
     default="best",
     show_default=True,
     metavar="METHOD",
-    help="How rules are found and ranked: best (weighted, weighted_groups and"
-    " weighted_gates), magnitude, importance, unigram, mined, weighted, weighted_signed, weighted_groups,"
-    " weighted_gates, weighted_pairs or all.",
+    help="How rules are found and ranked: best"
+    f" ({', '.join(best()[:-1])} and {best()[-1]}), {', '.join(names('rules'))} or all.",
 )
 @click.option("--num-values", type=Count(1), default=100, show_default=True, help="Keys per feature.")
 @click.option("--num-queries", type=Count(1), default=100, show_default=True, help="Queries per key.")

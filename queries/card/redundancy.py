@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints
-from attnrules.queries.evaluation import ADDITIVE
 from attnrules.sql import Statements
+from attnrules.sql.methods import method_named
 
 if TYPE_CHECKING:
     from attnrules.queries.heads import FeatureId
@@ -60,7 +60,7 @@ def minimal_rules(
     ranks = np.array(sorted({rank for rank, *_ in matches}), dtype=np.int64)
     if not len(ranks):
         return None
-    additive = method in ADDITIVE
+    additive = method_named(method).is_sum
     scores = np.full((len(ranks), len(examples)), 0.0 if additive else -np.inf)
     column = np.searchsorted(ranks, [rank for rank, *_ in matches])
     scores[column, [row_of[seq_id, pos] for _, seq_id, pos, _ in matches]] = [m[3] for m in matches]

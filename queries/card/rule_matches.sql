@@ -1,11 +1,20 @@
 -- Grain: a rule of one list and an example of the `paper` set that it matches, with the score it predicts there alone:
 -- the largest of its matches, or what attention carries for rules that are summed (method.md sections 3.5 and 5.1).
--- Reads: attention_sources, examples, input_activations, rules, token_scales
+-- Reads: attention_sources, examples, input_activations, methods, rules, token_scales
 WITH of_list AS (
-    FROM rules
+    SELECT
+        r.rank,
+        r.key_feature,
+        r.query_feature,
+        r.attn_score,
+        r.value_score,
+        r.score,
+        m.match_score
+    FROM rules AS r
+    INNER JOIN methods AS m ON r.method = m.method
     WHERE
-        layer = $layer AND head = $head AND feature = $feature
-        AND method = $method AND scaling = $scaling AND rank <= $n_rules
+        r.layer = $layer AND r.head = $head AND r.feature = $feature
+        AND r.method = $method AND r.scaling = $scaling AND r.rank <= $n_rules
 ),
 
 judged AS (
@@ -36,7 +45,7 @@ sources AS (
         a.weight_from_features AS weight
     FROM attention_sources AS a
     INNER JOIN judged AS j ON a.seq_id = j.seq_id AND a.query_pos = j.pos
-    WHERE a.layer = $layer AND a.head = $head AND starts_with($method, 'weighted')
+    WHERE a.layer = $layer AND a.head = $head AND 'carried' IN (SELECT r.match_score FROM of_list AS r)
 ),
 
 -- A key of a rule with several queries counts once, however many of them are active.
@@ -47,12 +56,13 @@ matches AS (
         j.pos,
         k.pos AS key_pos,
         r.key_feature,
+        r.match_score,
         CASE
-            WHEN starts_with($method, 'weighted')
+            WHEN r.match_score = 'carried'
                 THEN r.value_score * coalesce(w.weight, 0) * k.activation_from_features
-            WHEN $method = 'mined' THEN r.score
+            WHEN r.match_score = 'own' THEN r.score
             WHEN r.query_feature IS NULL THEN k.activation * r.value_score
-            WHEN $method = 'importance' THEN (q.activation * k.activation * r.attn_score) * r.value_score
+            WHEN r.match_score = 'linear' THEN (q.activation * k.activation * r.attn_score) * r.value_score
             ELSE (q.activation * k.activation * r.attn_score) * (k.activation * r.value_score)
         END AS score
     FROM judged AS j
@@ -67,6 +77,6 @@ SELECT
     m.rank,
     m.seq_id,
     m.pos,
-    CASE WHEN starts_with($method, 'weighted') THEN exact_sum(m.score) ELSE max(m.score) END AS score
+    CASE WHEN m.match_score = 'carried' THEN exact_sum(m.score) ELSE max(m.score) END AS score
 FROM matches AS m
-GROUP BY m.rank, m.seq_id, m.pos;
+GROUP BY m.rank, m.seq_id, m.pos, m.match_score;

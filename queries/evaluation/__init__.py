@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from attnrules.queries.evaluation.judging import (
-    ADDITIVE,
     AGGREGATIONS,
-    BASELINES,
-    CEILINGS,
     EXAMPLE_SETS,
     NO_SCALING,
     Judge,
@@ -18,10 +15,7 @@ from attnrules.queries.evaluation.judging import (
 from attnrules.queries.evaluation.resampling import FEWEST, SequenceBootstrap, interval
 
 __all__ = [
-    "ADDITIVE",
     "AGGREGATIONS",
-    "BASELINES",
-    "CEILINGS",
     "EXAMPLE_SETS",
     "FEWEST",
     "NO_SCALING",

@@ -18,6 +18,7 @@ import pyarrow as pa
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
 from attnrules.queries.heads import head_scores
 from attnrules.sql import Statements
+from attnrules.sql.methods import method_named, names
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -26,9 +27,6 @@ step = Statements("attnrules.queries", "evaluation")
 
 EXAMPLE_SETS = ("paper", "uniform", "bins", "all_positions")
 AGGREGATIONS = ("max", "sum", "max_of_sums", "sum_of_maxima")
-BASELINES = ("always_active", "current_token", "last_two_tokens", "key_anywhere", "random")
-CEILINGS = ("ceiling_from_features", "ceiling_model_attention")
-ADDITIVE = ("weighted", "weighted_signed", "weighted_groups", "weighted_gates", "weighted_pairs")
 _REPLICATES = 200
 # The scaling of what has none.
 NO_SCALING = "none"
@@ -78,7 +76,7 @@ class _Way:
 
     @property
     def has_rules(self) -> bool:
-        return self.method not in CEILINGS and (self.method not in BASELINES or self.scaling != NO_SCALING)
+        return method_named(self.method).match_score is not None
 
 
 def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> None:
@@ -138,7 +136,8 @@ def _judge(
             "methods": [way.method for way in ways],
             "scalings": [way.scaling for way in ways],
             "aggregations": [
-                judge.aggregation if way.has_rules and way.method not in ADDITIVE else "sum" for way in ways
+                judge.aggregation if way.has_rules and not method_named(way.method).is_sum else "sum"
+                for way in ways
             ],
             "grids": [grid if way.has_rules else [0] for way in ways],
             "mined_now": [not way.has_rules or (way.method, way.scaling) in judge.mined_now for way in ways],
@@ -270,10 +269,10 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
     lists = sorted({*warehouse.rows(step("list_names")), *judge.mined_now})
     if not judge.baselines:
-        lists = [(method, scaling) for method, scaling in lists if method not in BASELINES]
+        lists = [(method, scaling) for method, scaling in lists if method_named(method).kind == "rules"]
     number = count()
-    for scaling in dict.fromkeys(scaling for method, scaling in lists if method not in ADDITIVE):
-        of_scaling = [m for m, s in lists if s == scaling and m not in ADDITIVE]
+    for scaling in dict.fromkeys(scaling for method, scaling in lists if not method_named(method).is_sum):
+        of_scaling = [m for m, s in lists if s == scaling and not method_named(m).is_sum]
         scaled = {"layer": at["layer"], "scaling": scaling}
         warehouse.execute(step("make_scaled_activations"), scaled)
         warehouse.execute(step("make_query_side"))
@@ -282,7 +281,7 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
             warehouse.execute(step("make_key_side"), {"bos_keys": judge.bos_keys})
         for method in of_scaling:
             way = _Way(next(number), method, scaling)
-            named = {"method": method, "scaling": scaling}
+            named = {"method": method, "scaling": scaling, "match_score": method_named(method).match_score}
             if fast:
                 warehouse.execute(step("make_bucket_maxima"), named)
             else:
@@ -291,7 +290,7 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
             made = {"way": way.number, "aggregation": judge.aggregation, "grid": grid}
             warehouse.execute(step("insert_rule_predictions"), made)
             yield way
-    additive = [(method, scaling) for method, scaling in lists if method in ADDITIVE]
+    additive = [(method, scaling) for method, scaling in lists if method_named(method).is_sum]
     if additive or judge.baselines:
         scaled = {"layer": at["layer"], "scaling": "features"}
         warehouse.execute(step("make_scaled_activations"), scaled)
@@ -300,8 +299,9 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
         warehouse.execute(step("make_query_side"))
     for method, scaling in additive:
         way = _Way(next(number), method, scaling)
-        made_by = "make_bucket_gates" if method == "weighted_gates" else "make_bucket_weights"
-        warehouse.execute(step(made_by), {"method": method, "scaling": scaling})
+        gated = method_named(method).shares_rank == "key and query"
+        made_by = step("make_bucket_gates" if gated else "make_bucket_weights")
+        warehouse.execute(made_by, {"method": method, "scaling": scaling})
         made = {"way": way.number, "aggregation": "sum", "grid": grid}
         warehouse.execute(step("insert_rule_predictions"), made)
         yield way
@@ -344,7 +344,7 @@ def _ceilings(
     attended = arrays(warehouse, step("attended_scales"), at)
     place, scope = attended["place"], attended["scope"]
     carried = _carried_values(warehouse, at, scores.values, place)
-    for name, kind, z in zip(CEILINGS, ("from_features", "by_model"), carried, strict=True):
+    for name, kind, z in zip(names("ceiling"), ("from_features", "by_model"), carried, strict=True):
         z += attended[f"scaled_{kind}"][:, None] * decoder_bias + attended[f"weight_{kind}"][:, None] * b_v
         if everywhere:
             table = {

@@ -1,6 +1,6 @@
 -- Grain: a judged position and a bucket of ranks with a match, largest score of its matches. Scores as in method.md
--- section 5.1: with a query (a_q a_k S)(a_k V), `importance` (a_q a_k S) V, without a query a_k V; `mined` rules predict
--- the share of their matches that is active.
+-- section 5.1: `product` with a query (a_q a_k S)(a_k V), `linear` (a_q a_k S) V, without a query a_k V; `own` what the rule
+-- says of all its matches.
 -- Reads: key_side, lists, query_side
 -- Makes: bucket_scores
 CREATE OR REPLACE TEMP TABLE bucket_scores AS
@@ -14,9 +14,9 @@ SELECT
     q.place,
     NULL::INTEGER AS key_pos,
     r.n_rules,
-    max(CASE $method
-        WHEN 'mined' THEN r.score
-        WHEN 'importance'
+    max(CASE $match_score
+        WHEN 'own' THEN r.score
+        WHEN 'linear'
             THEN greatest(
                 (q.activation * k.largest * r.attn_score) * r.value_score,
                 (q.activation * k.smallest * r.attn_score) * r.value_score

@@ -14,9 +14,9 @@ matches AS (
         q.place,
         k.pos AS key_pos,
         r.n_rules,
-        CASE $method
-            WHEN 'mined' THEN r.score
-            WHEN 'importance' THEN (q.activation * k.activation * r.attn_score) * r.value_score
+        CASE $match_score
+            WHEN 'own' THEN r.score
+            WHEN 'linear' THEN (q.activation * k.activation * r.attn_score) * r.value_score
             ELSE (q.activation * k.activation * r.attn_score) * (k.activation * r.value_score)
         END AS score
     FROM of_method AS r

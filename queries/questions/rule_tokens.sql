@@ -2,7 +2,7 @@
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature
 -- $feature = 0: the output feature
--- $n_rules = 4: rules of each method; of the weighted methods, which are sums of what attention carries
+-- $n_rules = 4: rules of each method whose predictions are sums of what attention carries
 -- $n_tokens = 6: tokens stated of each side
 -- The score of a rule is what its keys add when the feature is active minus what they add everywhere (method.md section
 -- 3.11), a sum over the tokens attended to: tokens are stated by their share of what raises it, on drawn positions.
@@ -60,9 +60,10 @@ first_rules AS MATERIALIZED (
         coalesce((u.arguments ->> 'bos_keys')::BOOLEAN, FALSE) AS bos_keys
     FROM rules AS r
     INNER JOIN runs AS u ON r.run_id = u.run_id
+    INNER JOIN methods AS m ON r.method = m.method
     WHERE
         r.layer = $layer AND r.head = $head AND r.feature = $feature
-        AND r.rank <= $n_rules AND starts_with(r.method, 'weighted')
+        AND r.rank <= $n_rules AND m.match_score = 'carried'
 ),
 
 rule_keys AS (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from attnrules.queries.skipgrams.mining import (
-    BEST,
-    METHODS,
     HeadResult,
     SkipgramResult,
     SkipgramSpec,
@@ -12,8 +10,6 @@ from attnrules.queries.skipgrams.mining import (
 )
 
 __all__ = [
-    "BEST",
-    "METHODS",
     "HeadResult",
     "SkipgramResult",
     "SkipgramSpec",

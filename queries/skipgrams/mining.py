@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.arrays import Ints, one_blas_thread
-from attnrules.queries.evaluation import ADDITIVE, AGGREGATIONS, EXAMPLE_SETS, Judge, draw_examples, evaluate
+from attnrules.queries.evaluation import AGGREGATIONS, EXAMPLE_SETS, Judge, draw_examples, evaluate
 from attnrules.queries.heads import (
     SCALINGS,
     FeatureId,
@@ -19,20 +19,10 @@ from attnrules.queries.heads import (
     finished_sequences,
     head_scores,
 )
-from attnrules.queries.skipgrams.pair_counts import mined_rules
-from attnrules.queries.skipgrams.ranked import RankedRules
-from attnrules.queries.skipgrams.weighted import (
-    Batch,
-    KeyMeans,
-    importance_rules,
-    key_means,
-    weighted_gates,
-    weighted_groups,
-    weighted_pairs,
-    weighted_rules,
-)
-from attnrules.queries.skipgrams.weights import magnitude_rules, unigram_rules
+from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, find
+from attnrules.queries.skipgrams.weighted import key_means
 from attnrules.sql import Statements
+from attnrules.sql.methods import best, method_named, names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,12 +31,6 @@ if TYPE_CHECKING:
 
 step = Statements("attnrules.queries", "skipgrams")
 
-METHODS = (
-    "magnitude", "importance", "unigram", "mined", "weighted", "weighted_signed", "weighted_groups",
-    "weighted_gates", "weighted_pairs",
-)  # fmt: skip
-# What `best` stands for: measured in docs/measurements.md.
-BEST = ("weighted", "weighted_groups", "weighted_gates")
 # Features judged in one set of statements, and (feature, key) means taken in one pass over the corpus: both
 # bound memory (the latter to 0.5 GB), not results.
 _FEATURES_AT_ONCE = 256
@@ -58,7 +42,7 @@ class SkipgramSpec:
     """How to mine.
 
     Arguments:
-        method: one of METHODS, `best` or `all`.
+        method: of `sql.methods`, one that has rules, or `best` or `all`.
         num_values, num_queries: candidates per feature and per key (method.md section 3).
         max_rules: longest list kept and judged.
         scaling: `paper` or `model`.
@@ -99,7 +83,7 @@ class SkipgramSpec:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods asked for."""
-        return {"all": METHODS, "best": BEST}.get(self.method, (self.method,))
+        return {"all": names("rules"), "best": best()}.get(self.method, (self.method,))
 
     @property
     def n_per_label(self) -> int:
@@ -175,6 +159,7 @@ def mine_skipgrams(
     unfinished or no feature is eligible, `UsageError` for a head or feature that is not in the warehouse.
     """
     _validate(spec)
+    warehouse.add_methods()
     n_sequences = finished_sequences(warehouse)
     heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
     result = SkipgramResult()
@@ -204,7 +189,7 @@ def mine_skipgrams(
 
 def _validate(spec: SkipgramSpec) -> None:
     for option, value, known in (
-        ("--method", spec.method, (*METHODS, "best", "all")),
+        ("--method", spec.method, (*names("rules"), "best", "all")),
         ("--scaling", spec.scaling, SCALINGS),
         ("--aggregation", spec.aggregation, AGGREGATIONS),
         *(("--example-sets", name, EXAMPLE_SETS) for name in spec.example_sets),
@@ -301,25 +286,24 @@ def _mine_head(
 
 def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: int, mined: _Mined) -> None:
     judge = spec.judge()
+    methods = [method_named(name) for name in spec.methods]
     _set_features(warehouse, block)
     draw_examples(warehouse, block.at, judge)
     warehouse.execute(step("make_train_active"), {**block.at, "seed": spec.seed})
-    means = key_means(warehouse, block) if {*ADDITIVE, "mined"} & {*spec.methods} else None
-    counted = None
-    if means and "mined" in spec.methods:
-        counted = mined_rules(warehouse, block, means, num_values=spec.num_values, max_rules=spec.max_rules)
-        mined.kept += counted.contribution[0]
-        mined.seen += counted.contribution[1]
+    means = key_means(warehouse, block) if any(method.needs_means for method in methods) else None
+    search = Search(warehouse, block, spec, means)
+    of_block = {method.name: find(method.name, search) for method in methods if method.per_block}
+    for found in of_block.values():
+        mined.kept += found.contribution[0]
+        mined.seen += found.contribution[1]
     for features in _split(block.features, _FEATURES_AT_ONCE):
         batch = replace(block, features=features)
         _set_features(warehouse, batch)
         of_batch = means and means.of(np.searchsorted(block.features, features))
+        search = Search(warehouse, batch, spec, of_batch)
         for method in spec.methods:
             warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
-            if method == "mined" and counted:
-                ranked = counted.of(features)
-            else:
-                ranked = _ranked_rules(warehouse, batch, method, spec, of_batch)
+            ranked = of_block[method].of(features) if method in of_block else find(method, search)
             warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, run_id))
             # Rows that share a rank are one rule.
             mined.n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
@@ -329,29 +313,6 @@ def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: 
 def _set_features(warehouse: Warehouse, batch: Batch) -> None:
     chosen = {**batch.at, "seed": batch.seed, "features": batch.features.tolist()}
     warehouse.execute(step("make_mined_features"), chosen)
-
-
-def _ranked_rules(
-    warehouse: Warehouse, batch: Batch, method: str, spec: SkipgramSpec, means: KeyMeans | None
-) -> RankedRules:
-    longest = spec.max_rules
-    by_weight: dict[str, Any] = {"num_values": spec.num_values, "negative_values": spec.negative_values}
-    if method == "unigram":
-        return unigram_rules(batch.scores, batch.features, max_rules=longest, **by_weight)
-    pairs: dict[str, Any] = {"num_queries": spec.num_queries, "max_rules": longest, **by_weight}
-    if method == "magnitude":
-        return magnitude_rules(batch.scores, batch.features, **pairs)
-    if method == "importance":
-        return importance_rules(warehouse, batch, scaling=spec.scaling, **pairs)
-    if means is None:
-        raise ValueError(f"{method} needs the means of its keys")
-    if method == "weighted_pairs":
-        return weighted_pairs(warehouse, batch, means, num_values=spec.num_values, max_rules=longest)
-    if method == "weighted_groups":
-        return weighted_groups(batch, means, max_rules=longest)
-    if method == "weighted_gates":
-        return weighted_gates(warehouse, batch, means, max_rules=longest)
-    return weighted_rules(batch, means, max_rules=longest, signed=method == "weighted_signed")
 
 
 def _rule_table(

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from attnrules.queries.arrays import Floats, Ints, arrays, top_k
 from attnrules.queries.skipgrams.csr import Grouped
-from attnrules.queries.skipgrams.ranked import RankedRules
-from attnrules.queries.skipgrams.weighted import PAIR_POSITIONS, Batch, KeyMeans, leading_keys
+from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search
+from attnrules.queries.skipgrams.weighted import PAIR_POSITIONS, KeyMeans, leading_keys
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
@@ -32,6 +32,18 @@ MAX_MINED_PAIRS = 1_024
 _TOKENS_AT_ONCE = 1 << 21
 # Positions that are compared in the time in which a token's later positions of one query are counted.
 _TOKENS_PER_LOOK = 6
+
+
+def mined(search: Search) -> RankedRules:
+    """Find the rules of the method `mined`."""
+    spec = search.spec
+    return mined_rules(
+        search.warehouse,
+        search.batch,
+        search.carried,
+        num_values=spec.num_values,
+        max_rules=spec.max_rules,
+    )
 
 
 def mined_rules(

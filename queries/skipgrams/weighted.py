@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from attnrules.queries.arrays import Floats, Ints, arrays, top_k
-from attnrules.queries.heads import HeadScores
 from attnrules.queries.skipgrams.csr import Grouped
+from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, fill, joined, ranked
 from attnrules.queries.skipgrams.gates import choose_queries
-from attnrules.queries.skipgrams.ranked import RankedRules
-from attnrules.queries.skipgrams.weights import top_queries, top_values
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
@@ -35,98 +32,6 @@ MAX_KEY_RULES = 256
 # Keys do the same thing when what the head moves of them points the same way; so many are read at a glance.
 SAME_DIRECTION = 0.3
 _KEYS_IN_GROUP = 8
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Features of one head that are mined together.
-
-    Arguments:
-        features: [n], ascending; the temporary table `mined_features` holds them too.
-        scores: weights of the head, under the scaling of the rules.
-    """
-
-    layer: int
-    head: int
-    features: Ints
-    scores: HeadScores
-    bos_keys: bool
-    seed: int
-
-    @property
-    def at(self) -> dict[str, int]:
-        """The parameters that place a statement."""
-        return {"layer": self.layer, "head": self.head}
-
-
-def importance_rules(
-    warehouse: Warehouse,
-    batch: Batch,
-    *,
-    num_values: int,
-    num_queries: int,
-    max_rules: int,
-    negative_values: bool,
-    scaling: str,
-) -> RankedRules:
-    """Rank pairs by the size of their importance, ties by (key, query) (method.md section 3.2).
-
-    The gradient of the linearised head with respect to a mask over all (candidate key, candidate query)
-    pairs, summed over the train examples of the set `paper` in train sequences, in its closed form. Pairs of
-    zero importance are no rules.
-    """
-    keys, values = top_values(batch.scores, batch.features, num_values, negative_values)
-    queries = _distinct_queries(batch.scores, keys, num_queries)
-    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    _fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
-    warehouse.execute(step("make_train_examples"), {**batch.at, "seed": batch.seed})
-    examples = arrays(warehouse, step("train_examples"))
-    scaled = {"layer": batch.layer, "scaling": scaling}
-    key_rows = arrays(warehouse, step("train_example_keys"), {**scaled, "bos_keys": batch.bos_keys})
-    query_rows = arrays(warehouse, step("train_example_queries"), scaled)
-    parts = []
-    for row, feature in enumerate(batch.features):
-        first, last = np.searchsorted(examples["feature"], [feature, feature + 1])
-        # A query that is active at no example has no importance.
-        at_queries = _slice(query_rows, first, last)
-        k, q = np.sort(keys[row]), np.unique(at_queries["feature"])
-        v = values[row][np.argsort(keys[row])]
-        here = _slice(key_rows, first, last)
-        at_keys = np.zeros((last - first, int(examples["pos"][first:last].max(initial=0)) + 1, len(k)))
-        at_keys[here["example"] - first, here["pos"], np.searchsorted(k, here["feature"])] = here[
-            "activation"
-        ]
-        at_query = np.zeros((last - first, len(q)))
-        places = at_queries["example"] - first, np.searchsorted(q, at_queries["feature"])
-        at_query[places] = at_queries["activation"]
-        s = batch.scores.keys[k] @ batch.scores.queries[q].T
-        importance = closed_form_importance(at_keys, at_query, examples["pos"][first:last], s, v)
-        flat = importance.reshape(-1)
-        found = np.flatnonzero(flat)
-        best = found[np.argsort(-np.abs(flat[found]), kind="stable")][:max_rules]
-        i, j = np.divmod(best, max(1, len(q)))
-        parts.append(_ranked(feature, k[i], q[j], s[i, j], v[i], flat[best]))
-    return _joined(parts)
-
-
-def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floats, v: Floats) -> Floats:
-    """Return importance [n_keys, n_queries] (method.md section 3.2).
-
-    Arguments:
-        at_keys: a[n,i], [n_examples, n_positions, n_keys]. at_query: a[q,j], [n_examples, n_queries].
-        pos: q of each example; the softmax runs over positions 0 to q.
-        s: S(i,j), [n_keys, n_queries]. v: V(f,i), [n_keys].
-    """
-    pull = at_query @ s.T
-    logits = np.matmul(at_keys, pull[:, :, None])[:, :, 0]
-    logits[np.arange(logits.shape[1]) > pos[:, None]] = -np.inf
-    logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
-    p = np.exp(logits)
-    p /= p.sum(axis=1, keepdims=True)
-    u = at_keys @ v
-    slope = p * (u - (p * u).sum(axis=1, keepdims=True))
-    reached = np.matmul(slope[:, None], at_keys)[:, 0]
-    return np.asarray(s * (reached.T @ at_query))
 
 
 @dataclass(frozen=True)
@@ -197,6 +102,34 @@ def _received(sources: Grouped, keys: Grouped, chosen: Any, n_keys: int) -> Floa
     return np.bincount(keys.values["feature"][rows], amount, n_keys).astype(np.float64)
 
 
+def weighted(search: Search) -> RankedRules:
+    """Find the rules of the method `weighted`."""
+    return weighted_rules(search.batch, search.carried, max_rules=search.spec.max_rules, signed=False)
+
+
+def weighted_signed(search: Search) -> RankedRules:
+    """Find the rules of the method `weighted_signed`."""
+    return weighted_rules(search.batch, search.carried, max_rules=search.spec.max_rules, signed=True)
+
+
+def weighted_groups(search: Search) -> RankedRules:
+    """Find the rules of the method `weighted_groups`."""
+    return grouped_rules(search.batch, search.carried, max_rules=search.spec.max_rules)
+
+
+def weighted_gates(search: Search) -> RankedRules:
+    """Find the rules of the method `weighted_gates`."""
+    return gated_rules(search.warehouse, search.batch, search.carried, max_rules=search.spec.max_rules)
+
+
+def weighted_pairs(search: Search) -> RankedRules:
+    """Find the rules of the method `weighted_pairs`."""
+    spec = search.spec
+    return paired_rules(
+        search.warehouse, search.batch, search.carried, num_values=spec.num_values, max_rules=spec.max_rules
+    )
+
+
 def weighted_rules(batch: Batch, means: KeyMeans, *, max_rules: int, signed: bool) -> RankedRules:
     """Rank keys by V(f,i) times how much more attention carries i when f is active (method.md section 3.5).
 
@@ -209,11 +142,11 @@ def weighted_rules(batch: Batch, means: KeyMeans, *, max_rules: int, signed: boo
         kept = order[score[order] != 0] if signed else order[score[order] > 0]
         if not means.n_active[row]:
             kept = kept[:0]
-        parts.append(_ranked(batch.features[row], kept, None, None, v[kept], score[kept]))
-    return _joined(parts)
+        parts.append(ranked(batch.features[row], kept, None, None, v[kept], score[kept]))
+    return joined(parts)
 
 
-def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
+def grouped_rules(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
     """Merge the keys of the key ranking that do the same thing: one rule per group of keys.
 
     From the top down, a key takes up to seven more whose value vectors have a cosine above 0.3 with its own.
@@ -247,17 +180,17 @@ def weighted_groups(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedR
     )
 
 
-def weighted_gates(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
+def gated_rules(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
     """Give the rules of `weighted_groups` a query side, where a few queries say when they count.
 
     Queries are chosen (`choose_queries`) on at most 1,000 train positions of each feature and at most 8,192
     of all. A rule with queries has a row for each pair of its keys and queries, all of its rank.
     """
-    groups = weighted_groups(batch, means, max_rules=max_rules)
+    groups = grouped_rules(batch, means, max_rules=max_rules)
     own = [np.flatnonzero(groups.feature == feature) for feature in batch.features]
     keys = [groups.key_feature[rows] for rows in own]
     values = [groups.value_score[rows] for rows in own]
-    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     sampled = {"seed": batch.seed, "n_most": PAIR_POSITIONS, "n_everywhere": _BASE_POSITIONS}
     warehouse.execute(step("make_gate_positions"), sampled)
     # The positions that stand for all come first, then those of one feature after another.
@@ -306,7 +239,7 @@ def _at_places(rows: dict[str, Any], n_base: int, first: int, last: int) -> dict
     return found
 
 
-def weighted_pairs(
+def paired_rules(
     warehouse: Warehouse, batch: Batch, means: KeyMeans, *, num_values: int, max_rules: int
 ) -> RankedRules:
     """Rank strict (key, query) pairs by V(f,i) times how much more G[q,i] 1[a_j > 0] is when f is active.
@@ -315,7 +248,7 @@ def weighted_pairs(
     each feature, the base over at most 8,192 train positions (method.md section 3.9).
     """
     keys, values = leading_keys(batch, means, num_values)
-    _fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     where = {**batch.at, "bos_keys": batch.bos_keys}
     warehouse.execute(
         step("make_candidate_pairs"),
@@ -335,8 +268,8 @@ def weighted_pairs(
         best = order[first:last][:max_rules]
         i, j = rows["key_feature"][best], rows["query_feature"][best]
         s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
-        parts.append(_ranked(feature, i, j, s, rows["value_score"][best], score[best]))
-    return _joined(parts)
+        parts.append(ranked(feature, i, j, s, rows["value_score"][best], score[best]))
+    return joined(parts)
 
 
 def leading_keys(batch: Batch, means: KeyMeans, num_values: int) -> tuple[Ints, Floats]:
@@ -344,54 +277,3 @@ def leading_keys(batch: Batch, means: KeyMeans, num_values: int) -> tuple[Ints, 
     v = batch.scores.value_scores(batch.features)
     keys = top_k(v * (means.when_active - means.everywhere), num_values)
     return keys, np.take_along_axis(v, keys, axis=1)
-
-
-def _distinct_queries(scores: HeadScores, keys: Ints, num_queries: int) -> list[Ints]:
-    distinct, places = np.unique(keys, return_inverse=True)
-    best, _ = top_queries(scores, distinct, num_queries)
-    return [np.unique(best[row]) for row in places.reshape(keys.shape)]
-
-
-def _fill(warehouse: Warehouse, table: str, features: Ints, **entries: Any) -> None:
-    """Make the temporary `table` anew, with one row per feature and entry of its row of each column."""
-    warehouse.execute(step(f"make_{table}"))
-    lengths = [len(row) for row in next(iter(entries.values()))]
-    warehouse.append(
-        table,
-        pa.table(
-            {
-                "feature": np.repeat(features, lengths),
-                **{name: np.concatenate(list(rows)) for name, rows in entries.items()},
-            }
-        ),
-    )
-
-
-def _slice(rows: dict[str, Any], first: int, last: int) -> dict[str, Any]:
-    """Return the rows of the examples `first` up to `last`; rows are in order of example."""
-    start, stop = np.searchsorted(rows["example"], [first, last])
-    return {name: column[start:stop] for name, column in rows.items()}
-
-
-def _ranked(
-    feature: int, keys: Ints, queries: Ints | None, s: Floats | None, v: Floats, score: Floats
-) -> RankedRules:
-    n = len(keys)
-    return RankedRules(np.full(n, feature), np.arange(1, n + 1), keys, queries, s, v, score)
-
-
-def _joined(parts: list[RankedRules]) -> RankedRules:
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    has_query = parts[0].query_feature is not None
-    return RankedRules(
-        feature=column("feature"),
-        rank=column("rank"),
-        key_feature=column("key_feature"),
-        query_feature=column("query_feature") if has_query else None,
-        attn_score=column("attn_score") if has_query else None,
-        value_score=column("value_score"),
-        score=column("score"),
-        support={name: np.concatenate([part.support[name] for part in parts]) for name in parts[0].support},
-    )

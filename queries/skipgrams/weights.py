@@ -9,10 +9,35 @@ import numpy.typing as npt
 
 from attnrules.queries.arrays import Floats, Ints, top_k
 from attnrules.queries.heads import HeadScores
-from attnrules.queries.skipgrams.ranked import RankedRules
+from attnrules.queries.skipgrams.finding import RankedRules, Search
 
 # Rows of S computed at once: 256 x 24,576 doubles are 50 MB.
 _KEYS_AT_ONCE = 256
+
+
+def magnitude(search: Search) -> RankedRules:
+    """Find the rules of the method `magnitude`."""
+    spec = search.spec
+    return magnitude_rules(
+        search.batch.scores,
+        search.batch.features,
+        num_values=spec.num_values,
+        num_queries=spec.num_queries,
+        max_rules=spec.max_rules,
+        negative_values=spec.negative_values,
+    )
+
+
+def unigram(search: Search) -> RankedRules:
+    """Find the rules of the method `unigram`."""
+    spec = search.spec
+    return unigram_rules(
+        search.batch.scores,
+        search.batch.features,
+        num_values=spec.num_values,
+        max_rules=spec.max_rules,
+        negative_values=spec.negative_values,
+    )
 
 
 def magnitude_rules(

@@ -1,5 +1,5 @@
 -- No fact is stored twice.
--- Reads: attention_sources, input_activations, output_activations, rules, token_scales, tokens
+-- Reads: attention_sources, input_activations, methods, output_activations, rules, token_scales, tokens
 SELECT format('tokens: sequence {} position {} is stored {} times', seq_id, pos, count(*)) AS problem
 FROM tokens
 GROUP BY seq_id, pos
@@ -40,12 +40,14 @@ GROUP BY layer, seq_id, pos
 HAVING count(*) > 1
 UNION ALL
 SELECT
-    format('rules: L{}H{}.{} {} {} rank {} is stored {} times', layer, head, feature, method, scaling, rank, count(*))
-        AS problem
-FROM rules
--- The keys and queries of a group share its rank.
+    format(
+        'rules: L{}H{}.{} {} {} rank {} is stored {} times',
+        r.layer, r.head, r.feature, r.method, r.scaling, r.rank, count(*)
+    ) AS problem
+FROM rules AS r
+LEFT JOIN methods AS m ON r.method = m.method
 GROUP BY
-    layer, head, feature, method, scaling, rank,
-    CASE WHEN method IN ('weighted_groups', 'weighted_gates') THEN key_feature END,
-    CASE WHEN method = 'weighted_gates' THEN query_feature END
+    r.layer, r.head, r.feature, r.method, r.scaling, r.rank,
+    CASE WHEN m.shares_rank IN ('key', 'key and query') THEN r.key_feature END,
+    CASE WHEN m.shares_rank = 'key and query' THEN r.query_feature END
 HAVING count(*) > 1;

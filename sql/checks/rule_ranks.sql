@@ -1,5 +1,5 @@
 -- The rules of a feature under a method are ranked 1, 2, 3, ... without a gap; only the rows of a group share a rank.
--- Reads: rules
+-- Reads: methods, rules
 SELECT
     format('L{}H{}.{} {} {}: {} ranks, from {} to {}', layer, head, feature, method, scaling, count(DISTINCT rank), min(rank), max(rank))
         AS problem
@@ -7,4 +7,4 @@ FROM rules
 GROUP BY layer, head, feature, method, scaling
 HAVING
     min(rank) <> 1 OR max(rank) <> count(DISTINCT rank)
-    OR (max(rank) <> count(*) AND method NOT IN ('weighted_groups', 'weighted_gates'));
+    OR (max(rank) <> count(*) AND method NOT IN (SELECT m.method FROM methods AS m WHERE m.shares_rank IS NOT NULL));

@@ -1,0 +1,158 @@
+"""What a method is given to find rules with, and what it returns.
+
+A finder takes a `Search` and returns `RankedRules`; sql/methods.py names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from attnrules.queries.arrays import Floats, Ints
+from attnrules.queries.heads import HeadScores
+from attnrules.sql import Statements
+from attnrules.sql.methods import method_named
+
+if TYPE_CHECKING:
+    from attnrules.queries.skipgrams.mining import SkipgramSpec
+    from attnrules.queries.skipgrams.weighted import KeyMeans
+    from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "skipgrams")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Features of one head that are mined together.
+
+    Arguments:
+        features: [n], ascending; the temporary table `mined_features` holds them too.
+        scores: weights of the head, under the scaling of the rules.
+    """
+
+    layer: int
+    head: int
+    features: Ints
+    scores: HeadScores
+    bos_keys: bool
+    seed: int
+
+    @property
+    def at(self) -> dict[str, int]:
+        """The parameters that place a statement."""
+        return {"layer": self.layer, "head": self.head}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a method finds rules with.
+
+    The temporary tables `mined_features` and `train_active` hold the features of `batch` and the train
+    positions where they are active.
+
+    Arguments:
+        means: what attention carries to the features of `batch`, None where no method needs it.
+    """
+
+    warehouse: Warehouse
+    batch: Batch
+    spec: SkipgramSpec
+    means: KeyMeans | None
+
+    @property
+    def carried(self) -> KeyMeans:
+        """`means`, of a method whose entry says `needs_means`; raises `ValueError` for any other."""
+        if self.means is None:
+            raise ValueError("a method that reads Search.carried must say needs_means in sql/methods.py")
+        return self.means
+
+
+@dataclass(frozen=True)
+class RankedRules:
+    """Rules of several features, each feature's from rank 1; arrays of one length.
+
+    Arguments:
+        query_feature, attn_score: None for rules without a query; where only some have one, the query of
+            the others is -1.
+        support: further columns of the table `rules`, of rules that were counted in the corpus.
+        contribution: of pairs counted in the corpus, the size of their contributions, and of those of all
+            pairs that were seen before all but the largest were pruned.
+    """
+
+    feature: Ints
+    rank: Ints
+    key_feature: Ints
+    query_feature: Ints | None
+    attn_score: Floats | None
+    value_score: Floats
+    score: Floats
+    support: dict[str, Floats] = field(default_factory=dict)
+    contribution: tuple[float, float] = (0.0, 0.0)
+
+    def of(self, features: Ints) -> RankedRules:
+        """Return the rules of these features."""
+        kept = np.isin(self.feature, features)
+        columns = {of.name: getattr(self, of.name) for of in fields(self)}
+        chosen: dict[str, Any] = {
+            name: None if column is None else column[kept]
+            for name, column in columns.items()
+            if name not in ("support", "contribution")
+        }
+        support = {name: column[kept] for name, column in self.support.items()}
+        return RankedRules(**chosen, support=support, contribution=self.contribution)
+
+
+def find(method: str, search: Search) -> RankedRules:
+    """Find rules by the method of that name."""
+    finder = method_named(method).finder
+    if finder is None:
+        raise ValueError(f"{method} has no rules")
+    module, _, function = finder.partition(":")
+    found: RankedRules = getattr(import_module(module), function)(search)
+    return found
+
+
+def fill(warehouse: Warehouse, table: str, features: Ints, **entries: Any) -> None:
+    """Make the temporary `table` anew, with one row per feature and entry of its row of each column."""
+    warehouse.execute(step(f"make_{table}"))
+    lengths = [len(row) for row in next(iter(entries.values()))]
+    warehouse.append(
+        table,
+        pa.table(
+            {
+                "feature": np.repeat(features, lengths),
+                **{name: np.concatenate(list(rows)) for name, rows in entries.items()},
+            }
+        ),
+    )
+
+
+def ranked(
+    feature: int, keys: Ints, queries: Ints | None, s: Floats | None, v: Floats, score: Floats
+) -> RankedRules:
+    """Return rules of one feature, ranked in their order."""
+    n = len(keys)
+    return RankedRules(np.full(n, feature), np.arange(1, n + 1), keys, queries, s, v, score)
+
+
+def joined(parts: list[RankedRules]) -> RankedRules:
+    """Return the rules of several features, one after the other."""
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    has_query = parts[0].query_feature is not None
+    return RankedRules(
+        feature=column("feature"),
+        rank=column("rank"),
+        key_feature=column("key_feature"),
+        query_feature=column("query_feature") if has_query else None,
+        attn_score=column("attn_score") if has_query else None,
+        value_score=column("value_score"),
+        score=column("score"),
+        support={name: np.concatenate([part.support[name] for part in parts]) for name in parts[0].support},
+    )

@@ -1,0 +1,114 @@
+"""Pairs ranked by the gradient of a linearised head: `importance` (method.md section 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnrules.queries.arrays import Floats, Ints, arrays
+from attnrules.queries.heads import HeadScores
+from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, fill, joined, ranked
+from attnrules.queries.skipgrams.weights import top_queries, top_values
+from attnrules.sql import Statements
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "skipgrams")
+
+
+def importance(search: Search) -> RankedRules:
+    """Find the rules of the method `importance`."""
+    spec = search.spec
+    return importance_rules(
+        search.warehouse,
+        search.batch,
+        num_values=spec.num_values,
+        num_queries=spec.num_queries,
+        max_rules=spec.max_rules,
+        negative_values=spec.negative_values,
+        scaling=spec.scaling,
+    )
+
+
+def importance_rules(
+    warehouse: Warehouse,
+    batch: Batch,
+    *,
+    num_values: int,
+    num_queries: int,
+    max_rules: int,
+    negative_values: bool,
+    scaling: str,
+) -> RankedRules:
+    """Rank pairs by the size of their importance, ties by (key, query) (method.md section 3.2).
+
+    The gradient of the linearised head with respect to a mask over all (candidate key, candidate query)
+    pairs, summed over the train examples of the set `paper` in train sequences, in its closed form. Pairs of
+    zero importance are no rules.
+    """
+    keys, values = top_values(batch.scores, batch.features, num_values, negative_values)
+    queries = _distinct_queries(batch.scores, keys, num_queries)
+    fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
+    fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
+    warehouse.execute(step("make_train_examples"), {**batch.at, "seed": batch.seed})
+    examples = arrays(warehouse, step("train_examples"))
+    scaled = {"layer": batch.layer, "scaling": scaling}
+    key_rows = arrays(warehouse, step("train_example_keys"), {**scaled, "bos_keys": batch.bos_keys})
+    query_rows = arrays(warehouse, step("train_example_queries"), scaled)
+    parts = []
+    for row, feature in enumerate(batch.features):
+        first, last = np.searchsorted(examples["feature"], [feature, feature + 1])
+        # A query that is active at no example has no importance.
+        at_queries = _slice(query_rows, first, last)
+        k, q = np.sort(keys[row]), np.unique(at_queries["feature"])
+        v = values[row][np.argsort(keys[row])]
+        here = _slice(key_rows, first, last)
+        at_keys = np.zeros((last - first, int(examples["pos"][first:last].max(initial=0)) + 1, len(k)))
+        at_keys[here["example"] - first, here["pos"], np.searchsorted(k, here["feature"])] = here[
+            "activation"
+        ]
+        at_query = np.zeros((last - first, len(q)))
+        places = at_queries["example"] - first, np.searchsorted(q, at_queries["feature"])
+        at_query[places] = at_queries["activation"]
+        s = batch.scores.keys[k] @ batch.scores.queries[q].T
+        importance = closed_form_importance(at_keys, at_query, examples["pos"][first:last], s, v)
+        flat = importance.reshape(-1)
+        found = np.flatnonzero(flat)
+        best = found[np.argsort(-np.abs(flat[found]), kind="stable")][:max_rules]
+        i, j = np.divmod(best, max(1, len(q)))
+        parts.append(ranked(feature, k[i], q[j], s[i, j], v[i], flat[best]))
+    return joined(parts)
+
+
+def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floats, v: Floats) -> Floats:
+    """Return importance [n_keys, n_queries] (method.md section 3.2).
+
+    Arguments:
+        at_keys: a[n,i], [n_examples, n_positions, n_keys]. at_query: a[q,j], [n_examples, n_queries].
+        pos: q of each example; the softmax runs over positions 0 to q.
+        s: S(i,j), [n_keys, n_queries]. v: V(f,i), [n_keys].
+    """
+    pull = at_query @ s.T
+    logits = np.matmul(at_keys, pull[:, :, None])[:, :, 0]
+    logits[np.arange(logits.shape[1]) > pos[:, None]] = -np.inf
+    logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
+    p = np.exp(logits)
+    p /= p.sum(axis=1, keepdims=True)
+    u = at_keys @ v
+    slope = p * (u - (p * u).sum(axis=1, keepdims=True))
+    reached = np.matmul(slope[:, None], at_keys)[:, 0]
+    return np.asarray(s * (reached.T @ at_query))
+
+
+def _distinct_queries(scores: HeadScores, keys: Ints, num_queries: int) -> list[Ints]:
+    distinct, places = np.unique(keys, return_inverse=True)
+    best, _ = top_queries(scores, distinct, num_queries)
+    return [np.unique(best[row]) for row in places.reshape(keys.shape)]
+
+
+def _slice(rows: dict[str, Any], first: int, last: int) -> dict[str, Any]:
+    """Return the rows of the examples `first` up to `last`; rows are in order of example."""
+    start, stop = np.searchsorted(rows["example"], [first, last])
+    return {name: column[start:stop] for name, column in rows.items()}
