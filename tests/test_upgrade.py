@@ -22,6 +22,7 @@ import pytest
 from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.ingest import IngestSpec, ingest
+from attnrules.sql.methods import METHODS
 from attnrules.warehouse import Warehouse, check, digests, upgrade
 
 SCHEMA = (Path(__file__).parent / "schema_v2.sql").read_text("utf-8")
@@ -159,10 +160,14 @@ def test_columns_that_version_2_lacks_are_not_known(extremes: Path) -> None:
     before = contents(extremes)
     upgrade(extremes, accept_problems=True)
     with duckdb.connect(str(extremes), read_only=True) as connection:
+        # What today's methods are is known whatever the old file says.
+        connection.execute("SET VARIABLE today = $today", {"today": [*METHODS]})
         for table in before:
+            old = "NOT list_contains(getvariable('today'), method)" if table == "methods" else "true"
             added = [name for name, _, _ in columns(connection, table) if name not in before[table][0]]
             for name in added:
-                assert connection.execute(f"SELECT count({name}) FROM {table}").fetchall() == [(0,)], name
+                known = connection.execute(f"SELECT count({name}) FROM {table} WHERE {old}").fetchall()
+                assert known == [(0,)], name
 
 
 def test_a_mined_warehouse_has_the_same_metrics_and_passes_its_checks(

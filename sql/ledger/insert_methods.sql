@@ -1,4 +1,5 @@
 -- Grain: a way to predict that the table does not know yet.
+-- Reads: methods
 -- Writes: methods
 INSERT INTO methods BY NAME
 FROM (
