@@ -78,6 +78,10 @@ class _Way:
     def has_rules(self) -> bool:
         return method_named(self.method).match_score is not None
 
+    def aggregation(self, judge: Judge) -> str:
+        """How the scores of its matches become a prediction."""
+        return judge.aggregation if self.has_rules and not method_named(self.method).is_sum else "sum"
+
 
 def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> None:
     """Draw the examples of the mined features, in place of those drawn earlier."""
@@ -135,10 +139,7 @@ def _judge(
             "ways": [way.number for way in ways],
             "methods": [way.method for way in ways],
             "scalings": [way.scaling for way in ways],
-            "aggregations": [
-                judge.aggregation if way.has_rules and not method_named(way.method).is_sum else "sum"
-                for way in ways
-            ],
+            "aggregations": [way.aggregation(judge) for way in ways],
             "grids": [grid if way.has_rules else [0] for way in ways],
             "mined_now": [not way.has_rules or (way.method, way.scaling) in judge.mined_now for way in ways],
         },
