@@ -93,7 +93,7 @@ CLI_INTRODUCTION = """\
 # cli: every command and option
 
 This page is written by `python docs/generate.py` from what `--help` prints. A test fails when the two differ.
-What to do with the commands is in [queries](queries.md), what their numbers mean in [method](method.md).
+What to do with the commands is in [how to](how-to.md), what their numbers mean in [method](method.md).
 
 ```sh
 attnrules mine skipgrams --help
