@@ -23,5 +23,5 @@ def test_a_page_that_says_something_else_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_command_that_fails_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="no such file"):
+    with pytest.raises(RuntimeError, match="no such warehouse"):
         PLAY["played"]("```console\n$ attnrules info w.duckdb\n```\n", tmp_path)
