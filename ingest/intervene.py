@@ -16,8 +16,8 @@ import numpy.typing as npt
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.capture.batching import is_out_of_memory
 from attnrules.ingest.capture.forward import read_layer
-from attnrules.ingest.pipeline import choose_device
-from attnrules.ingest.provenance import commits_of
+from attnrules.ingest.commits import commits_of
+from attnrules.ingest.devices import choose_device
 from attnrules.ingest.sources.identity import differences
 from attnrules.ingest.sources.model import UNCENTRED, Model, load_model
 from attnrules.ingest.sources.sae_weights import Role

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
-from attnrules.errors import AttnRulesError, UsageError, one_line
-from attnrules.ingest import pipeline
-from attnrules.ingest.capture.forward import Capture, Targets
-from attnrules.ingest.provenance import StoredCommits, stored_commits
-from attnrules.ingest.sources.corpus import locate
+from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.devices import choose_devices
+from attnrules.ingest.held import changed_file, reconcile
+from attnrules.ingest.loading import Loaded, find, load
+from attnrules.ingest.reading import begin
+from attnrules.ingest.request import IngestSpec, Request, accept, choose_heads
 from attnrules.ingest.sources.hub import hub_failure, is_offline, resolve
-from attnrules.ingest.sources.model import Model, load_model, official_name
+from attnrules.ingest.sources.model import official_name
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, SaeSource, find_saes, list_hub
+from attnrules.ingest.sources.saes import Location, SaeSource, list_hub
 from attnrules.warehouse import Warehouse
 
 # Of the demo's warehouse: 2,000 sequences of 64 tokens, 2 layers of 4 heads, TopK 16 and 8, the default
@@ -95,85 +93,52 @@ class _Facts:
     rates: Rates | None = None
 
 
-def plan(path: Path, spec: pipeline.IngestSpec) -> IngestPlan:
+def plan(path: Path, spec: IngestSpec) -> IngestPlan:
     """Find out what ingesting `spec` into `path` would do; writes nothing.
 
     Raises what the ingest itself would raise, as far as it can be known without the weights of the hub.
     """
-    pipeline._validate(spec)
-    commits = stored_commits(path)
-    corpus_commit = locate(spec.corpus, commits.corpus.get(spec.corpus.source))
+    request = accept(path, spec)
     stored = Warehouse.open(path) if path.exists() else None
-    try:
+    with stored or nullcontext():
         if stored is not None:
-            pipeline._refuse_other_corpus(stored, spec)
+            request = reconcile(stored, request)
         names = (spec.model, spec.input_sae, spec.output_sae)
-        if all(Path(name).exists() for name in names):
-            facts = _checked(spec, stored, corpus_commit)
-        else:
-            facts = _looked_up(spec, commits)
-        changed = None if stored is None else pipeline._changed_file(stored, spec)
-        where = f"hub, commit {corpus_commit}" if corpus_commit else f"local, {changed or 'found'}"
+        is_local = all(Path(name).exists() for name in names)
+        facts = _checked(request, stored) if is_local else _looked_up(request)
+        commit = request.corpus_commit
+        changed = None if stored is None else changed_file(stored, spec)
+        where = f"hub, commit {commit}" if commit else f"local, {changed or 'found'}"
         facts.sources.append((f"corpus {spec.corpus.source}", where))
         return _estimate(spec, stored, facts)
-    finally:
-        if stored is not None:
-            stored.close()
 
 
-def _checked(spec: pipeline.IngestSpec, stored: Warehouse | None, commit: str | None) -> _Facts:
+def _checked(request: Request, stored: Warehouse | None) -> _Facts:
     """Load local sources as an ingest would, and run the first sequences for the rates."""
-    inputs = find_saes("input", spec.input_sae, sae_id=None, layers=spec.layers, heads=None)
-    outputs = find_saes("output", spec.output_sae, sae_id=None, layers=spec.layers, heads=spec.heads)
-    model = load_model(spec.model, revision=None, device=pipeline._devices(spec)[0])
-    if stored is not None:
-        pipeline._refuse_other_model(stored, model, spec)
-    if spec.corpus.seq_len > model.n_ctx:
-        raise UsageError(
-            f"--seq-len {spec.corpus.seq_len}: the context of {model.name} is {model.n_ctx} tokens"
-        )
-    heads = sorted(pipeline._choose_heads(spec, model, inputs, outputs))
-    targets = Targets(tuple(sorted({layer for layer, _ in heads})), tuple(heads))
-    saes = pipeline._load_saes(targets, inputs, outputs, model, stored)
-    model = pipeline._as_declared(
-        model,
-        saes,
-        stored,
-        lambda centred: load_model(
-            spec.model, revision=None, device=pipeline._devices(spec)[0], centred=centred
-        ),
-    )
-    if stored is not None:
-        pipeline._differing_saes(stored, saes, spec)
-        changed = pipeline._changed_file(stored, spec)
-        pipeline._pass_stored(stored, spec, pipeline._rows(spec, model, commit), changed)
-    capture = Capture(model, saes, min_attention=spec.min_attention, dtype=spec.dtype)
+    loaded = load(request, find(request), stored)
+    model, saes, targets = loaded.model, loaded.saes, loaded.targets
     return _Facts(
         sources=[
             (f"model {model.name}", f"local, weights {model.sha256[:12]}, checked"),
-            (f"input SAEs {inputs.name}", f"local, {len(targets.layers)} checked"),
-            (f"output SAEs {outputs.name}", f"local, {len(heads)} checked"),
+            (f"input SAEs {loaded.sources.inputs.name}", f"local, {len(targets.layers)} checked"),
+            (f"output SAEs {loaded.sources.outputs.name}", f"local, {len(targets.heads)} checked"),
         ],
-        heads=heads,
+        heads=list(loaded.heads),
         d_head=model.d_head,
         input_width=max(sae.d_sae for sae in saes if sae.role == "input"),
         output_width=max(sae.d_sae for sae in saes if sae.role == "output"),
-        rates=_measured(spec, model, capture, targets, commit),
+        rates=_measured(loaded, stored),
     )
 
 
-def _measured(
-    spec: pipeline.IngestSpec, model: Model, capture: Capture, targets: Targets, commit: str | None
-) -> Rates:
-    rows = list(islice(pipeline._rows(spec, model, commit), min(_MEASURED_SEQUENCES, spec.n_sequences)))
-    if not rows:
-        raise AttnRulesError(
-            f"corpus {spec.corpus.source}: no document is as long as a row of {spec.corpus.seq_len} tokens;"
-            " name a longer corpus or a smaller --seq-len"
-        )
-    capture.verify(rows[0][None], targets.layers)
+def _measured(loaded: Loaded, stored: Warehouse | None) -> Rates:
+    """Capture the first sequences, and return what a token of them has cost."""
+    spec, targets = loaded.request.spec, loaded.targets
+    rows = begin(loaded, stored, min(_MEASURED_SEQUENCES, spec.n_sequences), recorded=False).sample
+    capture = loaded.capture()
+    capture.verify(rows[:1], targets.layers)
     started = time.perf_counter()
-    parts = [block.part() for block in capture.run(np.stack(rows), 0, targets)]
+    parts = [block.part() for block in capture.run(rows, 0, targets)]
     seconds = time.perf_counter() - started
     n_tokens = len(rows) * spec.corpus.seq_len
     per_token = {
@@ -185,45 +150,50 @@ def _measured(
     return Rates(per_token, _DEMO_BYTES, n_tokens / seconds, basis)
 
 
-def _looked_up(spec: pipeline.IngestSpec, commits: StoredCommits) -> _Facts:
+def _looked_up(request: Request) -> _Facts:
     """Look up what the hub says of the sources without their weights."""
-    config, where = _configuration(spec, commits)
-    facts = _Facts(sources=[(f"model {spec.model}", where)], d_head=config.d_head)
-    widths: dict[Role, int] = {}
-    found: dict[Role, SaeSource] = {}
-    roles: tuple[tuple[Role, str, str | None, int], ...] = (
-        ("input", spec.input_sae, spec.input_sae_id, config.d_model),
-        ("output", spec.output_sae, spec.output_sae_id, config.d_head),
-    )
-    for role, name, sae_id, d_in in roles:
-        commit = commits.saes.get((role, name))
-        if Path(name).exists() or is_offline():
-            source = find_saes(role, name, sae_id=sae_id, layers=spec.layers, heads=spec.heads, commit=commit)
-            for location in sorted(source.available or (), key=str)[:1]:
-                widths[role] = int(source.load(location, "cpu").cfg.d_sae)
-            facts.sources.append((f"{role} SAEs {name}", "local or cached"))
-            found[role] = source
-            continue
-        listing = list_hub(role, name, sae_id=sae_id, layers=spec.layers, heads=spec.heads, commit=commit)
-        found[role] = SaeSource(role, name, listing.available, _never)
-        # W_enc, W_dec and the encoder's bias, float32.
-        widths[role] = round(listing.largest_bytes / (4 * (2 * d_in + 1)))
-        facts.sources.append(
-            (f"{role} SAEs {name}", f"hub, commit {listing.commit}, {_to_download(listing.missing_bytes)}")
-        )
-    facts.heads = sorted(pipeline._choose_heads(spec, config, found["input"], found["output"]))
-    facts.input_width, facts.output_width = widths.get("input", 0), widths.get("output", 0)
-    facts.rates = _computed(spec, config.d_model, facts)
+    config, where = _configuration(request)
+    facts = _Facts(sources=[(f"model {request.spec.model}", where)], d_head=config.d_head)
+    inputs, facts.input_width, found = _look_up_saes(request, "input", config.d_model)
+    facts.sources.append(found)
+    outputs, facts.output_width, found = _look_up_saes(request, "output", config.d_head)
+    facts.sources.append(found)
+    facts.heads = sorted(choose_heads(request.spec, config, inputs, outputs))
+    facts.rates = _computed(request.spec, config.d_model, facts)
     return facts
 
 
-def _computed(spec: pipeline.IngestSpec, d_model: int, facts: _Facts) -> Rates:
+def _look_up_saes(request: Request, role: Role, d_in: int) -> tuple[SaeSource, int, tuple[str, str]]:
+    """Return the SAEs of a role, the features of one as far as known (else 0), and a line on them."""
+    name, sae_id = request.sae(role)
+    what = f"{role} SAEs {name}"
+    if Path(name).exists() or is_offline():
+        source = request.find_saes(role)
+        first = sorted(source.available or (), key=str)[:1]
+        width = sum(int(source.load(location, "cpu").cfg.d_sae) for location in first)
+        return source, width, (what, "local or cached")
+    listing = list_hub(
+        role,
+        name,
+        sae_id=sae_id,
+        layers=request.spec.layers,
+        heads=request.sae_heads(role),
+        commit=request.sae_commit(role),
+    )
+    # W_enc, W_dec and the encoder's bias, float32.
+    width = round(listing.largest_bytes / (4 * (2 * d_in + 1)))
+    where = f"hub, commit {listing.commit}, {_to_download(listing.missing_bytes)}"
+    return SaeSource(role, name, listing.available, _never), width, (what, where)
+
+
+def _computed(spec: IngestSpec, d_model: int, facts: _Facts) -> Rates:
     """Return the demo's rows and bytes, and the speed that the arithmetic alone allows on this machine."""
     layers = {layer for layer, _ in facts.heads}
     body = 24 * d_model**2 * (max(layers) + 1)
     features = len(layers) * (4 * d_model * facts.input_width + 8 * d_model**2)
     heads = len(facts.heads) * 2 * facts.d_head * facts.output_width
-    per_token, speed = body + features + heads, _arithmetic_speed(pipeline._devices(spec)[0])
+    devices = choose_devices(spec.device, spec.dtype)
+    per_token, speed = body + features + heads, _arithmetic_speed(devices[0])
     basis = (
         f"rows and bytes: those {_DEMO_BASIS}; time: the arithmetic alone, {per_token / 1e9:.2f} GFLOP a"
         f" token at {speed / 1e9:,.0f} GFLOP/s (a matrix product timed here), so no less than this"
@@ -248,40 +218,53 @@ def _never(location: Location, device: str) -> Any:
     raise ValueError(f"a plan loads nothing: {location} on {device}")
 
 
-def _configuration(spec: pipeline.IngestSpec, commits: StoredCommits) -> tuple[Any, str]:
+@dataclass(frozen=True)
+class _Configuration:
+    """What the configuration of a model says of it."""
+
+    name: str
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+
+
+def _configuration(request: Request) -> tuple[_Configuration, str]:
     """Return the dimensions of the model and where its weights come from."""
-    from huggingface_hub import snapshot_download
     from transformers import AutoConfig
 
-    local = Path(spec.model).exists()
-    target = spec.model if local else official_name(spec.model)
+    name = request.spec.model
+    local = Path(name).exists()
+    target = name if local else official_name(name)
     try:
-        commit = None if local else commits.model.get(spec.revision) or resolve(target, spec.revision)
+        commit = None if local else request.model_commit or resolve(target, request.spec.revision)
         config = AutoConfig.from_pretrained(target, revision=commit)
-        where = "local, found"
-        if not local:
-            where = f"hub, commit {commit}, offline: from the cache"
-        if not local and not is_offline():
-            patterns = ["config.json", "model*.safetensors", "tokenizer*", "vocab*", "merges.txt"]
-            files = snapshot_download(target, revision=commit, allow_patterns=patterns, dry_run=True)
-            where = f"hub, commit {commit}, {_to_download(_missing_bytes(files))}"
+        where = "local, found" if local else f"hub, commit {commit}, {_missing_of_model(target, commit)}"
     except Exception as error:
-        raise AttnRulesError(f"model {spec.model}: {hub_failure(error) or one_line(error)}") from error
+        raise AttnRulesError(f"model {name}: {hub_failure(error) or one_line(error)}") from error
     n_heads = int(config.num_attention_heads)
     d_head = int(getattr(config, "head_dim", None) or config.hidden_size // n_heads)
-    dimensions = {"n_layers": int(config.num_hidden_layers), "n_heads": n_heads, "d_head": d_head}
-    return SimpleNamespace(name=spec.model, d_model=int(config.hidden_size), **dimensions), where
+    return _Configuration(
+        name, int(config.num_hidden_layers), n_heads, int(config.hidden_size), d_head
+    ), where
 
 
-def _missing_bytes(files: list[Any]) -> int:
-    return sum(file.file_size for file in files if file.will_download)
+def _missing_of_model(repository: str, commit: str | None) -> str:
+    """Say what of a model on the hub is to be downloaded."""
+    from huggingface_hub import snapshot_download
+
+    if is_offline():
+        return "offline: from the cache"
+    patterns = ["config.json", "model*.safetensors", "tokenizer*", "vocab*", "merges.txt"]
+    files = snapshot_download(repository, revision=commit, allow_patterns=patterns, dry_run=True)
+    return _to_download(sum(file.file_size for file in files if file.will_download))
 
 
 def _to_download(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.1f} MB to download" if n_bytes else "in the cache"
 
 
-def _estimate(spec: pipeline.IngestSpec, stored: Warehouse | None, facts: _Facts) -> IngestPlan:
+def _estimate(spec: IngestSpec, stored: Warehouse | None, facts: _Facts) -> IngestPlan:
     held: list[tuple[int, int]] = []
     n_stored = 0
     rates = facts.rates or Rates(_DEMO_ROWS, _DEMO_BYTES, None, f"rows and bytes: those {_DEMO_BASIS}")

@@ -10,8 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from attnrules.warehouse import Warehouse
-
 
 def canonical(configuration: Mapping[str, object]) -> str:
     """Return a configuration as JSON that is the same for the same values: sorted keys, no spaces."""
@@ -36,20 +34,6 @@ def differences(held: str | None, given: str | None) -> list[str]:
         for key in sorted(before.keys() & after.keys())
         if before[key] != after[key]
     ]
-
-
-def unrecorded(warehouse: Warehouse) -> str | None:
-    """Return a warning where a warehouse does not know the configurations of its model or SAEs."""
-    unknown = warehouse.value(
-        "SELECT (SELECT count(*) FROM model WHERE configuration IS NULL)"
-        " + (SELECT count(*) FROM saes WHERE configuration IS NULL)"
-    )
-    if not unknown:
-        return None
-    return (
-        f"{warehouse.path}: an earlier version did not record how its model and SAEs are configured; they"
-        " were compared by their weights alone"
-    )
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What decides the numbers besides the arguments: the commits of hub sources, and where it computes.
+"""The hub commits that a warehouse was filled from.
 
 A branch or tag of a hub source is resolved once, at the first ingest; the commit is stored, and later
 ingests into the same warehouse, and interventions on it, load that commit again, whatever the branch has
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attnrules.ingest.sources.model import Model
 from attnrules.warehouse import Warehouse
 
 
@@ -30,7 +29,10 @@ class StoredCommits:
 
 
 def stored_commits(path: Path) -> StoredCommits:
-    """Return the commits that the warehouse at `path` is held to; nothing where there is no file."""
+    """Return the commits that the warehouse at `path` is held to; nothing where there is no file.
+
+    Raises `AttnRulesError` when the file cannot be opened or is no warehouse.
+    """
     if not path.exists():
         return StoredCommits()
     with Warehouse.open(path) as warehouse:
@@ -48,20 +50,6 @@ def commits_of(warehouse: Warehouse) -> StoredCommits:
             if commit
         },
     )
-
-
-def environment(model: Model) -> dict[str, object]:
-    """Return where a model computes: device, its name, dtype, threads; recorded with the run."""
-    import torch
-
-    device = model.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
-        "device": str(device),
-        "device_name": name,
-        "dtype": str(next(model.bridge.parameters()).dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _commits(warehouse: Warehouse, query: str) -> dict[Any, str]:
