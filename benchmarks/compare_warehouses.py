@@ -103,9 +103,11 @@ def _rows_differ(
             f" EXCEPT ALL SELECT {names} FROM {other}.{_quoted(table)}"
         )
     numbers = [name for name, kind in columns.items() if kind in ("FLOAT", "DOUBLE")]
-    alone = [int(connection.execute(f"SELECT count(*) FROM only_{side}").fetchall()[0][0]) for side in _SIDES]
+    first, second = (
+        int(connection.execute(f"SELECT count(*) FROM only_{side}").fetchall()[0][0]) for side in _SIDES
+    )
     exact = [name for name, kind in columns.items() if name not in numbers and "[" not in kind]
-    return Difference(table, (), *alone, largest=_largest(connection, exact, numbers))
+    return Difference(table, (), first, second, largest=_largest(connection, exact, numbers))
 
 
 def _largest(connection: duckdb.DuckDBPyConnection, exact: list[str], numbers: list[str]) -> dict[str, float]:

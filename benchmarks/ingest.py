@@ -39,6 +39,7 @@ from attnrules.demo.corpus import write_corpus
 from attnrules.ingest.capture.flow import FACT_TABLES, Flow, Work
 from attnrules.ingest.capture.forward import Capture, Targets
 from attnrules.ingest.sources.corpus import CorpusSpec, documents, token_rows
+from attnrules.ingest.sources.local_corpus import FilesRead
 from attnrules.ingest.sources.model import Model, load_model
 from attnrules.ingest.sources.sae_config import configuration, declared
 from attnrules.ingest.sources.sae_weights import Role, effective_weights
@@ -172,12 +173,13 @@ def ingested(warehouse: Warehouse, capture: Capture, todo: Iterator[Work], batch
     commits: list[tuple[float, int]] = []
 
     class Timed(Flow):
-        def _commit(self, packed: Any) -> None:
-            super()._commit(packed)
+        def commit(self, packed: Any) -> None:
+            super().commit(packed)
             commits.append((time.perf_counter(), packed[0].tokens.size))
 
     started = now()
-    Timed(warehouse, [capture], batch_size=batch_size, run_id=1).run(todo, lambda _: None)
+    flow = Timed(warehouse, [capture], batch_size=batch_size, run_id=1, files=FilesRead())
+    flow.run(todo, lambda _: None)
     whole = Cost.since(started, sum(n for _, n in commits))
     return Cost(sum(n for _, n in commits[1:]) / (commits[-1][0] - commits[0][0]), whole.processor)
 

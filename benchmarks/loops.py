@@ -6,6 +6,7 @@ Each loop works on data that lie in Python dictionaries beforehand.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import groupby
 
 import numpy as np
@@ -22,7 +23,7 @@ _TRAIN = "sequence_split(0, seq_id) = 'train'"
 
 
 def _by_place(
-    warehouse: Warehouse, query: str, parameters: dict[str, object]
+    warehouse: Warehouse, query: str, parameters: Mapping[str, object]
 ) -> defaultdict[Place, list[tuple[int, float]]]:
     """Return the rows (sequence, position, id, amount) of a query by place."""
     found: defaultdict[Place, list[tuple[int, float]]] = defaultdict(list)

@@ -104,7 +104,7 @@ def baseline(
         rules[feature].append(rule)
     examples = warehouse.rows("SELECT feature, seq_id, pos FROM examples")
     started = time.perf_counter()
-    predictions = {}
+    predictions: dict[tuple[int, ...], float] = {}
     for feature, seq, q in examples:
         if feature not in features:
             continue

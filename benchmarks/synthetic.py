@@ -23,8 +23,8 @@ Array = np.ndarray[Any, Any]
 
 def frequencies(rng: np.random.Generator, n_features: int, spread: float) -> Array:
     """Return how often each feature is drawn, log-normal."""
-    weight = np.exp(rng.normal(0, spread, n_features))
-    return weight / weight.sum()
+    weight: Array = np.exp(rng.normal(0, spread, n_features))
+    return np.asarray(weight / weight.sum())
 
 
 def append_activations(

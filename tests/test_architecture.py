@@ -178,6 +178,61 @@ def test_every_sql_file_says_what_a_row_is_or_what_it_verifies() -> None:
             assert text.startswith(("-- ", "CREATE MACRO")), path
 
 
+OURS = ("attnrules", "benchmarks", "tests")
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_names_of_others(path: Path) -> Iterator[str]:
+    """The names private to another module of ours that a module imports or reads."""
+    imported: set[str] = set()
+    attributes: list[ast.Attribute] = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {a.asname or a.name.split(".")[0] for a in node.names if a.name.split(".")[0] in OURS}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OURS:
+            imported |= {alias.asname or alias.name for alias in node.names}
+            parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from filter(is_private, parts)
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            attributes.append(node)
+    for node in attributes:
+        holder = node.value
+        while isinstance(holder, ast.Attribute):
+            holder = holder.value
+        if isinstance(holder, ast.Name) and holder.id in imported:
+            yield ast.unparse(node)
+
+
+def test_no_module_uses_what_is_private_to_another() -> None:
+    paths = [path for folder in (*ROOMS, "benchmarks", "docs", "tests") for path in sources(folder)]
+    assert len(paths) > 100
+    assert {str(path): names for path in paths if (names := list(private_names_of_others(path)))} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from attnrules.errors import _secret",
+        "from attnrules.ingest import pipeline\npipeline._secret()",
+        "import attnrules.errors\nattnrules.errors._secret",
+        "from attnrules.warehouse import Warehouse as W\nW._secret",
+    ],
+)
+def test_private_names_are_seen(code: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(code)
+    (found,) = private_names_of_others(tmp_path / "module.py")
+    assert found.endswith("_secret")
+
+
+def test_no_folder_is_named_like_a_module_beside_it() -> None:
+    for folder in ("attnrules", "benchmarks", "ingest", "queries", "sql", "tests", "warehouse"):
+        for path in sources(folder):
+            assert not path.with_suffix("").exists(), path
+
+
 def test_packages_list_every_room_and_package() -> None:
     import tomllib
 

@@ -11,12 +11,12 @@ import pytest
 
 from attnrules.demo.corpus import (
     Document,
-    _comments,
-    _docstrings,
-    _module_paths,
-    _string_lines,
+    comments,
+    docstrings,
     is_held_out,
     iter_documents,
+    module_paths,
+    string_lines,
     write_corpus,
 )
 
@@ -62,7 +62,7 @@ def test_no_test_suites_and_no_third_party_packages(tmp_path: Path) -> None:
     for name in ("a.py", "test/b.py", "json/c.py", "site-packages/d.py", "x/tests/e.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    assert sorted(_module_paths(tmp_path)) == ["a.py", "json/c.py"]
+    assert sorted(module_paths(tmp_path)) == ["a.py", "json/c.py"]
 
 
 def test_documents_are_the_same_every_time(documents: list[Document]) -> None:
@@ -98,7 +98,7 @@ def test_jsonl_round_trip(documents: list[Document], tmp_path: Path) -> None:
 
 
 def test_docstrings_come_with_the_header_that_help_prints() -> None:
-    assert list(_docstrings(ast.parse(MODULE))) == [
+    assert list(docstrings(ast.parse(MODULE))) == [
         (0, "", "A module.\n\nindented"),
         (12, "class Encoder(Base)\n", "Encode things."),
         (17, "dumps(self, obj, *, skipkeys: bool=False)\n", "Return a string."),
@@ -106,7 +106,7 @@ def test_docstrings_come_with_the_header_that_help_prints() -> None:
 
 
 def test_comments_are_prose_outside_strings() -> None:
-    [(line, header, text)] = _comments(MODULE, _string_lines(ast.parse(MODULE)))
+    [(line, header, text)] = comments(MODULE, string_lines(ast.parse(MODULE)))
     assert (line, header) == (10, "")
     assert text.startswith("This comment explains")
     assert text.endswith("count as prose.")

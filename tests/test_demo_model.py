@@ -14,25 +14,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from attnrules.demo.corpus import iter_documents
 from attnrules.ingest import IngestSpec, ingest
-from attnrules.ingest.demo_training import (
-    LMRecipe,
-    NgramModel,
-    Site,
-    ablate_head,
-    capture,
-    cut_rows,
-    firing_rates,
-    input_sites,
-    load_bridge,
-    mean_loss,
-    output_sites,
-    random_rows,
-    reconstruction,
-    token_stream,
-)
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
+from benchmarks.demo_model.autoencoders import capture, load_bridge
+from benchmarks.demo_model.figures import ablate_head, firing_rates, mean_loss, reconstruction
+from benchmarks.demo_model.ngrams import NgramModel
+from benchmarks.demo_model.recipe import LMRecipe, Site, input_sites, output_sites
+from benchmarks.demo_model.text import cut_rows, random_rows, token_stream
 from tests import slow
 
 WEIGHTS = Path(__file__).parent.parent / "attnrules" / "demo" / "weights"

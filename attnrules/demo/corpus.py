@@ -115,11 +115,12 @@ def _raw_documents() -> Iterator[tuple[str, list[_Paragraph]]]:
     for name in sorted(topics):
         yield f"topic:{name}", _paragraphs(topics[name])
     root = Path(sysconfig.get_paths()["stdlib"])
-    for relative in sorted(_module_paths(root)):
+    for relative in sorted(module_paths(root)):
         yield f"Lib/{relative}", _module_paragraphs(root / relative, relative)
 
 
-def _module_paths(root: Path) -> Iterator[str]:
+def module_paths(root: Path) -> Iterator[str]:
+    """Yield the modules below a folder, relative to it, less those that are not read."""
     for path in root.rglob("*.py"):
         relative = path.relative_to(root)
         if SKIPPED_FOLDERS.isdisjoint(relative.parts[:-1]):
@@ -141,7 +142,7 @@ def _module_paragraphs(path: Path, relative: str) -> list[_Paragraph]:
             tree = ast.parse(code)
     except (SyntaxError, ValueError):
         return []
-    pieces = sorted([*_docstrings(tree), *_comments(code, _string_lines(tree))])
+    pieces = sorted([*docstrings(tree), *comments(code, string_lines(tree))])
     if not pieces:
         return []
     title = relative.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -149,7 +150,7 @@ def _module_paragraphs(path: Path, relative: str) -> list[_Paragraph]:
     return [_Paragraph(title), *prose]
 
 
-def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     """Yield (line, header, docstring) of the module and of all its documented definitions."""
     if docstring := ast.get_docstring(tree):
         yield 0, "", docstring
@@ -167,7 +168,7 @@ def _header(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return f"{node.name}({ast.unparse(node.args)})\n"
 
 
-def _string_lines(tree: ast.Module) -> set[int]:
+def string_lines(tree: ast.Module) -> set[int]:
     """Line numbers inside string literals that span lines, where `#` starts no comment."""
     return {
         line
@@ -177,7 +178,7 @@ def _string_lines(tree: ast.Module) -> set[int]:
     }
 
 
-def _comments(code: str, string_lines: set[int]) -> Iterator[tuple[int, str, str]]:
+def comments(code: str, string_lines: set[int]) -> Iterator[tuple[int, str, str]]:
     """Yield (line, "", text) of the comment blocks of several lines that are prose, not code."""
     block: list[str] = []
     for number, line in enumerate([*code.splitlines(), ""], start=1):

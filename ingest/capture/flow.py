@@ -194,7 +194,7 @@ class Flow:
             work,
             [self._worker(capture) for capture in self._captures],
             _pack,
-            self._commit,
+            self.commit,
             in_flight=2 * len(self._captures) + 2,
             abort=self._warehouse.interrupt,
             stop=self._stop,
@@ -231,7 +231,8 @@ class Flow:
                 self.n_captured += len(tokens)
         return blocks
 
-    def _commit(self, packed: tuple[Work, dict[str, pa.Table]]) -> None:
+    def commit(self, packed: tuple[Work, dict[str, pa.Table]]) -> None:
+        """Store what was captured of a chunk and its row of the ledger, all or nothing."""
         work, tables = packed
         warehouse = self._warehouse
         counts = dict.fromkeys(("tokens", *FACT_TABLES), 0)
