@@ -16,6 +16,7 @@ from attnrules import sql
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest import IngestProgress, IngestSpec, ingest
 from attnrules.ingest.capture.forward import Capture, Targets
+from attnrules.ingest.plan import plan
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import CHECKPOINT_NAME, PlantedModel
@@ -105,6 +106,8 @@ def test_sequences_cannot_be_added_without_the_saes_of_all_heads(
     before = digest(path, FACTS)
     with pytest.raises(AttnRulesError, match=r"has none of L0H0, which .* holds"):
         ingest(path, replace(spec, output_sae=halves[1]))
+    with pytest.raises(AttnRulesError, match=r"has none of L0H0, which .* holds"):
+        plan(path, replace(spec, output_sae=halves[1]))
     assert digest(path, FACTS) == before
 
 
