@@ -51,7 +51,10 @@ GROUPS = {
     "vocabulary, descriptions": ("vocabulary", "feature_descriptions", "input_features", "methods"),
 }  # fmt: skip
 # The kinds of damage that statements do, and the commands that meet a damaged file.
-STATEMENT_KINDS = ("value changed", "vector zeroed", "row deleted", "row duplicated", "values exchanged")
+STATEMENT_KINDS = (
+    "value changed", "vector zeroed", "row deleted", "row duplicated", "values exchanged",
+    "rows deleted with their digest",
+)  # fmt: skip
 FILE_KINDS = ("bit flipped", "file cut off", "block zeroed")
 COMMANDS = (
     ("info",), ("describe",), ("query", "FROM rule_metrics_by_head"),
@@ -133,10 +136,23 @@ def statements(kind: str, column: Column, rng: random.Random, n_rows: int) -> li
         return [[f"UPDATE {table} SET {name} = {zeros} WHERE rowid = {row}"]]
     if kind == "row deleted":
         return [[f"DELETE FROM {table} WHERE rowid = {row}"]]
+    if kind == "rows deleted with their digest":
+        return [_part_deleted(table, scope, row) for scope in (("layer", "head", "feature"), ("layer",), ())]
     if kind == "row duplicated":
         return [[f"INSERT INTO {table} FROM {table} WHERE rowid = {row}"]]
     exchanged = f"(SELECT o.{name} FROM {table} AS o WHERE o.rowid = {row} + {second} - v.rowid)"
     return [[f"UPDATE {table} AS v SET {name} = {exchanged} WHERE rowid IN ({row}, {second})"]]
+
+
+def _part_deleted(table: str, scope: tuple[str, ...], seed: int) -> list[str]:
+    """Return statements that forget a part of a table as if it had never been written."""
+    name = table.strip('"')
+    digest = f"SELECT rowid FROM digests WHERE table_name = '{name}' ORDER BY hash(rowid + {seed}) LIMIT 1"
+    same = [f"{table}.{column} IS NOT DISTINCT FROM d.{column}" for column in scope]
+    return [
+        f"DELETE FROM {table} USING digests AS d WHERE {' AND '.join([f'd.rowid = ({digest})', *same])}",
+        f"DELETE FROM digests WHERE rowid = ({digest})",
+    ]
 
 
 def damaged(connection: duckdb.DuckDBPyConnection, ways: list[list[str]], table: str) -> bool:
@@ -220,6 +236,7 @@ def in_catalogue(path: Path) -> dict[str, list[tuple[str, str]]]:
             (name, f'DROP MACRO {"TABLE " if kind == "table_macro" else ""}"{name}"') for name, kind in macros
         ],
         "column dropped": dropped,
+        "comment changed": [(f"VIEW {view}", f"COMMENT ON VIEW \"{view}\" IS 'x'") for view in views],
     }
 
 
