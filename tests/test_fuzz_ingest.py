@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.planted import CHECKPOINT_NAME, PlantedModel
 
 CONFIGURATIONS = {
     "model": "model/config.json",
+    "pieces": "model/tokenizer.json",
     "tokenizer": "model/tokenizer_config.json",
     "input": "input_saes/blocks.0.hook_resid_pre/cfg.json",
     "output": f"output_saes/{CHECKPOINT_NAME.format(layer=0, head=0, version=10)}_cfg.json",
@@ -33,6 +34,8 @@ KEYS = {
         "extra_special_tokens",
         "clean_up_tokenization_spaces",
     ],
+    "pieces": ["truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor"]
+    + ["decoder", "model", "version"],
     "input": ["architecture", "d_in", "d_sae", "dtype", "k", "activation_fn", "activation_fn_kwargs"]
     + ["apply_b_dec_to_input", "normalize_activations", "reshape_activations", "rescale_acts_by_decoder_norm"]
     + ["metadata", "hook_name", "hook_head_index", "device", "jumprelu_init_threshold", "model_name"]
@@ -41,6 +44,27 @@ KEYS = {
     + ["hook_name", "hook_head_index", "apply_b_dec_to_input", "dtype", "metadata", "model_name", "topk"]
     + ["context_size", "prepend_bos", "model_from_pretrained_kwargs", "normalize_activations", "device"],
 }
+PARTS = [
+    {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True},
+    {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False},
+    {"type": "Replace", "pattern": {"String": ""}, "content": "a"},
+    {"type": "Sequence", "normalizers": [], "pretokenizers": [], "decoders": []},
+    {"type": "Strip", "strip_left": True, "strip_right": True, "content": " ", "start": 9, "stop": 9},
+    {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
+    {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}},
+    {"type": "BPE", "vocab": {"a": 0, "b": 2**31}, "merges": ["a b"]},
+    {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"},
+    {"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": 5},
+    {"type": "WordPiece", "vocab": {}, "unk_token": "?", "max_input_chars_per_word": 0},
+    {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 9},
+    {"strategy": {"Fixed": 10**9}, "direction": "Left", "pad_to_multiple_of": 0, "pad_id": 0}
+    | {"pad_type_id": 0, "pad_token": "x"},
+    [
+        {"id": 10**6, "content": "a", "single_word": False, "lstrip": True, "rstrip": True}
+        | {"normalized": True, "special": True}
+    ],
+]
 NAMES = ["topk", "standard", "jumprelu", "gated", "relu", "gelu_new", "silu", "layer_norm", "float16", "meta"]
 NAMES += [
     "gpt2",
@@ -71,7 +95,10 @@ VALUES = st.recursive(
 )
 CHANGES = st.sampled_from(sorted(CONFIGURATIONS)).flatmap(
     lambda name: st.tuples(
-        st.just(name), st.sampled_from(KEYS[name]), st.one_of(st.just(...), VALUES), st.booleans()
+        st.just(name),
+        st.sampled_from(KEYS[name]),
+        st.one_of(st.just(...), VALUES, *([st.sampled_from(PARTS)] * 2 if name == "pieces" else [])),
+        st.booleans(),
     )
 )
 TEXTS = st.one_of(
@@ -119,6 +146,7 @@ def changed(content: dict[str, Any], key: str, value: object, inside: bool) -> d
     st.lists(CHANGES, max_size=2),
     st.lists(st.tuples(st.integers(0, 12), RECORDS), max_size=2),
 )
+@example([("model", "layer_norm_epsilon", 10**400, False)], [])
 def test_an_ingest_of_anything_ends_in_words_or_whole(
     attnrules: Any, folder: Path, changes: list[tuple[str, str, object, bool]], records: list[tuple[int, str]]
 ) -> None:

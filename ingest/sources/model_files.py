@@ -28,6 +28,7 @@ _LARGEST = {
 }
 # Masks and rotary tables that older checkpoints carry along; models compute them themselves.
 _COMPUTED = re.compile(r"(?:attn|attention|self_attn)\.(?:masked_)?bias$|rotary_emb\.inv_freq$")
+_LARGEST_INT = 2**63 - 1
 _NAMED = 3
 
 
@@ -51,7 +52,9 @@ def _read_json(folder: Path, path: Path) -> None:
     try:
         if path.stat().st_size > largest:
             raise ValueError(f"has {path.stat().st_size:,} bytes")
-        content = json.loads(path.read_text("utf-8"))
+        # Tokenizers say 10^30 for a length without bound; a number of config.json enters the forward pass.
+        whole = bounded_int if path.name == "config.json" else int
+        content = json.loads(path.read_text("utf-8"), parse_int=whole)
         if nests_deeper(content, _DEEPEST):
             raise ValueError(f"nests more than {_DEEPEST} deep")
     except (OSError, ValueError, RecursionError) as error:
@@ -59,6 +62,13 @@ def _read_json(folder: Path, path: Path) -> None:
         raise AttnRulesError(f"model {folder}: {path.name} cannot be read: {said}") from error
     if path.name == "config.json" and not isinstance(content, dict):
         raise AttnRulesError(f"model {folder}: config.json is not a JSON object")
+
+
+def bounded_int(digits: str) -> int:
+    """Return an integer of a JSON file; raises `ValueError` for one that 64 bits do not hold."""
+    if len(digits) > 20 or abs(number := int(digits)) > _LARGEST_INT:
+        raise ValueError(f"the number {digits[:20]}… is too large")
+    return number
 
 
 def nests_deeper(content: object, depth: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from attnrules.errors import AttnRulesError, one_line
 from attnrules.ingest.sources.identity import canonical
-from attnrules.ingest.sources.model_files import nests_deeper
+from attnrules.ingest.sources.model_files import bounded_int, nests_deeper
 
 # Far above what is published; below what would exhaust memory before a tensor is read.
 _LARGEST = {"d_in": 1 << 20, "d_sae": 1 << 25}
@@ -109,7 +109,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError(f"{path.stat().st_size:,} bytes are no configuration")
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"), parse_int=bounded_int)
         if nests_deeper(content, _DEEPEST):
             raise ValueError(f"nested more than {_DEEPEST} deep")
     except (OSError, ValueError, RecursionError) as error:
