@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from attnrules.queries.evaluation import evaluate
+from attnrules.queries.evaluation import evaluate, split_sequences
 from attnrules.queries.skipgrams import SkipgramSpec
 from attnrules.sql import Statements
 from attnrules.warehouse import Warehouse
@@ -142,10 +142,7 @@ def main() -> None:
             Statements("attnrules.queries", "skipgrams")("make_mined_features"),
             {**AT, "seed": 0, "features": everything},
         )
-        warehouse.execute(
-            Statements("attnrules.queries", "evaluation")("make_held_out_positions"),
-            {"seed": 0, "n_sequences": 1},
-        )
+        split_sequences(warehouse, 0, n_held_out=1)
         started = time.perf_counter()
         evaluate(warehouse, 0, 0, spec.judge(), run_id=1)
         product = time.perf_counter() - started

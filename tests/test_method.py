@@ -20,7 +20,7 @@ import pytest
 from attnrules.queries.absence import find_distractors
 from attnrules.queries.arrays import mix32
 from attnrules.queries.counting import information
-from attnrules.queries.evaluation import Judge, evaluate
+from attnrules.queries.evaluation import Judge, evaluate, split_sequences
 from attnrules.queries.heads import head_scores
 from attnrules.queries.skipgrams.finding import Batch, RankedRules
 from attnrules.queries.skipgrams.importance import closed_form_importance
@@ -38,7 +38,6 @@ from attnrules.warehouse import Warehouse
 
 PAGE = Path(__file__).parent.parent / "docs" / "method.md"
 finding = Statements("attnrules.queries", "skipgrams")
-judging = Statements("attnrules.queries", "evaluation")
 
 MONTREAL, SPEAKS = 0, 1
 KEYS = np.array([[2.0, 0.0], [0.0, 1.0]])
@@ -364,7 +363,8 @@ def batch(example: Warehouse, seed: int) -> Batch:
     features = np.array([0])
     batch = Batch(0, 0, features, head_scores(example, 0, 0, "paper"), bos_keys=False, seed=seed)
     example.execute(finding("make_mined_features"), {**batch.at, "seed": seed, "features": [0]})
-    example.execute(finding("make_train_active"), {**batch.at, "seed": seed})
+    split_sequences(example, seed, n_held_out=1)
+    example.execute(finding("make_train_active"), batch.at)
     return batch
 
 
@@ -446,7 +446,6 @@ def test_predictions_and_metrics(example: Warehouse, batch: Batch, seed: int) ->
     }
     example.append("rules", pa.table({**columns, **same}))
     judge = Judge(("paper",), "max", (2,), 2, 1, seed, bos_keys=False, mined_now=(("weighted", "paper"),))
-    example.execute(judging("make_held_out_positions"), {"seed": seed, "n_sequences": 1})
     evaluate(example, 0, 0, judge, run_id=1)
     predictions = example.rows(
         "SELECT method, seq_id, prediction FROM rule_predictions WHERE method IN"

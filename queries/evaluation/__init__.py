@@ -11,6 +11,7 @@ from attnrules.queries.evaluation.judging import (
     draw_examples,
     evaluate,
     metric_intervals,
+    split_sequences,
 )
 from attnrules.queries.evaluation.resampling import FEWEST, SequenceBootstrap, interval
 
@@ -26,4 +27,5 @@ __all__ = [
     "evaluate",
     "interval",
     "metric_intervals",
+    "split_sequences",
 ]

@@ -87,6 +87,7 @@ def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> Non
     """Draw the examples of the mined features, in place of those drawn earlier."""
     for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values"):
         warehouse.execute(step(f"delete_{table}"), at)
+    split_sequences(warehouse, judge.seed, judge.held_out)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(step("make_feature_sequences"), at)
     for example_set in ("paper", *(s for s in judge.example_sets if s in ("uniform", "bins"))):
@@ -95,7 +96,15 @@ def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> Non
             {**at, "example_set": example_set, "n_per_label": judge.n_per_label, "seq_len": seq_len},
         )
         warehouse.execute(step("insert_examples"))
-    warehouse.execute(step("make_held_out_positions"), {"seed": judge.seed, "n_sequences": judge.held_out})
+
+
+def split_sequences(warehouse: Warehouse, seed: int, n_held_out: int) -> None:
+    """Say what each sequence is used for: make the temporary tables `sequence_splits` and `held_out_positions`.
+
+    Steps that learn from the corpus read the first; of each part, the second holds `n_held_out` sequences.
+    """
+    warehouse.execute(step("make_sequence_splits"), {"seed": seed})
+    warehouse.execute(step("make_held_out_positions"), {"seed": seed, "n_sequences": n_held_out})
 
 
 def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_id: int) -> None:
@@ -106,7 +115,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
     at: dict[str, int] = {"layer": layer, "head": head}
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
     if judge.baselines:
-        warehouse.execute(step("make_token_means"), {**at, "seed": judge.seed})
+        warehouse.execute(step("make_token_means"), at)
     for example_set in judge.example_sets:
         place = {**at, "example_set": example_set}
         warehouse.execute(step("make_judged"), place)

@@ -34,8 +34,9 @@ partners AS (
         b.feature,
         p.feature AS partner
     FROM by_frequency AS b
+    CROSS JOIN (SELECT mix32($seed) AS seed) AS h
     INNER JOIN by_frequency AS p
-        ON p.place = 8 * (b.place // 8) + (b.place + 1 + mix32(mix32($seed) + b.feature) % 7) % 8
+        ON p.place = 8 * (b.place // 8) + (b.place + 1 + mix32(h.seed + b.feature) % 7) % 8
 ),
 
 everything AS (

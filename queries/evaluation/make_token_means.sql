@@ -1,6 +1,6 @@
 -- Grain: a mined feature and the last n_tokens tokens of positions where it is active in train sequences, as one number: its
 -- mean activation where they stand in such sequences. Those with a val or test example of the feature are left out.
--- Reads: examples, mined_features, tokens, train_active
+-- Reads: examples, mined_features, sequence_splits, tokens, train_active
 -- Makes: token_means
 CREATE OR REPLACE TEMP TABLE token_means AS
 WITH pairs AS (
@@ -11,7 +11,7 @@ WITH pairs AS (
         p.token_id AS token_before
     FROM tokens AS t
     INNER JOIN tokens AS p ON t.seq_id = p.seq_id AND t.pos = p.pos + 1
-    WHERE t.seq_id IN (SELECT s.seq_id FROM tokens AS s WHERE s.pos = 0 AND sequence_split($seed, s.seq_id) = 'train')
+    WHERE t.seq_id IN (SELECT s.seq_id FROM sequence_splits AS s WHERE s.split = 'train')
 ),
 
 grams AS (

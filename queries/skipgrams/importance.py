@@ -52,7 +52,7 @@ def importance_rules(
     queries = _distinct_queries(batch.scores, keys, num_queries)
     fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
     fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
-    warehouse.execute(step("make_train_examples"), {**batch.at, "seed": batch.seed})
+    warehouse.execute(step("make_train_examples"), batch.at)
     examples = arrays(warehouse, step("train_examples"))
     scaled = {"layer": batch.layer, "scaling": scaling}
     key_rows = arrays(warehouse, step("train_example_keys"), {**scaled, "bos_keys": batch.bos_keys})

@@ -1,6 +1,6 @@
 -- Grain: a position of the corpus that rules of a mined feature are learnt from because it is active there: in a train
 -- sequence that holds no val or test example of the feature. `draw` numbers them in a seeded order.
--- Reads: examples, mined_features, output_activations
+-- Reads: examples, mined_features, output_activations, sequence_splits
 -- Makes: train_active
 CREATE OR REPLACE TEMP TABLE train_active AS
 WITH held_out AS (
@@ -25,4 +25,4 @@ INNER JOIN mined_features AS f ON a.feature = f.feature
 ANTI JOIN held_out AS h ON a.feature = h.feature AND a.seq_id = h.seq_id
 WHERE
     a.layer = $layer AND a.head = $head AND a.pos > 0
-    AND sequence_split($seed, a.seq_id) = 'train';
+    AND a.seq_id IN (SELECT s.seq_id FROM sequence_splits AS s WHERE s.split = 'train');

@@ -289,7 +289,7 @@ def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: 
     methods = [method_named(name) for name in spec.methods]
     _set_features(warehouse, block)
     draw_examples(warehouse, block.at, judge)
-    warehouse.execute(step("make_train_active"), {**block.at, "seed": spec.seed})
+    warehouse.execute(step("make_train_active"), block.at)
     means = key_means(warehouse, block) if any(method.needs_means for method in methods) else None
     search = Search(warehouse, block, spec, means)
     of_block = {method.name: find(method.name, search) for method in methods if method.per_block}

@@ -171,7 +171,7 @@ def _spans(warehouse: Warehouse, batch: Batch) -> Iterator[_Span]:
     for begin in range(0, n_sequences, at_once):
         n = min(at_once, n_sequences - begin)
         chosen = {"begin": begin, "last": begin + n - 1}
-        train = arrays(warehouse, step("train_sequences"), {**chosen, "seed": batch.seed})["seq_id"] - begin
+        train = arrays(warehouse, step("train_sequences"), chosen)["seq_id"] - begin
         place = np.empty(n, np.int64)
         place[np.r_[train, np.setdiff1d(np.arange(n), train)]] = np.arange(n)
         empty = Grouped.by(np.zeros(0, np.int64), n * seq_len, {})
@@ -308,7 +308,7 @@ def _count(warehouse: Warehouse, batch: Batch, pairs: _Pairs) -> tuple[_Counts, 
             {"token": span.tokens(rows)},
         )
         n_active += active.n
-        rows = arrays(warehouse, step("held_out_sequences"), {**span.range, **batch.at, "seed": batch.seed})
+        rows = arrays(warehouse, step("held_out_sequences"), {**span.range, **batch.at})
         held_out = Grouped.by(
             np.searchsorted(batch.features, rows["feature"]),
             len(batch.features),

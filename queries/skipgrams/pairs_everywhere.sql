@@ -1,13 +1,15 @@
 -- Grain: a candidate pair and its feature: besides its sum where the feature is active, the mean of G[q,i] 1[a_j > 0]
 -- over train positions, of which at most $n_most are drawn by a hash.
--- Reads: attention_sources, candidate_pairs, input_activations, token_scales, tokens
+-- Reads: attention_sources, candidate_pairs, input_activations, sequence_splits, token_scales, tokens
 WITH drawn AS (
     SELECT
         t.seq_id,
         t.pos
     FROM tokens AS t
-    WHERE t.pos > 0 AND sequence_split($seed, t.seq_id) = 'train'
-    QUALIFY row_number() OVER (ORDER BY mix32(mix32($seed) + 65536 * t.seq_id::BIGINT + t.pos), t.seq_id, t.pos) <= $n_most
+    CROSS JOIN (SELECT mix32($seed) AS seed) AS h
+    WHERE t.pos > 0 AND t.seq_id IN (SELECT s.seq_id FROM sequence_splits AS s WHERE s.split = 'train')
+    ORDER BY mix32(h.seed + 65536 * t.seq_id::BIGINT + t.pos) ASC, t.seq_id ASC, t.pos ASC
+    LIMIT $n_most
 ),
 
 amounts AS (

@@ -1,6 +1,6 @@
 -- Grain: an input feature active at a token of a train sequence, of a range of sequences; its activation over the layer
 -- norm's scale, both as computed from the features.
--- Reads: input_activations, token_scales
+-- Reads: input_activations, sequence_splits, token_scales
 SELECT
     i.seq_id,
     i.pos,
@@ -10,4 +10,4 @@ FROM input_activations AS i
 INNER JOIN token_scales AS s ON i.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
 WHERE
     i.layer = $layer AND i.seq_id BETWEEN $first AND $last AND s.seq_id BETWEEN $first AND $last
-    AND sequence_split($seed, i.seq_id) = 'train';
+    AND i.seq_id IN (SELECT s.seq_id FROM sequence_splits AS s WHERE s.split = 'train');

@@ -1,6 +1,6 @@
 -- Grain: a sequence of the train part, of a range of sequences.
--- Reads: tokens
+-- Reads: sequence_splits
 SELECT seq_id
-FROM tokens
-WHERE pos = 0 AND seq_id BETWEEN $begin AND $last AND sequence_split($seed, seq_id) = 'train'
+FROM sequence_splits
+WHERE split = 'train' AND seq_id BETWEEN $begin AND $last
 ORDER BY seq_id;

@@ -1,6 +1,6 @@
 -- Grain: a source that a train position after BOS attends to, of a range of sequences, with the attention computed from the
 -- features.
--- Reads: attention_sources
+-- Reads: attention_sources, sequence_splits
 SELECT
     seq_id,
     query_pos,
@@ -10,4 +10,4 @@ FROM attention_sources
 WHERE
     layer = $layer AND head = $head AND seq_id BETWEEN $first AND $last
     AND query_pos > 0 AND (key_pos > 0 OR $bos_keys)
-    AND sequence_split($seed, seq_id) = 'train';
+    AND seq_id IN (SELECT s.seq_id FROM sequence_splits AS s WHERE s.split = 'train');

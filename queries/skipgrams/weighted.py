@@ -60,7 +60,7 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
     what its keys receive is one pass over the input features of the tokens attended to. The same as one SQL
     aggregation took 10 times as long on a head of GPT-2 small's size, for its 50 million groups.
     """
-    sizes = arrays(warehouse, step("train_sizes"), {"seed": batch.seed})
+    sizes = arrays(warehouse, step("train_sizes"))
     n_keys = len(batch.scores.keys)
     when_active = np.zeros((len(batch.features), n_keys))
     everywhere = np.zeros(n_keys)
@@ -68,12 +68,11 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
     at_once = max(1, _TOKENS_AT_ONCE // seq_len)
     for first in range(0, n_sequences, at_once):
         here = {"first": first, "last": first + at_once - 1}
-        train = {**here, "seed": batch.seed}
-        rows = arrays(warehouse, step("train_sources"), {**batch.at, **train, "bos_keys": batch.bos_keys})
+        rows = arrays(warehouse, step("train_sources"), {**batch.at, **here, "bos_keys": batch.bos_keys})
         query = _token(rows, "query_pos", first, seq_len)
         sources = Grouped.by(query, at_once * seq_len, rows, then=rows["key_pos"])
         sources.values["key"] = _token(sources.values, "key_pos", first, seq_len)
-        rows = arrays(warehouse, step("train_keys"), {"layer": batch.layer, **train})
+        rows = arrays(warehouse, step("train_keys"), {"layer": batch.layer, **here})
         key = _token(rows, "pos", first, seq_len)
         keys = Grouped.by(key, at_once * seq_len, rows, then=rows["feature"])
         rows = arrays(warehouse, step("train_active_rows"), here)
