@@ -1,7 +1,7 @@
 -- Grain: a judged position: what attention carries to it that is the same for every token, once divided by the scale of
 -- the layer norm and once not; with the attention computed from the features and with the model's own. Nothing is carried
 -- to a position none of whose sources is stored.
--- Reads: attention_sources, judged, token_scales
+-- Reads: attended, judged, token_scales
 SELECT
     j.place,
     any_value(j.scope) AS scope,
@@ -10,8 +10,7 @@ SELECT
     coalesce(exact_sum(a.weight), 0) AS weight_by_model,
     coalesce(exact_sum(a.weight / s.ln_scale_from_features), 0) AS scaled_by_model
 FROM judged AS j
-LEFT JOIN attention_sources AS a
-    ON a.layer = $layer AND a.head = $head AND j.seq_id = a.seq_id AND j.pos = a.query_pos
-LEFT JOIN token_scales AS s ON a.layer = s.layer AND a.seq_id = s.seq_id AND a.key_pos = s.pos
+LEFT JOIN attended AS a ON j.place = a.place
+LEFT JOIN token_scales AS s ON s.layer = $layer AND a.seq_id = s.seq_id AND a.key_pos = s.pos
 GROUP BY j.place
 ORDER BY j.place;

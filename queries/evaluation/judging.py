@@ -32,8 +32,6 @@ _REPLICATES = 200
 NO_SCALING = "none"
 # Predictions judged in one set of statements: bounds memory, not results.
 _PREDICTIONS_AT_ONCE = 1 << 20
-# Rows turned into head outputs at once: with d_head 64, 256 MB.
-_ROWS_AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -304,8 +302,9 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
     if additive or judge.baselines:
         scaled = {"layer": at["layer"], "scaling": "features"}
         warehouse.execute(step("make_scaled_activations"), scaled)
+        warehouse.execute(step("make_attended"), at)
         if additive:
-            warehouse.execute(step("make_received"), {**at, "bos_keys": judge.bos_keys})
+            warehouse.execute(step("make_received"), {"bos_keys": judge.bos_keys})
         warehouse.execute(step("make_query_side"))
     for method, scaling in additive:
         way = _Way(next(number), method, scaling)
@@ -351,9 +350,9 @@ def _ceilings(
     decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
     features = np.array([f for (f,) in warehouse.rows("SELECT feature FROM mined_features ORDER BY 1")])
     encoders = scores.encoders[features]
-    attended = arrays(warehouse, step("attended_scales"), at)
+    attended = arrays(warehouse, step("attended_scales"), {"layer": at["layer"]})
     place, scope = attended["place"], attended["scope"]
-    carried = _carried_values(warehouse, at, scores.values, place)
+    carried = _carried_values(warehouse, scores.values, place)
     for name, kind, z in zip(names("ceiling"), ("from_features", "by_model"), carried, strict=True):
         z += attended[f"scaled_{kind}"][:, None] * decoder_bias + attended[f"weight_{kind}"][:, None] * b_v
         if everywhere:
@@ -368,9 +367,7 @@ def _ceilings(
         yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.uint32)})
 
 
-def _carried_values(
-    warehouse: Warehouse, at: dict[str, int], values: Floats, places: Ints
-) -> tuple[Floats, Floats]:
+def _carried_values(warehouse: Warehouse, values: Floats, places: Ints) -> tuple[Floats, Floats]:
     """Return what attention carries to each judged place, [len(places), d_head]: from features, by the model.
 
     The sum over tokens of A[q,k] times the sum over features of a[k,i] d_i W_V / sigma_k.
@@ -378,7 +375,7 @@ def _carried_values(
     active = arrays(warehouse, step("token_features"))
     tokens, token = np.unique(active["token"], return_inverse=True)
     of_token = _sums_of_rows(values, active["feature"], active["activation"], token, len(tokens))
-    sources = arrays(warehouse, step("attended_tokens"), at)
+    sources = arrays(warehouse, step("attended_tokens"))
     # A token without an active feature has only its share of the biases.
     row = np.searchsorted(tokens, sources["token"]).clip(max=max(0, len(tokens) - 1))
     known = np.flatnonzero(tokens[row] == sources["token"]) if len(tokens) else row[:0]
@@ -391,11 +388,16 @@ def _carried_values(
 
 
 def _sums_of_rows(matrix: Floats, rows: Ints, weights: Floats, owners: Ints, n_owners: int) -> Floats:
-    """Return for each owner the sum of weights times rows of `matrix`; `owners` ascend."""
+    """Return for each owner the sum of weights times rows of `matrix`; `owners` ascend.
+
+    One column after another: each stays in cache, and is a fourth of the time of whole rows.
+    """
     sums = np.zeros((n_owners, matrix.shape[1]))
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        block = slice(start, start + _ROWS_AT_ONCE)
-        weighted = matrix[rows[block]] * weights[block, None]
-        first = np.flatnonzero(np.r_[True, owners[block][1:] != owners[block][:-1]])
-        sums[owners[block][first]] += np.add.reduceat(weighted, first, axis=0)
+    if not len(rows):
+        return sums
+    first = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
+    weighted = np.empty(len(rows))
+    for place, column in enumerate(np.ascontiguousarray(matrix.T)):
+        np.multiply(column[rows], weights, out=weighted)
+        sums[owners[first], place] = np.add.reduceat(weighted, first)
     return sums

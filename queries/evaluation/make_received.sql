@@ -1,7 +1,7 @@
 -- Grain: an input feature and a judged position that attention carries it to. `amount` is G[q,i] of method.md section 3.5,
 -- of the keys of the lists, without BOS as a key unless asked for. Activations are those divided by the scale computed
 -- from the reconstruction.
--- Reads: attention_sources, judged, lists, scaled_activations
+-- Reads: attended, lists, scaled_activations
 -- Makes: received
 CREATE OR REPLACE TEMP TABLE received AS
 WITH wanted AS (
@@ -23,13 +23,12 @@ keys AS (
 )
 
 SELECT
-    j.scope,
-    j.place,
+    a.scope,
+    a.place,
     i.feature AS key_feature,
     exact_sum(a.weight_from_features * i.activation) AS amount
-FROM judged AS j
-INNER JOIN attention_sources AS a ON j.seq_id = a.seq_id AND j.pos = a.query_pos
+FROM attended AS a
 INNER JOIN keys AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
-SEMI JOIN wanted AS w ON j.scope = w.scope AND i.feature = w.key_feature
-WHERE a.layer = $layer AND a.head = $head AND (a.key_pos > 0 OR $bos_keys)
-GROUP BY j.scope, j.place, i.feature;
+SEMI JOIN wanted AS w ON a.scope = w.scope AND i.feature = w.key_feature
+WHERE a.key_pos > 0 OR $bos_keys
+GROUP BY a.scope, a.place, i.feature;
