@@ -25,16 +25,18 @@ class Grouped:
         `then`, integers from 0, orders the rows of a group: sums over rows that a database returned must not
         depend on the order in which it did.
         """
+        key = group
         if then is not None and len(group):
-            place = group.astype(np.int64) * (int(then.max()) + 1) + then
-            if not (place[1:] > place[:-1]).all():
-                order = np.argsort(place, kind="stable")
-                group, values = group[order], {name: column[order] for name, column in values.items()}
-        # Integers of 16 bits are sorted by radix, six times as fast.
-        narrow = group.astype(np.uint16) if n_groups <= np.iinfo(np.uint16).max else group
-        order = np.argsort(narrow, kind="stable")
+            key = group.astype(np.int64) * (int(then.max()) + 1) + then
+        elif n_groups <= np.iinfo(np.uint16).max:
+            # Integers of 16 bits are sorted by radix, six times as fast.
+            key = group.astype(np.uint16)
+        # Facts are stored in this order, and mostly read so.
+        if not (key[1:] >= key[:-1]).all():
+            order = np.argsort(key, kind="stable")
+            values = {name: column[order] for name, column in values.items()}
         n = np.bincount(group, minlength=n_groups)
-        return cls(np.cumsum(n) - n, n, {name: column[order] for name, column in values.items()})
+        return cls(np.cumsum(n) - n, n, values)
 
     def rows(self, groups: Ints) -> Ints:
         """Return the rows of these groups, one group after another."""

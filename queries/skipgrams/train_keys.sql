@@ -1,9 +1,8 @@
 -- Grain: an input feature active at a token of a train sequence, of a range of sequences; its activation over the layer
--- norm's scale, both as computed from the features.
+-- norm's scale, both as computed from the features. Tokens are numbered from the first of the range.
 -- Reads: input_activations, sequence_splits, token_scales
 SELECT
-    i.seq_id,
-    i.pos,
+    ((i.seq_id - $first) * $seq_len + i.pos)::INTEGER AS token,
     i.feature,
     i.activation / s.ln_scale_from_features::DOUBLE AS activation
 FROM input_activations AS i

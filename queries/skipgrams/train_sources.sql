@@ -1,10 +1,9 @@
 -- Grain: a source that a train position after BOS attends to, of a range of sequences, with the attention computed from the
--- features.
+-- features. Tokens are numbered from the first of the range.
 -- Reads: attention_sources, sequence_splits
 SELECT
-    seq_id,
-    query_pos,
-    key_pos,
+    ((seq_id - $first) * $seq_len + query_pos)::INTEGER AS query,
+    ((seq_id - $first) * $seq_len + key_pos)::INTEGER AS key,
     weight_from_features AS weight
 FROM attention_sources
 WHERE

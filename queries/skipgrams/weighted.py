@@ -67,29 +67,21 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
     seq_len, n_sequences = warehouse.rows(step("corpus_size"))[0]
     at_once = max(1, _TOKENS_AT_ONCE // seq_len)
     for first in range(0, n_sequences, at_once):
-        here = {"first": first, "last": first + at_once - 1}
+        here = {"first": first, "last": first + at_once - 1, "seq_len": seq_len}
         rows = arrays(warehouse, step("train_sources"), {**batch.at, **here, "bos_keys": batch.bos_keys})
-        query = _token(rows, "query_pos", first, seq_len)
-        sources = Grouped.by(query, at_once * seq_len, rows, then=rows["key_pos"])
-        sources.values["key"] = _token(sources.values, "key_pos", first, seq_len)
+        sources = Grouped.by(rows["query"], at_once * seq_len, rows, then=rows["key"])
         rows = arrays(warehouse, step("train_keys"), {"layer": batch.layer, **here})
-        key = _token(rows, "pos", first, seq_len)
-        keys = Grouped.by(key, at_once * seq_len, rows, then=rows["feature"])
+        keys = Grouped.by(rows["token"], at_once * seq_len, rows, then=rows["feature"])
         rows = arrays(warehouse, step("train_active_rows"), here)
-        token = _token(rows, "pos", first, seq_len)
         row_of = np.searchsorted(batch.features, rows["feature"])
-        active = Grouped.by(row_of, len(batch.features), {"token": token}, then=token)
+        active = Grouped.by(row_of, len(batch.features), {"token": rows["token"]}, then=rows["token"])
         everywhere += _received(sources, keys, slice(None), n_keys)
         for row in np.flatnonzero(active.n):
-            tokens = active.values["token"][active.rows(np.array([row]))]
+            tokens = active.values["token"][active.one(row)]
             when_active[row] += _received(sources, keys, sources.rows(tokens), n_keys)
     when_active /= np.maximum(sizes["n_active"], 1)[:, None]
     everywhere /= max(1, int(sizes["n_positions"].max(initial=0)))
     return KeyMeans(when_active, everywhere, sizes["n_active"])
-
-
-def _token(rows: dict[str, Any], pos: str, first: int, seq_len: int) -> Ints:
-    return np.asarray((rows["seq_id"] - first) * seq_len + rows[pos])
 
 
 def _received(sources: Grouped, keys: Grouped, chosen: Any, n_keys: int) -> Floats:
