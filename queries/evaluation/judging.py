@@ -97,9 +97,9 @@ def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> Non
 
 
 def split_sequences(warehouse: Warehouse, seed: int, n_held_out: int) -> None:
-    """Say what each sequence is used for: make the temporary tables `sequence_splits` and `held_out_positions`.
+    """Say what each sequence is used for: make the temporary tables that steps read.
 
-    Steps that learn from the corpus read the first; of each part, the second holds `n_held_out` sequences.
+    They are `sequence_splits` and `held_out_positions`, which holds `n_held_out` sequences of each part.
     """
     warehouse.execute(step("make_sequence_splits"), {"seed": seed})
     warehouse.execute(step("make_held_out_positions"), {"seed": seed, "n_sequences": n_held_out})
