@@ -9,4 +9,4 @@ FROM input_activations AS i
 INNER JOIN token_scales AS s ON i.layer = s.layer AND i.seq_id = s.seq_id AND i.pos = s.pos
 WHERE
     i.layer = $layer AND i.seq_id BETWEEN $first AND $last AND s.seq_id BETWEEN $first AND $last
-    AND i.seq_id IN (SELECT s.seq_id FROM sequence_splits AS s WHERE s.split = 'train');
+    AND i.seq_id IN (SELECT q.seq_id FROM sequence_splits AS q WHERE q.split = 'train');

@@ -76,7 +76,7 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
         row_of = np.searchsorted(batch.features, rows["feature"])
         active = Grouped.by(row_of, len(batch.features), {"token": rows["token"]}, then=rows["token"])
         everywhere += _received(sources, keys, slice(None), n_keys)
-        for row in np.flatnonzero(active.n):
+        for row in np.flatnonzero(active.n).tolist():
             tokens = active.values["token"][active.one(row)]
             when_active[row] += _received(sources, keys, sources.rows(tokens), n_keys)
     when_active /= np.maximum(sizes["n_active"], 1)[:, None]
