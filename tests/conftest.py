@@ -6,7 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,28 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.sources.corpus import CorpusSpec
+from attnrules.queries.absence import AbsenceSpec, mine_absence
+from attnrules.queries.counting import CountingSpec, mine_counting
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
 
 if TYPE_CHECKING:
     # The process that only hands tests out to the workers need not load torch.
     from tests.planted import PlantedModel
+
+
+# Files that take longest, in the order that workers begin with: a long one begun last would run alone. The
+# first needs no planted warehouse, which the worker of the second makes meanwhile.
+_LONGEST = (
+    *("tiny_warehouses", "terminal", "upgrade", "skipgrams", "hub", "adding", "safety", "determinism"),
+    *("pipeline", "models_whole", "cli", "interventions", "saes", "demo_model", "plans", "demo_corpus"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files: the longest first, the others as they are."""
+    place = {f"test_{name}": at for at, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +117,38 @@ def mined_once(
 
     made = made_once("mined", make)
     return Path(shutil.copy(made, tmp_path_factory.mktemp("mined") / "planted.duckdb"))
+
+
+@pytest.fixture(scope="session")
+def small_spec(planted_spec: IngestSpec) -> IngestSpec:
+    """How to ingest few sequences of the planted model, in two chunks."""
+    return replace(planted_spec, n_sequences=96, chunk_size=48)
+
+
+@pytest.fixture(scope="session")
+def small_once(small_spec: IngestSpec, made_once: Callable[..., Any]) -> Path:
+    """A warehouse with rows of every kind but interventions, for tests that read or copy all of them.
+
+    Few sequences, and rules of three heads. Not to be written to.
+    """
+
+    def make(folder: Path) -> Path:
+        ingest(folder / "planted.duckdb", small_spec)
+        with Warehouse.open(folder / "planted.duckdb", writable=True) as warehouse:
+            spec = SkipgramSpec(n_features=None, examples_per_split=4, layers=(0,), heads=(0, 1, 2))
+            mine_skipgrams(warehouse, spec)
+            mine_absence(warehouse, AbsenceSpec(max_examples=10))
+            mine_counting(warehouse, CountingSpec(min_support=1))
+        return folder / "planted.duckdb"
+
+    path: Path = made_once("small", make)
+    return path
+
+
+@pytest.fixture
+def small(small_once: Path, tmp_path: Path) -> Path:
+    """A private copy of it."""
+    return Path(shutil.copy(small_once, tmp_path / "planted.duckdb"))
 
 
 @pytest.fixture

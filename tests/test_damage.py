@@ -13,22 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnrules.queries.absence import AbsenceSpec, mine_absence
-from attnrules.queries.counting import CountingSpec, mine_counting
 from attnrules.warehouse import Warehouse, check, digests
 from attnrules.warehouse.rowhash import row_hashes
 from benchmarks.damage import columns, damaged, statements
 
 
 @pytest.fixture(scope="module")
-def filled(mined_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+def filled(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """A warehouse with rows of every kind but interventions; each test undoes what it damages."""
-    path = Path(shutil.copy(mined_once, tmp_path_factory.mktemp("damage") / "w.duckdb"))
-    with Warehouse.open(path, writable=True) as warehouse:
-        mine_absence(warehouse, AbsenceSpec(max_examples=10))
-        mine_counting(warehouse, CountingSpec(min_support=1))
-        with warehouse.session():
-            yield warehouse
+    path = Path(shutil.copy(small_once, tmp_path_factory.mktemp("damage") / "w.duckdb"))
+    with Warehouse.open(path, writable=True) as warehouse, warehouse.session():
+        yield warehouse
 
 
 def kept(filled: Warehouse) -> Any:
@@ -100,24 +95,24 @@ def test_a_row_that_moved_to_another_chunk_is_found(filled: Warehouse) -> None:
     filled.execute("ROLLBACK")
 
 
-def test_the_command_names_table_and_feature(mined: Path, attnrules: Callable[..., Any]) -> None:
-    assert attnrules("check", mined).code == 0
-    with Warehouse.open(mined, writable=True) as warehouse:
+def test_the_command_names_table_and_feature(small: Path, attnrules: Callable[..., Any]) -> None:
+    assert attnrules("check", small).code == 0
+    with Warehouse.open(small, writable=True) as warehouse:
         feature = warehouse.value("SELECT min(feature) FROM rules WHERE layer = 0 AND head = 0")
         warehouse.execute(
             "UPDATE rules SET score = score * 1.001 WHERE layer = 0 AND head = 0 AND feature = $feature AND rank = 1",
             {"feature": feature},
         )
-    outcome = attnrules("check", mined)
+    outcome = attnrules("check", small)
     assert outcome.code == 1
     assert f"FAIL  contents of rules: 1 problems, first: L0H0.{feature}:" in outcome.out
-    assert attnrules("check", mined, "--quick").code == 0
+    assert attnrules("check", small, "--quick").code == 0
 
 
 def test_mining_again_makes_what_it_writes_whole_and_nothing_else(
-    mined: Path, attnrules: Callable[..., Any]
+    small: Path, attnrules: Callable[..., Any]
 ) -> None:
-    with Warehouse.open(mined, writable=True) as warehouse:
+    with Warehouse.open(small, writable=True) as warehouse:
         warehouse.execute("UPDATE rules SET score = score * 1.001 WHERE layer = 0 AND head = 0")
         warehouse.execute("UPDATE vocabulary SET token = 'x' WHERE token_id = 3")
     options = (
@@ -128,12 +123,12 @@ def test_mining_again_makes_what_it_writes_whole_and_nothing_else(
         "--features",
         "all",
         "--examples-per-split",
-        "10",
+        "4",
         "--no-baselines",
     )
-    again = attnrules("mine", "skipgrams", mined, *options, "--method", "all", "--example-sets", "paper")
+    again = attnrules("mine", "skipgrams", small, *options, "--method", "all", "--example-sets", "paper")
     assert again.code == 0, again.err
-    failed = [line for line in attnrules("check", mined).out.splitlines() if line.startswith("FAIL")]
+    failed = [line for line in attnrules("check", small).out.splitlines() if line.startswith("FAIL")]
     assert [line.split(":")[0] for line in failed] == ["FAIL  contents of vocabulary"]
 
 

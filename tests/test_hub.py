@@ -21,15 +21,30 @@ from tests.fake_hub import Hub, running_hub
 from tests.planted import PlantedModel
 
 ROOT = Path(__file__).parent.parent
-# Runs commands one after another in one process, and prints what each left behind.
-RUN_ALL = """
-import contextlib, io, json, sys
+# Loads what is slow once. Each line of its input is then a list of commands, which run one after another in one
+# process, forked from here; the line it answers with says what each left behind.
+SERVER = """
+import contextlib, io, json, os, sys
+import datasets, sae_lens, transformer_lens.model_bridge
 from attnrules.cli import run
-for words in json.loads(sys.stdin.read()):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run(words)
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+for line in sys.stdin:
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        left = []
+        try:
+            for words in json.loads(line):
+                out, err = io.StringIO(), io.StringIO()
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                    code = run(words)
+                left.append((code, out.getvalue(), err.getvalue()))
+        finally:
+            with os.fdopen(writer, "w") as answer:
+                json.dump(left, answer)
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        print(answer.read(), flush=True)
+    os.wait()
 """
 ANSWERS = {
     "unknown": fake_hub.NOT_FOUND,
@@ -58,28 +73,45 @@ class Site:
     hub: Hub
     home: Path
     commits: dict[str, str] = field(default_factory=dict)
+    servers: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     def run(self, *commands: list[str], **environment: str) -> list[tuple[int, str, str]]:
         """Run commands in one new process; return their exit code, stdout and stderr."""
-        env = {
-            **os.environ,
-            "HF_ENDPOINT": self.hub.url,
-            "HF_HOME": str(self.home / "cache"),
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_ETAG_TIMEOUT": "1",
-            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
-            **environment,
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", RUN_ALL],
-            input=json.dumps(commands),
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=env,
-            check=True,
-        )
-        return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+        server = self.server(environment)
+        assert server.stdin is not None
+        assert server.stdout is not None
+        print(json.dumps(commands), file=server.stdin, flush=True)
+        left = [tuple(of) for of in json.loads(server.stdout.readline())]
+        assert len(left) == len(commands), left
+        return left
+
+    def server(self, environment: dict[str, str]) -> subprocess.Popen[str]:
+        """Return the process that forks those of an environment, which the hub's library reads when loaded."""
+        key = json.dumps(environment, sort_keys=True)
+        if key not in self.servers:
+            env = {
+                **os.environ,
+                "HF_ENDPOINT": self.hub.url,
+                "HF_HOME": str(self.home / "cache"),
+                "HF_HUB_OFFLINE": "0",
+                "HF_HUB_ETAG_TIMEOUT": "1",
+                "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+                **environment,
+            }
+            self.servers[key] = subprocess.Popen(
+                [sys.executable, "-c", SERVER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env=env,
+            )
+        return self.servers[key]
+
+    def close(self) -> None:
+        """End the processes."""
+        for server in self.servers.values():
+            server.communicate()
 
     def ingest(self, name: str, **options: object) -> list[str]:
         """Return the words that ingest the planted model from the hub."""
@@ -130,6 +162,7 @@ def site(planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Ite
             for key in (f"models/{kind}/it", f"datasets/{kind}/it"):
                 hub.failures[key] = answer
         yield site
+        site.close()
 
 
 PRESET_OVERRIDES = ["--sequences", "20", "--seq-len", "32", "--min-attention", "0", "--device", "cpu"]

@@ -193,7 +193,13 @@ def test_a_failed_mining_leaves_everything_as_it_was(mined: Path, monkeypatch: p
 def test_an_interrupted_mining_keeps_the_heads_before(mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import attnrules.queries.skipgrams.mining as module
 
-    again: dict[str, Any] = {"method": "unigram", "seed": 5, "layers": (0,), "heads": (0, 1)}
+    again: dict[str, Any] = {
+        "method": "unigram",
+        "seed": 5,
+        "layers": (0,),
+        "heads": (0, 1),
+        "baselines": False,
+    }
     before, whole = mined.with_name("before.duckdb"), mined.with_name("whole.duckdb")
     shutil.copy(mined, before)
     shutil.copy(mined, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ from attnrules.errors import WarehouseUnavailableError
 from attnrules.warehouse import Warehouse
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Path:
-    path = tmp_path / "w.duckdb"
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "w.duckdb"
     Warehouse.create(path, d_head=4).close()
     return path
+
+
+@pytest.fixture
+def warehouse(empty: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(empty, tmp_path / "w.duckdb"))
 
 
 def changed(path: Path, *statements: str) -> Path:

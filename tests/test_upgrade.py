@@ -171,29 +171,29 @@ def test_columns_that_version_2_lacks_are_not_known(extremes: Path) -> None:
 
 
 def test_a_mined_warehouse_has_the_same_metrics_and_passes_its_checks(
-    mined_once: Path, tmp_path: Path
+    small_once: Path, tmp_path: Path
 ) -> None:
-    path = as_version_2(mined_once, tmp_path / "w.duckdb")
+    path = as_version_2(small_once, tmp_path / "w.duckdb")
     upgrade(path)
     ask = "FROM rule_metrics ORDER BY ALL"
-    with Warehouse.open(mined_once) as mined, Warehouse.open(path) as upgraded:
+    with Warehouse.open(small_once) as mined, Warehouse.open(path) as upgraded:
         assert upgraded.rows(ask) == mined.rows(ask)
         assert upgraded.value("SELECT count(*) FROM rule_metrics") > 1000
         assert [result.name for result in check(upgraded) if result.n_problems] == []
 
 
-def test_features_are_described_as_today(mined_once: Path, tmp_path: Path) -> None:
-    path = as_version_2(mined_once, tmp_path / "w.duckdb")
+def test_features_are_described_as_today(small_once: Path, tmp_path: Path) -> None:
+    path = as_version_2(small_once, tmp_path / "w.duckdb")
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE output_features SET description = 'as before'")
     upgrade(path)
     ask = "SELECT layer, head, feature, description FROM output_features ORDER BY ALL"
-    with Warehouse.open(mined_once) as mined, Warehouse.open(path) as upgraded:
+    with Warehouse.open(small_once) as mined, Warehouse.open(path) as upgraded:
         assert upgraded.rows(ask) == mined.rows(ask)
 
 
-def test_an_unfinished_ingest_stays_unfinished(mined_once: Path, tmp_path: Path) -> None:
-    path = as_version_2(mined_once, tmp_path / "w.duckdb")
+def test_an_unfinished_ingest_stays_unfinished(small_once: Path, tmp_path: Path) -> None:
+    path = as_version_2(small_once, tmp_path / "w.duckdb")
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE heads SET kept_attention_mass = NULL")
     upgrade(path)
@@ -211,9 +211,9 @@ def test_an_unfinished_ingest_stays_unfinished(mined_once: Path, tmp_path: Path)
     ],
 )
 def test_what_is_not_known_is_said(
-    mined_once: Path, tmp_path: Path, table: str, change: str, words: str
+    small_once: Path, tmp_path: Path, table: str, change: str, words: str
 ) -> None:
-    path = as_version_2(mined_once, tmp_path / "w.duckdb")
+    path = as_version_2(small_once, tmp_path / "w.duckdb")
     with duckdb.connect(str(path)) as connection:
         connection.execute(f"UPDATE {table} {change}")
     done = upgrade(path, accept_problems=True)
@@ -244,39 +244,39 @@ EARLIER = {
 
 
 @pytest.mark.parametrize("statements", EARLIER.values(), ids=EARLIER)
-def test_a_warehouse_of_an_earlier_version_3_is_upgraded(mined: Path, statements: list[str]) -> None:
+def test_a_warehouse_of_an_earlier_version_3_is_upgraded(small: Path, statements: list[str]) -> None:
     ask = "SELECT count(*), sum(score) FROM rules"
-    with duckdb.connect(str(mined)) as connection:
+    with duckdb.connect(str(small)) as connection:
         before = connection.execute(ask).fetchall()
         for statement in statements:
             connection.execute(statement)
         # Digests as they were when the tables had fewer columns.
-        earlier = Warehouse(connection, mined)
+        earlier = Warehouse(connection, small)
         for table in ("vocabulary", "corpus", "counting_rules"):
             digests.restamp(earlier, table)
-    with pytest.raises(WarehouseUnavailableError, match=f"`attnrules upgrade {mined}`"):
-        Warehouse.open(mined)
-    done = upgrade(mined)
+    with pytest.raises(WarehouseUnavailableError, match=f"`attnrules upgrade {small}`"):
+        Warehouse.open(small)
+    done = upgrade(small)
     assert done is not None
-    assert done.kept == mined.with_name("planted.v3.duckdb")
-    with Warehouse.open(mined) as warehouse:
+    assert done.kept == small.with_name("planted.v3.duckdb")
+    with Warehouse.open(small) as warehouse:
         assert warehouse.rows(ask) == before
         assert [result.name for result in check(warehouse) if result.n_problems] == []
 
 
-def test_damage_that_digests_tell_is_not_blessed(mined: Path) -> None:
-    with duckdb.connect(str(mined)) as connection:
+def test_damage_that_digests_tell_is_not_blessed(small: Path) -> None:
+    with duckdb.connect(str(small)) as connection:
         connection.execute("UPDATE rules SET score = score + 0.001 WHERE rowid = 7")
         connection.execute("DROP VIEW best_lists")
-    before = digest(mined)
+    before = digest(small)
     with pytest.raises(
         AttnRulesError, match=r"does not pass its checks: rules, L\dH\d\.\d+: its \d+ rows are"
     ):
-        upgrade(mined)
-    assert digest(mined) == before
-    done = upgrade(mined, accept_problems=True)
+        upgrade(small)
+    assert digest(small) == before
+    done = upgrade(small, accept_problems=True)
     assert done is not None
-    with Warehouse.open(mined) as warehouse:
+    with Warehouse.open(small) as warehouse:
         (arguments,) = warehouse.rows("SELECT arguments FROM runs WHERE command = 'upgrade'")
         assert done.problems[0] in arguments[0]
 
@@ -291,9 +291,9 @@ def test_problems_are_refused_and_nothing_changes(attnrules: Callable[..., Any],
 
 
 def test_a_damaged_file_is_one_line_and_nothing_changes(
-    attnrules: Callable[..., Any], mined_once: Path, tmp_path: Path
+    attnrules: Callable[..., Any], small_once: Path, tmp_path: Path
 ) -> None:
-    path = as_version_2(mined_once, tmp_path / "w.duckdb")
+    path = as_version_2(small_once, tmp_path / "w.duckdb")
     bytes_ = bytearray(path.read_bytes())
     # In every block; the first three hold headers.
     for at in range(3 * 4096 + 100_000, len(bytes_), 262_144):
@@ -545,24 +545,24 @@ def test_a_folder_of_which_every_split_was_read_is_refused_where_one_split_diffe
 
 
 def test_special_tokens_go_on_being_read_as_before(
-    planted_spec: IngestSpec, mined_once: Path, tmp_path: Path
+    small_spec: IngestSpec, small_once: Path, tmp_path: Path
 ) -> None:
-    path = as_version_2(mined_once, tmp_path / "w.duckdb")
+    path = as_version_2(small_once, tmp_path / "w.duckdb")
     upgrade(path)
-    as_text = replace(planted_spec, corpus=replace(planted_spec.corpus, special_tokens="text"))
+    as_text = replace(small_spec, corpus=replace(small_spec.corpus, special_tokens="text"))
     with pytest.raises(AttnRulesError, match="was ingested with --special-tokens token, not text"):
         ingest(path, as_text)
 
 
-def test_a_warehouse_of_today_with_foreign_definitions_is_written_anew(mined: Path) -> None:
-    with duckdb.connect(str(mined)) as connection:
+def test_a_warehouse_of_today_with_foreign_definitions_is_written_anew(small: Path) -> None:
+    with duckdb.connect(str(small)) as connection:
         connection.execute("CREATE MACRO isfinite(x) AS version() IS NOT NULL")
         connection.execute("CREATE OR REPLACE VIEW rule_texts AS SELECT 1 AS layer")
         before = connection.execute("SELECT count(*) FROM rules").fetchall()
     with pytest.raises(WarehouseUnavailableError, match="attnrules upgrade"):
-        Warehouse.open(mined)
-    upgrade(mined)
-    with Warehouse.open(mined) as warehouse:
+        Warehouse.open(small)
+    upgrade(small)
+    with Warehouse.open(small) as warehouse:
         assert warehouse.rows("SELECT count(*) FROM rule_texts") == before
 
 
