@@ -129,13 +129,13 @@ def small_spec(planted_spec: IngestSpec) -> IngestSpec:
 def small_once(small_spec: IngestSpec, made_once: Callable[..., Any]) -> Path:
     """A warehouse with rows of every kind but interventions, for tests that read or copy all of them.
 
-    Few sequences, and rules of three heads. Not to be written to.
+    Few sequences, and rules of four heads. Not to be written to.
     """
 
     def make(folder: Path) -> Path:
         ingest(folder / "planted.duckdb", small_spec)
         with Warehouse.open(folder / "planted.duckdb", writable=True) as warehouse:
-            spec = SkipgramSpec(n_features=None, examples_per_split=4, layers=(0,), heads=(0, 1, 2))
+            spec = SkipgramSpec(n_features=None, examples_per_split=4, layers=(0, 1), heads=(0, 1))
             mine_skipgrams(warehouse, spec)
             mine_absence(warehouse, AbsenceSpec(max_examples=10))
             mine_counting(warehouse, CountingSpec(min_support=1))
