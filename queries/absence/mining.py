@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.queries.arrays import Floats, Ints, arrays, one_blas_thread
+from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
 from attnrules.queries.heads import (
     SCALINGS,
+    HeadRun,
     HeadScores,
-    choose_heads,
-    features_of,
-    finished_sequences,
+    Run,
     head_scores,
     live_features,
 )
@@ -127,19 +126,9 @@ def mine_absence(
     not in the warehouse.
     """
     _validate(spec)
-    n_sequences = finished_sequences(warehouse)
-    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
-    bootstrap = SequenceBootstrap(n_sequences, spec.seed)
-    result = AbsenceResult()
-    chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
-    with one_blas_thread(), warehouse.run("mine absence", asdict(spec)) as run_id:
-        for (layer, head), features in zip(heads, chosen, strict=True):
-            report(f"L{layer}H{head}")
-            with warehouse.transaction():
-                mined = _mine_head(warehouse, spec, layer, head, features, bootstrap, run_id)
-                warehouse.stamp_mined(layer, head, features.tolist())
-            result.heads.append(mined)
-    return result
+    run = Run.of_all_features(warehouse, "mine absence", spec)
+    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+    return AbsenceResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report, asdict(spec)))
 
 
 def find_distractors(
@@ -260,34 +249,25 @@ def _validate(spec: AbsenceSpec) -> None:
             raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
 
 
-def _mine_head(
-    warehouse: Warehouse,
-    spec: AbsenceSpec,
-    layer: int,
-    head: int,
-    features: Ints,
-    bootstrap: SequenceBootstrap,
-    run_id: int,
-) -> AbsenceHead:
-    at: dict[str, int] = {"layer": layer, "head": head}
-    candidates = live_features(warehouse, layer, bos_keys=spec.bos_keys)
+def _mine_head(here: HeadRun[AbsenceSpec], bootstrap: SequenceBootstrap) -> AbsenceHead:
+    warehouse, spec, at = here.warehouse, here.spec, here.at
+    candidates = live_features(warehouse, here.layer, bos_keys=spec.bos_keys)
     if not len(candidates):
         raise AttnRulesError(
-            f"{warehouse.path}: no input feature of layer {layer} fires after BOS; ingest more sequences"
+            f"{warehouse.path}: no input feature of layer {here.layer} fires after BOS; ingest more sequences"
         )
-    scores = head_scores(warehouse, layer, head, spec.scaling)
-    found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
-    of_features = {**at, "scaling": spec.scaling, "features": features.tolist()}
+    scores = head_scores(warehouse, here.layer, here.head, spec.scaling)
+    found = find_distractors(scores, here.features, pairs=spec.pairs, candidates=candidates)
+    of_features = {**at, "scaling": spec.scaling, "features": here.features.tolist()}
     for table in ("distractors", "distractor_examples", "interventions", "absence_tests"):
         warehouse.execute(step(f"delete_{table}"), of_features)
     warehouse.execute(step("make_found_examples"), _case_parameters(spec, at, found))
     warehouse.execute(step("insert_examples"), {**at, "scaling": spec.scaling})
     statistics = _statistics(warehouse, found, bootstrap)
-    warehouse.append("distractors", _distractor_table(found, statistics, at, spec, run_id))
+    warehouse.append("distractors", _distractor_table(found, statistics, at, spec, here.run_id))
     return AbsenceHead(
-        layer,
-        head,
-        n_features=len(features),
+        **at,
+        n_features=len(here.features),
         n_pairs=len(found.feature),
         n_distractor_keys=int(found.outranks.sum()),
         n_examples=int(warehouse.value(step("count_found_examples"))),

@@ -67,7 +67,7 @@ SELECT
     p.pair,
     p.seq_id,
     p.pos::INTEGER AS pos,
-    CASE mix32(mix32($seed + 2) + p.seq_id) % 2 WHEN 0 THEN 'train' ELSE 'test' END AS split,
+    CASE mix32(mix32($seed) + p.seq_id) % 2 WHEN 0 THEN 'train' ELSE 'test' END AS split,
     p.n_key::INTEGER AS n_key,
     p.n_opponent::INTEGER AS n_opponent,
     coalesce(y.activation, 0) AS activation

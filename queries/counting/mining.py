@@ -11,16 +11,16 @@ import numpy as np
 
 from attnrules.errors import UsageError
 from attnrules.queries.absence import Distractors, find_distractors
-from attnrules.queries.arrays import Floats, Ints, arrays, one_blas_thread
+from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
 from attnrules.queries.heads import (
     SCALINGS,
-    choose_heads,
-    features_of,
-    finished_sequences,
+    HeadRun,
+    Run,
     head_scores,
     live_features,
 )
+from attnrules.queries.heads.run import COUNTING_SPLIT_SALT
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
@@ -127,19 +127,9 @@ def mine_counting(
     head or feature that is not in the warehouse.
     """
     _validate(spec)
-    n_sequences = finished_sequences(warehouse)
-    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
-    bootstrap = SequenceBootstrap(n_sequences, spec.seed)
-    result = CountingResult()
-    chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
-    with one_blas_thread(), warehouse.run("mine counting", asdict(spec)) as run_id:
-        for (layer, head), features in zip(heads, chosen, strict=True):
-            report(f"L{layer}H{head}")
-            with warehouse.transaction():
-                mined = _mine_head(warehouse, spec, layer, head, features, bootstrap, run_id)
-                warehouse.stamp_mined(layer, head, features.tolist())
-            result.heads.append(mined)
-    return result
+    run = Run.of_all_features(warehouse, "mine counting", spec)
+    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+    return CountingResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report, asdict(spec)))
 
 
 def _validate(spec: CountingSpec) -> None:
@@ -150,29 +140,21 @@ def _validate(spec: CountingSpec) -> None:
             raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
 
 
-def _mine_head(
-    warehouse: Warehouse,
-    spec: CountingSpec,
-    layer: int,
-    head: int,
-    features: Ints,
-    bootstrap: SequenceBootstrap,
-    run_id: int,
-) -> CountingHead:
-    at: dict[str, int] = {"layer": layer, "head": head}
-    candidates = live_features(warehouse, layer, bos_keys=spec.bos_keys)
-    scores = head_scores(warehouse, layer, head, spec.scaling)
+def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> CountingHead:
+    warehouse, spec, at, features = here.warehouse, here.spec, here.at, here.features
+    candidates = live_features(warehouse, here.layer, bos_keys=spec.bos_keys)
+    scores = head_scores(warehouse, here.layer, here.head, spec.scaling)
     found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
     for table in ("counting_counts", "counting_rules", "counting_tests", "interventions"):
         warehouse.execute(
             step(f"delete_{table}"), {**at, "scaling": spec.scaling, "features": features.tolist()}
         )
-    same = {**at, "scaling": spec.scaling, "run_id": run_id}
+    same = {**at, "scaling": spec.scaling, "run_id": here.run_id}
     n_counted = n_beat_presence = n_rules = 0
     for start in range(0, len(features), _FEATURES_AT_ONCE):
         # A key that pushes nothing up is no key.
         rows = np.isin(found.feature, features[start : start + _FEATURES_AT_ONCE]) & (found.value > 0)
-        counted, judged = _mine_batch(warehouse, spec, at, found, rows, bootstrap)
+        counted, judged = _mine_batch(here, found, rows, bootstrap)
         # Who fires late in the row is no counter, though counts grow with the position.
         new_rules = [row for row in judged if beats(row, "position_")]
         n_counted += len({(row["feature"], row["pair"]) for row in counted})
@@ -182,8 +164,7 @@ def _mine_head(
             if new:
                 warehouse.append(table, _table(new, same))
     return CountingHead(
-        layer,
-        head,
+        **at,
         n_features=len(features),
         n_pairs=len(found.feature),
         n_counted=n_counted,
@@ -199,26 +180,22 @@ def _table(rows: list[dict[str, Any]], same: dict[str, object]) -> pa.Table:
 
 
 def _mine_batch(
-    warehouse: Warehouse,
-    spec: CountingSpec,
-    at: dict[str, int],
-    found: Distractors,
-    rows: Any,
-    bootstrap: SequenceBootstrap,
+    here: HeadRun[CountingSpec], found: Distractors, rows: Any, bootstrap: SequenceBootstrap
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return rows of `counting_counts` of a batch of pairs, and of `counting_rules` that beat presence."""
+    warehouse, spec = here.warehouse, here.spec
     opponents = [int(i) if i >= 0 else None for i in found.distractor[rows]]
     warehouse.execute(
         step("make_count_positions"),
         {
-            **at,
+            **here.at,
             "features": found.feature[rows].tolist(),
             "pairs": found.pair[rows].tolist(),
             "keys": found.key[rows].tolist(),
             "queries": found.query[rows].tolist(),
             "opponents": opponents,
             "bos_keys": spec.bos_keys,
-            "seed": spec.seed,
+            "seed": spec.seed + COUNTING_SPLIT_SALT,
         },
     )
     names = ("feature", "pair", "split", "n_key", "n_opponent", "n_positions", "n_active", "mean_activation")

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
 from attnrules.queries.heads import head_scores
+from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
 from attnrules.sql import Statements
 from attnrules.sql.methods import method_named, names
 
@@ -88,10 +89,17 @@ def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> Non
     split_sequences(warehouse, judge.seed, judge.held_out)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(step("make_feature_sequences"), at)
+    salts = {"uniform_salt": UNIFORM_EXAMPLES_SALT, "split_salt": EXAMPLE_SPLIT_SALT}
     for example_set in ("paper", *(s for s in judge.example_sets if s in ("uniform", "bins"))):
         warehouse.execute(
             step("make_new_examples"),
-            {**at, "example_set": example_set, "n_per_label": judge.n_per_label, "seq_len": seq_len},
+            {
+                **at,
+                **salts,
+                "example_set": example_set,
+                "n_per_label": judge.n_per_label,
+                "seq_len": seq_len,
+            },
         )
         warehouse.execute(step("insert_examples"))
 

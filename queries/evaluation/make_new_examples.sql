@@ -18,7 +18,7 @@ WITH candidates AS (
         END AS bin,
         CASE
             WHEN $example_set = 'paper' THEN -s.activation
-            ELSE mix32(f.feature_seed + 1779033703 + s.seq_id)
+            ELSE mix32(f.feature_seed + $uniform_salt + s.seq_id)
         END AS place
     FROM feature_sequences AS s
     INNER JOIN mined_features AS f ON s.feature = f.feature
@@ -95,7 +95,7 @@ SELECT
     CASE
     row_number() OVER (
         PARTITION BY e.feature, e.label
-        ORDER BY mix32(f.feature_seed + 2654435769 + e.seq_id), e.seq_id
+        ORDER BY mix32(f.feature_seed + $split_salt + e.seq_id), e.seq_id
     ) % 3
         WHEN 1 THEN 'train'
         WHEN 2 THEN 'val'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnrules.queries.heads.run import HeadRun, Run
 from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores
 from attnrules.queries.heads.selection import (
     FeatureId,
@@ -16,7 +17,9 @@ from attnrules.queries.heads.selection import (
 __all__ = [
     "SCALINGS",
     "FeatureId",
+    "HeadRun",
     "HeadScores",
+    "Run",
     "choose_heads",
     "feature_counts",
     "features_of",

@@ -10,8 +10,9 @@ import numpy as np
 
 from attnrules.queries.counting import information
 from attnrules.queries.evaluation import FEWEST, interval
+from attnrules.queries.heads.run import GRID_EXAMPLES_SALT
 from attnrules.queries.interventions.trials import (
-    Laboratory,
+    Bench,
     TokenStatistics,
     Trials,
     append_rows,
@@ -23,7 +24,6 @@ from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     from attnrules.queries.evaluation import SequenceBootstrap
-    from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "interventions")
 of_counting = Statements("attnrules.queries", "counting")
@@ -75,27 +75,25 @@ class _Rule:
         return m > 0 and not (self.without_opponent and n > 0)
 
 
-def run_grid(
-    warehouse: Warehouse,
-    laboratory: Laboratory,
-    chosen: dict[str, Any],
-    *,
-    n_examples: int,
-    seed: int,
-    bootstrap: SequenceBootstrap,
-    run_id: int,
-) -> tuple[int, int, int, int]:
-    """Test the counting rules of a head and store the outcome; `chosen`: layer, head, scaling, features.
+def run_grid(bench: Bench) -> tuple[int, int, int, int]:
+    """Test the counting rules of a head and store the outcome.
 
     Returns the numbers of rules, of those tested, of those confirmed, and of forward passes.
     """
-    layer, head = chosen["layer"], chosen["head"]
-    rules = _rules(warehouse, laboratory, chosen)
+    here, chosen = bench.here, bench.chosen
+    warehouse, spec = here.warehouse, here.spec
+    rules = _rules(bench)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     examples: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for feature, pair, seq_id, query_pos in warehouse.rows(
         step("grid_examples"),
-        {**chosen, "seq_len": seq_len, "room": 2 * COPIES, "n_examples": n_examples, "seed": seed},
+        {
+            **chosen,
+            "seq_len": seq_len,
+            "room": 2 * COPIES,
+            "n_examples": spec.n_examples,
+            "seed": spec.seed + GRID_EXAMPLES_SALT,
+        },
     ):
         examples[feature, pair].append((seq_id, query_pos))
     sequences = sequence_tokens(warehouse, {seq for of_rule in examples.values() for seq, _ in of_rule})
@@ -104,24 +102,24 @@ def run_grid(
         if rule.status == "tested":
             for seq_id, query_pos in examples[rule.feature, rule.pair]:
                 _add_grid(trials, rule, seq_id, query_pos, sequences[seq_id])
-    rows = trials.run(laboratory, layer, head)
+    rows = trials.run(bench.laboratory, here.layer, here.head)
     by_rule: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_rule[row["feature"], row["pair"]].append(row)
-    tests = [_judge(rule, by_rule[rule.feature, rule.pair], bootstrap) for rule in rules]
-    same = {"layer": layer, "head": head, "scaling": chosen["scaling"], "run_id": run_id}
+    tests = [_judge(rule, by_rule[rule.feature, rule.pair], bench.bootstrap) for rule in rules]
     for table, new in (("interventions", rows), ("counting_tests", tests)):
         warehouse.execute(of_counting(f"delete_{table}"), chosen)
-        append_rows(warehouse, table, new, same)
+        append_rows(warehouse, table, new, bench.same)
     n_tested = sum(test["status"] == "tested" for test in tests)
     return len(rules), n_tested, sum(test["confirmed"] for test in tests), len(rows)
 
 
-def _rules(warehouse: Warehouse, laboratory: Laboratory, chosen: dict[str, Any]) -> list[_Rule]:
-    rows = warehouse.rows(step("testable_rules"), chosen)
+def _rules(bench: Bench) -> list[_Rule]:
+    here = bench.here
+    rows = here.warehouse.rows(step("testable_rules"), bench.chosen)
     named = {feature for row in rows for feature in row[2:4] if feature is not None}
-    statistics = TokenStatistics.read(warehouse, chosen["layer"], named | {row[4] for row in rows})
-    tokens = token_of_feature(laboratory, statistics, chosen["layer"], sorted(named))
+    statistics = TokenStatistics.read(here.warehouse, here.layer, named | {row[4] for row in rows})
+    tokens = token_of_feature(bench.laboratory, statistics, here.layer, sorted(named))
     built = []
     for feature, pair, key, opponent, query, *numbers in rows:
         token = tokens[key]

@@ -49,6 +49,6 @@ WHERE
 QUALIFY
     row_number() OVER (
         PARTITION BY r.feature, r.pair
-        ORDER BY mix32(mix32($seed + 3) + q.seq_id), q.seq_id
+        ORDER BY mix32(mix32($seed) + q.seq_id), q.seq_id
     ) <= $n_examples
 ORDER BY r.feature, r.pair, q.seq_id;

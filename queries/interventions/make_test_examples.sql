@@ -25,5 +25,5 @@ WHERE
 QUALIFY
     row_number() OVER (
         PARTITION BY e.feature, e.pair, e.kind
-        ORDER BY mix32(mix32($seed + 1) + e.seq_id), e.seq_id
+        ORDER BY mix32(mix32($seed) + e.seq_id), e.seq_id
     ) <= $n_examples;

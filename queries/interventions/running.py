@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.queries.arrays import one_blas_thread
 from attnrules.queries.evaluation import SequenceBootstrap
-from attnrules.queries.heads import SCALINGS, choose_heads, features_of, finished_sequences
+from attnrules.queries.heads import SCALINGS, HeadRun, Run
+from attnrules.queries.heads.run import TEST_EXAMPLES_SALT
 from attnrules.queries.interventions.counting_grid import run_grid
 from attnrules.queries.interventions.trials import (
     Array,
+    Bench,
     Laboratory,
     TokenStatistics,
     Trials,
@@ -138,25 +139,18 @@ def intervene(
     were mined, `UsageError` for a head or feature that is not in the warehouse.
     """
     _validate(spec)
-    n_sequences = finished_sequences(warehouse)
-    heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
+    run = Run.of_all_features(warehouse, "intervene", spec)
     if not warehouse.value(step("any_rules"), {"scaling": spec.scaling}):
         raise AttnRulesError(
             f"{warehouse.path}: holds no absence or counting rules of {spec.scaling} scaling; run"
             " `attnrules mine absence` or `attnrules mine counting` first"
         )
-    bootstrap = SequenceBootstrap(n_sequences, spec.seed)
-    result = InterveneResult()
-    chosen = [features_of(warehouse, *at, spec.n_features, spec.features, spec.seed) for at in heads]
-    with one_blas_thread(), warehouse.run("intervene", asdict(spec)) as run_id:
-        for (layer, head), features in zip(heads, chosen, strict=True):
-            report(f"L{layer}H{head}")
-            with warehouse.transaction():
-                result.heads.append(
-                    _test_head(warehouse, spec, laboratory, layer, head, features.tolist(), bootstrap, run_id)
-                )
-                warehouse.stamp_mined(layer, head, features.tolist())
-    return result
+    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+
+    def test(here: HeadRun[InterveneSpec]) -> InterveneHead:
+        return _test_head(Bench(here, laboratory, bootstrap))
+
+    return InterveneResult(run.over_heads(test, report, asdict(spec)))
 
 
 def _validate(spec: InterveneSpec) -> None:
@@ -167,30 +161,17 @@ def _validate(spec: InterveneSpec) -> None:
             raise UsageError(f"--{option.removeprefix('n_')}: must be at least 1")
 
 
-def _test_head(
-    warehouse: Warehouse,
-    spec: InterveneSpec,
-    laboratory: Laboratory,
-    layer: int,
-    head: int,
-    features: list[int],
-    bootstrap: SequenceBootstrap,
-    run_id: int,
-) -> InterveneHead:
-    chosen: dict[str, object] = {
-        "layer": layer,
-        "head": head,
-        "scaling": spec.scaling,
-        "features": features,
-    }
-    pairs = _pairs(warehouse, spec, laboratory, layer, chosen)
+def _test_head(bench: Bench) -> InterveneHead:
+    here, chosen = bench.here, bench.chosen
+    warehouse, spec = here.warehouse, here.spec
+    pairs = _pairs(bench)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(
         step("make_test_examples"),
-        {**chosen, "seq_len": seq_len, "n_examples": spec.n_examples, "seed": spec.seed},
+        {**chosen, "seq_len": seq_len, "n_examples": spec.n_examples, "seed": spec.seed + TEST_EXAMPLES_SALT},
     )
     examples: dict[tuple[int, int], list[_Example]] = defaultdict(list)
-    for feature, pair, *example in warehouse.rows(step("test_examples"), {"layer": layer}):
+    for feature, pair, *example in warehouse.rows(step("test_examples"), {"layer": here.layer}):
         kind, seq_id, key_pos, query_pos, distractors, others = example
         examples[feature, pair].append(
             _Example(kind, seq_id, key_pos, query_pos, frozenset(distractors or ()), frozenset(others or ()))
@@ -205,34 +186,24 @@ def _test_head(
                     _add_insertions(trials, pair, example, tokens, spec.copies)
                 else:
                     _add_replacements(trials, pair, example, tokens)
-    rows = trials.run(laboratory, layer, head)
+    rows = trials.run(bench.laboratory, here.layer, here.head)
     by_pair: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_pair[row["feature"], row["pair"]].append(row)
     tests = [
         {
-            **_judge(pair, by_pair[pair.feature, pair.pair], bootstrap),
+            **_judge(pair, by_pair[pair.feature, pair.pair], bench.bootstrap),
             "feature": pair.feature,
             "pair": pair.pair,
         }
         for pair in pairs
     ]
-    same = {"layer": layer, "head": head, "scaling": spec.scaling, "run_id": run_id}
     for table, new in (("interventions", rows), ("absence_tests", tests)):
         warehouse.execute(of_absence(f"delete_{table}"), chosen)
-        append_rows(warehouse, table, new, same)
-    counting = run_grid(
-        warehouse,
-        laboratory,
-        chosen,
-        n_examples=spec.n_examples,
-        seed=spec.seed,
-        bootstrap=bootstrap,
-        run_id=run_id,
-    )
+        append_rows(warehouse, table, new, bench.same)
+    counting = run_grid(bench)
     return InterveneHead(
-        layer,
-        head,
+        **here.at,
         n_pairs=len(pairs),
         n_pairs_tested=sum(test["status"] == "tested" for test in tests),
         n_pairs_confirmed=sum(test["confirmed"] for test in tests),
@@ -253,21 +224,16 @@ def _by_chance(tests: list[dict[str, Any]]) -> float | None:
 # --- which tokens ----------------------------------------------------------------------------------
 
 
-def _pairs(
-    warehouse: Warehouse,
-    spec: InterveneSpec,
-    laboratory: Laboratory,
-    layer: int,
-    chosen: dict[str, object],
-) -> list[_Pair]:
-    rows = warehouse.rows(step("testable_pairs"), chosen)
-    statistics = TokenStatistics.read(warehouse, layer, {i for row in rows for i in row[2:]})
-    tokens = token_of_feature(laboratory, statistics, layer, sorted({row[4] for row in rows}))
+def _pairs(bench: Bench) -> list[_Pair]:
+    here = bench.here
+    rows = here.warehouse.rows(step("testable_pairs"), bench.chosen)
+    statistics = TokenStatistics.read(here.warehouse, here.layer, {i for row in rows for i in row[2:]})
+    tokens = token_of_feature(bench.laboratory, statistics, here.layer, sorted({row[4] for row in rows}))
     pairs = []
     for feature, pair, key, query, distractor in rows:
         token = tokens[distractor]
         controls = (
-            () if token is None else statistics.neutral(token, (key, query, distractor), spec.n_controls)
+            () if token is None else statistics.neutral(token, (key, query, distractor), here.spec.n_controls)
         )
         pairs.append(_Pair(feature, pair, key, query, distractor, token, controls))
     return pairs

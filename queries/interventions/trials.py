@@ -14,6 +14,9 @@ from attnrules.queries.arrays import arrays
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
+    from attnrules.queries.evaluation import SequenceBootstrap
+    from attnrules.queries.heads import HeadRun
+    from attnrules.queries.interventions.running import InterveneSpec
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "interventions")
@@ -34,6 +37,29 @@ class Laboratory(Protocol):
 
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on trials and read a head of it."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A head whose rules are tested, and what they are tested with."""
+
+    here: HeadRun[InterveneSpec]
+    laboratory: Laboratory
+    bootstrap: SequenceBootstrap
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The parameters that choose the rules: layer, head, scaling, features."""
+        return {
+            **self.here.at,
+            "scaling": self.here.spec.scaling,
+            "features": self.here.features.tolist(),
+        }
+
+    @property
+    def same(self) -> dict[str, Any]:
+        """What is the same in every row that is stored."""
+        return {**self.here.at, "scaling": self.here.spec.scaling, "run_id": self.here.run_id}
 
 
 class Trials:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
-from attnrules.queries.arrays import Ints, one_blas_thread
+from attnrules.queries.arrays import Ints
 from attnrules.queries.evaluation import AGGREGATIONS, EXAMPLE_SETS, Judge, draw_examples, evaluate
 from attnrules.queries.heads import (
     SCALINGS,
     FeatureId,
+    HeadRun,
+    Run,
     choose_heads,
     feature_counts,
     finished_sequences,
@@ -168,22 +170,20 @@ def mine_skipgrams(
     if not any(len(features) for features, _ in chosen):
         summaries = [summary for _, summary in chosen]
         raise AttnRulesError(_nothing_eligible(spec, n_sequences, summaries, result.ineligible))
-    with one_blas_thread(), warehouse.run("mine skipgrams", asdict(spec)) as run_id:
-        for (layer, head), (features, summary) in zip(heads, chosen, strict=True):
-            report(f"L{layer}H{head}")
-            with warehouse.transaction():
-                mined = _mine_head(warehouse, spec, layer, head, features, run_id)
-                warehouse.stamp_mined(layer, head, features.tolist())
-            result.heads.append(
-                HeadResult(
-                    layer,
-                    head,
-                    n_features=len(features),
-                    n_rules=mined.n_rules,
-                    counted_share=mined.kept / mined.seen if mined.seen else None,
-                    **summary,
-                )
+    places = [(*at, features) for at, (features, _) in zip(heads, chosen, strict=True)]
+    run = Run(warehouse, "mine skipgrams", spec, n_sequences, places)
+    mined = run.over_heads(_mine_head, report, asdict(spec))
+    for (layer, head), (features, summary), found in zip(heads, chosen, mined, strict=True):
+        result.heads.append(
+            HeadResult(
+                layer,
+                head,
+                n_features=len(features),
+                n_rules=found.n_rules,
+                counted_share=found.kept / found.seen if found.seen else None,
+                **summary,
             )
+        )
     return result
 
 
@@ -273,19 +273,16 @@ class _Mined:
     seen: float = 0.0
 
 
-def _mine_head(
-    warehouse: Warehouse, spec: SkipgramSpec, layer: int, head: int, features: Ints, run_id: int
-) -> _Mined:
-    mined = _Mined()
-    scores = head_scores(warehouse, layer, head, spec.scaling)
-    for some in _split(features, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
-        block = Batch(layer, head, some, scores, spec.bos_keys, spec.seed)
-        _mine_block(warehouse, spec, block, run_id, mined)
+def _mine_head(here: HeadRun[SkipgramSpec]) -> _Mined:
+    mined, spec = _Mined(), here.spec
+    scores = head_scores(here.warehouse, here.layer, here.head, spec.scaling)
+    for some in _split(here.features, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
+        _mine_block(here, Batch(here.layer, here.head, some, scores, spec.bos_keys, spec.seed), mined)
     return mined
 
 
-def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: int, mined: _Mined) -> None:
-    judge = spec.judge()
+def _mine_block(here: HeadRun[SkipgramSpec], block: Batch, mined: _Mined) -> None:
+    warehouse, spec, judge = here.warehouse, here.spec, here.spec.judge()
     methods = [method_named(name) for name in spec.methods]
     _set_features(warehouse, block)
     draw_examples(warehouse, block.at, judge)
@@ -304,10 +301,10 @@ def _mine_block(warehouse: Warehouse, spec: SkipgramSpec, block: Batch, run_id: 
         for method in spec.methods:
             warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
             ranked = of_block[method].of(features) if method in of_block else find(method, search)
-            warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, run_id))
+            warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, here.run_id))
             # Rows that share a rank are one rule.
             mined.n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
-        evaluate(warehouse, batch.layer, batch.head, judge, run_id=run_id)
+        evaluate(warehouse, batch.layer, batch.head, judge, run_id=here.run_id)
 
 
 def _set_features(warehouse: Warehouse, batch: Batch) -> None:
