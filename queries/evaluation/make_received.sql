@@ -31,4 +31,6 @@ FROM attended AS a
 INNER JOIN keys AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
 SEMI JOIN wanted AS w ON a.scope = w.scope AND i.feature = w.key_feature
 WHERE a.key_pos > 0 OR $bos_keys
-GROUP BY a.scope, a.place, i.feature;
+GROUP BY a.scope, a.place, i.feature
+-- The sums over keys that are taken of this then meet one position after another, and stay in cache.
+ORDER BY a.scope, a.place;
