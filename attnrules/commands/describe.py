@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from attnrules.commands.options import warehouse_argument
+from attnrules.commands.options import json_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.provenance import configured
 from attnrules.commands.terminal import tell, visible
@@ -24,7 +24,7 @@ _NAMED_LIBRARIES = ("attnrules", "transformer_lens", "transformers", "sae-lens",
 
 @click.command("describe")
 @warehouse_argument
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@json_option("Everything, as JSON.")
 def command(warehouse: Path, as_json: bool) -> None:
     """Describe the model, SAEs, corpus, settings and versions as a methods paragraph.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from attnrules.commands.options import warehouse_argument
+from attnrules.commands.options import json_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.provenance import configured, identified
 from attnrules.commands.terminal import tell
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("info")
 @warehouse_argument
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option("As JSON.")
 def command(warehouse: Path, as_json: bool) -> None:
     """Show the model, SAEs, heads, sequences, row counts and rules of a warehouse."""
     from attnrules.warehouse import Warehouse, info

@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 
 from attnrules.commands.options import (
-    BatchSize,
     Count,
+    batch_size_option,
+    device_option,
     heads_option,
     layers_option,
+    output_sae_id_option,
+    revision_option,
     seed_option,
     warehouse_argument,
 )
@@ -54,11 +57,11 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     help="List the presets with their options.",
 )
 @click.option("--model", required=True, help="Local Hugging Face folder, TransformerLens name or hub id.")
-@click.option("--revision", help="Revision of the model on the hub.")
+@revision_option
 @click.option("--input-sae", required=True, help="SAELens release, hub repository or local folder.")
 @click.option("--input-sae-id", help="SAE id in the release.  [blocks.{layer}.hook_resid_pre]")
 @click.option("--output-sae", required=True, help="The same for the per-head SAEs.")
-@click.option("--output-sae-id", help="SAE id in the release, over {layer} and {head}.")
+@output_sae_id_option
 @click.option(
     "--corpus",
     required=True,
@@ -88,12 +91,7 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     show_default=True,
     help="Store a pair of positions where the attention exceeds this.",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="cpu, cuda, mps or auto; several share the work, such as cuda:0,cuda:1.",
-)
+@device_option("cpu, cuda, mps or auto; several share the work, such as cuda:0,cuda:1.")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "tf32", "bfloat16"]),
@@ -101,13 +99,7 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     show_default=True,
     help="Precision of the forward pass.",
 )
-@click.option(
-    "--batch-size",
-    type=BatchSize(),
-    default="auto",
-    show_default=True,
-    help="Sequences in a forward pass; auto tries.",
-)
+@batch_size_option("Sequences in a forward pass; auto tries.")
 @click.option("--chunk-size", type=Count(1), help="Sequences per commit.  [what memory holds]")
 @click.option(
     "--replace-output-sae",

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnrules.commands.options import (
-    BatchSize,
     Count,
+    batch_size_option,
+    device_option,
     feature_options,
+    features_option,
     heads_option,
     layers_option,
+    output_sae_id_option,
+    revision_option,
+    scaling_option,
     seed_option,
     warehouse_argument,
 )
@@ -26,21 +31,15 @@ if TYPE_CHECKING:
 @click.command("intervene")
 @warehouse_argument
 @click.option("--model", help="The model that was ingested.  [where the ingest took it from]")
-@click.option("--revision", help="Revision of the model on the hub.")
+@revision_option
 @click.option("--input-sae", help="The input SAEs that were ingested.  [where the ingest took them from]")
 @click.option("--input-sae-id", help="SAE id in the release.")
 @click.option("--output-sae", help="The same for the per-head SAEs.")
-@click.option("--output-sae-id", help="SAE id in the release, over {layer} and {head}.")
+@output_sae_id_option
 @layers_option
 @heads_option
-@click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
-@click.option(
-    "--scaling",
-    type=click.Choice(["paper", "model"]),
-    default="paper",
-    show_default=True,
-    help="Which rules to test: those mined under this scaling.",
-)
+@features_option("all")
+@scaling_option("Which rules to test: those mined under this scaling.")
 @click.option(
     "--examples",
     "n_examples",
@@ -64,10 +63,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Neutral tokens to insert instead, for comparison.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
-@click.option(
-    "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Sequences in a forward pass."
-)
+@device_option("cpu, cuda, mps or auto.")
+@batch_size_option("Sequences in a forward pass.")
 @seed_option
 def command(warehouse: Path, features: str, device: str, batch_size: int | None, **options: Any) -> None:
     """Insert and replace tokens, run the model, and see whether rules hold.

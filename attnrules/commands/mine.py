@@ -9,10 +9,15 @@ import click
 
 from attnrules.commands.options import (
     Count,
+    bos_features_option,
+    bos_keys_option,
     feature_options,
+    features_option,
     heads_option,
     layers_option,
     memory_limit_option,
+    pairs_option,
+    scaling_option,
     seed_option,
     warehouse_argument,
 )
@@ -46,18 +51,12 @@ def command() -> None:
     show_default=True,
     help="Rules per feature.",
 )
-@click.option(
-    "--scaling",
-    type=click.Choice(["paper", "model"]),
-    default="paper",
-    show_default=True,
-    help="Attention scores as in the paper, or as the model scales them.",
-)
+@scaling_option("Attention scores as in the paper, or as the model scales them.")
 @click.option("--negative-values", is_flag=True, help="Take the largest |V|: suppressors too.")
-@click.option("--bos-keys", is_flag=True, help="Let a key match at the BOS position.")
+@bos_keys_option
 @layers_option
 @heads_option
-@click.option("--features", default="100", show_default=True, help="How many per head, all, or L0H3.17,...")
+@features_option("100")
 @click.option("--min-count", type=Count(0), help="Least sequences a feature fires in.  [3m]")
 @click.option("--max-count", type=Count(0), help="Most sequences a feature fires in.  [N - 3m]")
 @click.option(
@@ -141,21 +140,9 @@ def skipgrams(
 
 @command.command("absence")
 @warehouse_argument
-@click.option(
-    "--pairs",
-    type=Count(1),
-    default=1,
-    show_default=True,
-    help="(Key, query) pairs per feature: the paper's one, then the next by exp(S) V.",
-)
-@click.option(
-    "--scaling",
-    type=click.Choice(["paper", "model"]),
-    default="paper",
-    show_default=True,
-    help="Attention scores as in the paper, or as the model scales them.",
-)
-@click.option("--bos-keys", is_flag=True, help="Let BOS, and features that fire there only, take part.")
+@pairs_option("(Key, query) pairs per feature: the paper's one, then the next by exp(S) V.")
+@scaling_option("Attention scores as in the paper, or as the model scales them.")
+@bos_features_option
 @click.option(
     "--max-examples",
     type=Count(1),
@@ -165,7 +152,7 @@ def skipgrams(
 )
 @layers_option
 @heads_option
-@click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
+@features_option("all")
 @seed_option
 @memory_limit_option
 def absence(warehouse: Path, features: str, memory_limit: str | None, **options: Any) -> None:
@@ -196,13 +183,7 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
 
 @command.command("counting")
 @warehouse_argument
-@click.option(
-    "--pairs",
-    type=Count(1),
-    default=1,
-    show_default=True,
-    help="(Key, query) pairs per feature, as in `mine absence`.",
-)
+@pairs_option("(Key, query) pairs per feature, as in `mine absence`.")
 @click.option(
     "--min-support",
     type=Count(1),
@@ -210,17 +191,11 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
     show_default=True,
     help="Positions with key and query and the feature active; as many with two keys.",
 )
-@click.option(
-    "--scaling",
-    type=click.Choice(["paper", "model"]),
-    default="paper",
-    show_default=True,
-    help="Attention scores as in the paper, or as the model scales them.",
-)
-@click.option("--bos-keys", is_flag=True, help="Let BOS, and features that fire there only, take part.")
+@scaling_option("Attention scores as in the paper, or as the model scales them.")
+@bos_features_option
 @layers_option
 @heads_option
-@click.option("--features", default="all", show_default=True, help="How many per head, all, or L0H3.17,...")
+@features_option("all")
 @seed_option
 @memory_limit_option
 def counting(warehouse: Path, features: str, memory_limit: str | None, **options: Any) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+Decorator = Callable[[Any], Any]
 
 warehouse_argument = click.argument(
     "warehouse", type=click.Path(path_type=Path, dir_okay=True), metavar="WAREHOUSE"
@@ -59,6 +62,45 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 layers_option = click.option("--layers", type=Numbers(), help="Layers, such as 0,3-5.  [all]")
 heads_option = click.option("--heads", type=Numbers(), help="Heads, such as 0,1.  [all]")
 seed_option = click.option("--seed", type=Count(0), default=0, show_default=True)
+revision_option = click.option("--revision", help="Revision of the model on the hub.")
+output_sae_id_option = click.option("--output-sae-id", help="SAE id in the release, over {layer} and {head}.")
+bos_keys_option = click.option("--bos-keys", is_flag=True, help="Let a key match at the BOS position.")
+bos_features_option = click.option(
+    "--bos-keys", is_flag=True, help="Let BOS, and features that fire there only, take part."
+)
+
+
+def features_option(default: str) -> Decorator:
+    """Return `--features`, which `feature_options` reads."""
+    return click.option(
+        "--features", default=default, show_default=True, help="How many per head, all, or L0H3.17,..."
+    )
+
+
+def scaling_option(meaning: str) -> Decorator:
+    """Return `--scaling`."""
+    return click.option(
+        "--scaling",
+        type=click.Choice(["paper", "model"]),
+        default="paper",
+        show_default=True,
+        help=meaning,
+    )
+
+
+def pairs_option(meaning: str) -> Decorator:
+    """Return `--pairs`: of how many (key, query) pairs of a feature distractors are sought."""
+    return click.option("--pairs", type=Count(1), default=1, show_default=True, help=meaning)
+
+
+def json_option(meaning: str) -> Decorator:
+    """Return `--json`, as the argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=meaning)
+
+
+def device_option(meaning: str) -> Decorator:
+    """Return `--device`."""
+    return click.option("--device", default="auto", show_default=True, help=meaning)
 
 
 class BatchSize(click.ParamType[int | None]):
@@ -73,6 +115,11 @@ class BatchSize(click.ParamType[int | None]):
         if not _WHOLE.fullmatch(str(value)) or not int(value):
             self.fail(f"{value!r} is neither a number nor auto", param, ctx)
         return int(value)
+
+
+def batch_size_option(meaning: str) -> Decorator:
+    """Return `--batch-size`."""
+    return click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help=meaning)
 
 
 class Size(click.ParamType[str]):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnrules.commands.options import Count, warehouse_argument
+from attnrules.commands.options import Count, json_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.terminal import tell, visible
 from attnrules.commands.wording import (
@@ -29,7 +29,7 @@ _SHOWN_LISTS = (4, 16, 64, 256, 1024, 4096)
 @warehouse_argument
 @click.argument("feature", metavar="L0H3.17")
 @click.option("--rules", "n_rules", type=Count(1), default=4, show_default=True, help="Per method.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option("As JSON.")
 def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
     """Show what fires an output feature, its rules and how well they predict it."""
     from attnrules.queries.card import feature_card
