@@ -278,14 +278,28 @@ def _compressed(weights: Floats, place: Ints) -> tuple[Floats, Ints]:
     return weights[used], sequence
 
 
+def _grids(warehouse: Warehouse, judge: Judge, example_set: str) -> dict[tuple[str, str], list[int]]:
+    """Return the numbers of rules judged of each method and scaling that has lists, in their order.
+
+    On all positions a list that is no longer than another is not judged (make_evaluated).
+    """
+    grid = judge.grid_of(example_set)
+    longest = dict.fromkeys(judge.mined_now, grid[0])
+    longest |= {(method, scaling): n for method, scaling, n in warehouse.rows(step("list_lengths"))}
+    everywhere = example_set == "all_positions"
+    return {
+        (method, scaling): [n for n in grid if n <= longest[method, scaling] or not everywhere]
+        for method, scaling in sorted(longest)
+        if judge.baselines or method_named(method).kind == "rules"
+    }
+
+
 def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str) -> Iterator[_Way]:
     """Add to the temporary table `predictions` those of one way to predict after another, and yield it."""
     grid = judge.grid_of(example_set)
     place = {**at, "example_set": example_set}
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
-    lists = sorted({*warehouse.rows(step("list_names")), *judge.mined_now})
-    if not judge.baselines:
-        lists = [(method, scaling) for method, scaling in lists if method_named(method).kind == "rules"]
+    lists = _grids(warehouse, judge, example_set)
     number = count()
     for scaling in dict.fromkeys(scaling for method, scaling in lists if not method_named(method).is_sum):
         of_scaling = [m for m, s in lists if s == scaling and not method_named(m).is_sum]
@@ -303,8 +317,8 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
             else:
                 slow = {"bos_keys": judge.bos_keys, "aggregation": judge.aggregation}
                 warehouse.execute(step("make_bucket_scores_by_key"), {**named, **slow})
-            made = {"way": way.number, "aggregation": judge.aggregation, "grid": grid}
-            warehouse.execute(step("insert_rule_predictions"), made)
+            made = {"aggregation": judge.aggregation, "grid": lists[method, scaling]}
+            warehouse.execute(step("insert_rule_predictions"), {"way": way.number, **made})
             yield way
     additive = [(method, scaling) for method, scaling in lists if method_named(method).is_sum]
     if additive or judge.baselines:
@@ -319,8 +333,8 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
         gated = method_named(method).shares_rank == "key and query"
         made_by = step("make_bucket_gates" if gated else "make_bucket_weights")
         warehouse.execute(made_by, {"method": method, "scaling": scaling})
-        made = {"way": way.number, "aggregation": "sum", "grid": grid}
-        warehouse.execute(step("insert_rule_predictions"), made)
+        made = {"aggregation": "sum", "grid": lists[method, scaling]}
+        warehouse.execute(step("insert_rule_predictions"), {"way": way.number, **made})
         yield way
     if judge.baselines:
         yield from _baselines(warehouse, at, example_set, number)
