@@ -1,7 +1,7 @@
 """Writes the pages that are read off the code: `python docs/generate.py`.
 
 docs/dataflow.md comes from the headers of the `.sql` files, docs/cli.md from the commands' own help,
-docs/schema.md from the comments of tables, views and macros.
+docs/schema.md from the comments of tables, views and macros, docs/methods.md from sql/methods.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import click
 
 from attnrules.cli import cli
 from attnrules.sql import Statement, Statements, table_names
+from attnrules.sql.methods import METHODS, Method, best
 from attnrules.warehouse import Warehouse
 
 DOCS = Path(__file__).parent
@@ -45,6 +46,23 @@ attnrules mine skipgrams gpt2.duckdb --verbose
 
 logs the steps of a run in their order, with rows and seconds.
 """
+METHODS_INTRODUCTION = """\
+# methods
+
+Every way to predict an output feature: methods that find rules, baselines and ceilings. This page is
+written by `python docs/generate.py` from sql/methods.py. [method](method.md#3) defines each ranking.
+
+```sql
+FROM methods
+```
+
+A match scores `product` (a_q a_k S)(a_k V), without a query a_k V; `linear` (a_q a_k S) V; `own`, the
+score of its rule; or `carried`, V times what attention carries. A prediction of `carried` scores is their
+sum; others are put together by `--aggregation`. The rows of one rule share its rank, and are told apart by
+the key, or by key and query.
+
+| method | kind | predicts from | match score | rows of a rule | in `best` |
+|---|---|---|---|---|---|"""
 
 
 def dataflow() -> str:
@@ -247,7 +265,20 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-GENERATED = {"dataflow.md": dataflow, "cli.md": command_line, "schema.md": schema}
+def methods() -> str:
+    """Return the page on the methods, baselines and ceilings."""
+    return "\n".join([METHODS_INTRODUCTION, *map(_method_row, METHODS.values()), ""])
+
+
+def _method_row(method: Method) -> str:
+    mined_by_best = "yes" if method.name in best() else ""
+    return (
+        f"| `{method.name}` | {method.kind} | {method.meaning} | {method.match_score or ''}"
+        f" | {method.shares_rank or ''} | {mined_by_best} |"
+    )
+
+
+GENERATED = {"dataflow.md": dataflow, "cli.md": command_line, "schema.md": schema, "methods.md": methods}
 
 if __name__ == "__main__":
     for name, page in GENERATED.items():

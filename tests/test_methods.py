@@ -95,6 +95,11 @@ def test_a_finder_that_needs_means_says_so(monkeypatch: pytest.MonkeyPatch, inge
         mine(ingested, method="toy")
 
 
+@pytest.mark.parametrize("name", names("rules"))
+def test_the_page_on_mining_has_a_row_for_every_method(name: str) -> None:
+    assert f"\n| `{name}`" in (ROOT / "docs/queries.md").read_text("utf-8")
+
+
 def test_a_baseline_cannot_be_found() -> None:
     with pytest.raises(ValueError, match="always_active has no rules"):
         find("always_active", None)  # type: ignore[arg-type]
