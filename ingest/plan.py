@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.capture.flow import Tokens
 from attnrules.ingest.devices import choose_devices
 from attnrules.ingest.held import changed_file, reconcile
 from attnrules.ingest.loading import Loaded, find, load
@@ -83,7 +84,11 @@ class IngestPlan:
 
 @dataclass
 class _Facts:
-    """What is known of the sources before an ingest."""
+    """What is known of the sources before an ingest.
+
+    Arguments:
+        changed: how local files of the corpus differ from those that were read, None where they do not.
+    """
 
     sources: list[tuple[str, str]] = field(default_factory=list)
     heads: list[tuple[int, int]] = field(default_factory=list)
@@ -91,6 +96,7 @@ class _Facts:
     input_width: int = 0
     output_width: int = 0
     rates: Rates | None = None
+    changed: str | None = None
 
 
 def plan(path: Path, spec: IngestSpec) -> IngestPlan:
@@ -105,10 +111,9 @@ def plan(path: Path, spec: IngestSpec) -> IngestPlan:
             request = reconcile(stored, request)
         names = (spec.model, spec.input_sae, spec.output_sae)
         is_local = all(Path(name).exists() for name in names)
-        facts = _checked(request, stored) if is_local else _looked_up(request)
+        facts = _checked(request, stored) if is_local else _looked_up(request, stored)
         commit = request.corpus_commit
-        changed = None if stored is None else changed_file(stored, spec)
-        where = f"hub, commit {commit}" if commit else f"local, {changed or 'found'}"
+        where = f"hub, commit {commit}" if commit else f"local, {facts.changed or 'found'}"
         facts.sources.append((f"corpus {spec.corpus.source}", where))
         return _estimate(spec, stored, facts)
 
@@ -117,6 +122,8 @@ def _checked(request: Request, stored: Warehouse | None) -> _Facts:
     """Load local sources as an ingest would, and run the first sequences for the rates."""
     loaded = load(request, find(request), stored)
     model, saes, targets = loaded.model, loaded.saes, loaded.targets
+    n_sampled = min(_MEASURED_SEQUENCES, request.spec.n_sequences)
+    corpus = begin(loaded, stored, n_sampled, recorded=False)
     return _Facts(
         sources=[
             (f"model {model.name}", f"local, weights {model.sha256[:12]}, checked"),
@@ -127,14 +134,14 @@ def _checked(request: Request, stored: Warehouse | None) -> _Facts:
         d_head=model.d_head,
         input_width=max(sae.d_sae for sae in saes if sae.role == "input"),
         output_width=max(sae.d_sae for sae in saes if sae.role == "output"),
-        rates=_measured(loaded, stored),
+        rates=_measured(loaded, corpus.sample),
+        changed=corpus.changed,
     )
 
 
-def _measured(loaded: Loaded, stored: Warehouse | None) -> Rates:
-    """Capture the first sequences, and return what a token of them has cost."""
+def _measured(loaded: Loaded, rows: Tokens) -> Rates:
+    """Capture `rows`, the first sequences, and return what a token of them has cost."""
     spec, targets = loaded.request.spec, loaded.targets
-    rows = begin(loaded, stored, min(_MEASURED_SEQUENCES, spec.n_sequences), recorded=False).sample
     capture = loaded.capture()
     capture.verify(rows[:1], targets.layers)
     started = time.perf_counter()
@@ -150,7 +157,7 @@ def _measured(loaded: Loaded, stored: Warehouse | None) -> Rates:
     return Rates(per_token, _DEMO_BYTES, n_tokens / seconds, basis)
 
 
-def _looked_up(request: Request) -> _Facts:
+def _looked_up(request: Request, stored: Warehouse | None) -> _Facts:
     """Look up what the hub says of the sources without their weights."""
     config, where = _configuration(request)
     facts = _Facts(sources=[(f"model {request.spec.model}", where)], d_head=config.d_head)
@@ -160,6 +167,7 @@ def _looked_up(request: Request) -> _Facts:
     facts.sources.append(found)
     facts.heads = sorted(choose_heads(request.spec, config, inputs, outputs))
     facts.rates = _computed(request.spec, config.d_model, facts)
+    facts.changed = None if stored is None else changed_file(stored, request.spec)
     return facts
 
 
