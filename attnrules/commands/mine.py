@@ -51,7 +51,7 @@ def command() -> None:
     show_default=True,
     help="Rules per feature.",
 )
-@scaling_option("Attention scores as in the paper, or as the model scales them.")
+@scaling_option()
 @click.option("--negative-values", is_flag=True, help="Take the largest |V|: suppressors too.")
 @bos_keys_option
 @layers_option
@@ -141,7 +141,7 @@ def skipgrams(
 @command.command("absence")
 @warehouse_argument
 @pairs_option("(Key, query) pairs per feature: the paper's one, then the next by exp(S) V.")
-@scaling_option("Attention scores as in the paper, or as the model scales them.")
+@scaling_option()
 @bos_features_option
 @click.option(
     "--max-examples",
@@ -191,7 +191,7 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
     show_default=True,
     help="Positions with key and query and the feature active; as many with two keys.",
 )
-@scaling_option("Attention scores as in the paper, or as the model scales them.")
+@scaling_option()
 @bos_features_option
 @layers_option
 @heads_option

@@ -77,7 +77,9 @@ def features_option(default: str) -> Decorator:
     )
 
 
-def scaling_option(meaning: str) -> Decorator:
+def scaling_option(
+    meaning: str = "Attention scores as in the paper, or as the model scales them.",
+) -> Decorator:
     """Return `--scaling`."""
     return click.option(
         "--scaling",

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.heads import (
-    SCALINGS,
-    HeadRun,
-    HeadScores,
-    Run,
-    head_scores,
-    live_features,
-)
+from attnrules.queries.heads import HeadRun, HeadScores, Run, Spec, head_scores, live_features
 from attnrules.queries.skipgrams.weights import magnitude_rules
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "absence")
@@ -38,28 +30,18 @@ _BINS = 4
 
 
 @dataclass(frozen=True)
-class AbsenceSpec:
+class AbsenceSpec(Spec):
     """How to mine absence rules.
 
     Arguments:
         pairs: (key, query) pairs per feature: the paper's, then the next by exp(S) V.
-        scaling: `paper` or `model`.
         bos_keys: let features that fire at BOS only be keys, queries and distractors, and let BOS match.
         max_examples: stored per kind and pair.
-        layers, heads: restrict to these; None for all in the warehouse.
-        n_features: features drawn per head, None for all. features: exactly these instead.
-        seed: of the draws and the bootstrap.
     """
 
     pairs: int = 1
-    scaling: str = "paper"
     bos_keys: bool = False
     max_examples: int = 200
-    layers: tuple[int, ...] | None = None
-    heads: tuple[int, ...] | None = None
-    n_features: int | None = None
-    features: tuple[FeatureId, ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,10 +107,10 @@ def mine_absence(
     them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a head or feature that is
     not in the warehouse.
     """
-    _validate(spec)
-    run = Run.of_all_features(warehouse, "mine absence", spec)
+    spec.refuse_out_of_bounds("pairs", "max_examples")
+    run = Run.as_asked(warehouse, "mine absence", spec)
     bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
-    return AbsenceResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report, asdict(spec)))
+    return AbsenceResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report))
 
 
 def find_distractors(
@@ -239,14 +221,6 @@ def _rank(scores: Floats, column: Ints) -> Ints:
     own = np.take_along_axis(scores, column[:, None], axis=1)
     before = np.arange(scores.shape[1]) < column[:, None]
     return np.asarray((scores > own).sum(axis=1) + ((scores == own) & before).sum(axis=1))
-
-
-def _validate(spec: AbsenceSpec) -> None:
-    if spec.scaling not in SCALINGS:
-        raise UsageError(f"--scaling {spec.scaling}: must be one of {', '.join(SCALINGS)}")
-    for option in ("pairs", "max_examples"):
-        if getattr(spec, option) < 1:
-            raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
 
 
 def _mine_head(here: HeadRun[AbsenceSpec], bootstrap: SequenceBootstrap) -> AbsenceHead:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.errors import UsageError
 from attnrules.queries.absence import Distractors, find_distractors
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.heads import (
-    SCALINGS,
-    HeadRun,
-    Run,
-    head_scores,
-    live_features,
-)
+from attnrules.queries.heads import HeadRun, Run, Spec, head_scores, live_features
 from attnrules.queries.heads.run import COUNTING_SPLIT_SALT
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "counting")
@@ -42,25 +34,19 @@ _GAINS = {"presence_": ("information_gain", "gain"), "position_": ("position_gai
 
 
 @dataclass(frozen=True)
-class CountingSpec:
+class CountingSpec(Spec):
     """How to mine counting rules.
 
     Arguments:
         pairs: (key, query) pairs per feature, as in `AbsenceSpec`.
         min_support: train positions with the query, the key before it, and the output feature active; and
             as many with two keys or more. Pairs with fewer are not worth it.
-        scaling, bos_keys, layers, heads, n_features, features, seed: as in `AbsenceSpec`.
+        bos_keys: as in `AbsenceSpec`.
     """
 
     pairs: int = 1
     min_support: int = 20
-    scaling: str = "paper"
     bos_keys: bool = False
-    layers: tuple[int, ...] | None = None
-    heads: tuple[int, ...] | None = None
-    n_features: int | None = None
-    features: tuple[FeatureId, ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,18 +112,10 @@ def mine_counting(
     interventions that tested them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a
     head or feature that is not in the warehouse.
     """
-    _validate(spec)
-    run = Run.of_all_features(warehouse, "mine counting", spec)
+    spec.refuse_out_of_bounds("pairs", "min_support")
+    run = Run.as_asked(warehouse, "mine counting", spec)
     bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
-    return CountingResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report, asdict(spec)))
-
-
-def _validate(spec: CountingSpec) -> None:
-    if spec.scaling not in SCALINGS:
-        raise UsageError(f"--scaling {spec.scaling}: must be one of {', '.join(SCALINGS)}")
-    for option in ("pairs", "min_support"):
-        if getattr(spec, option) < 1:
-            raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
+    return CountingResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report))
 
 
 def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> CountingHead:

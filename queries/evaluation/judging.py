@@ -317,8 +317,7 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
             else:
                 slow = {"bos_keys": judge.bos_keys, "aggregation": judge.aggregation}
                 warehouse.execute(step("make_bucket_scores_by_key"), {**named, **slow})
-            made = {"aggregation": judge.aggregation, "grid": lists[method, scaling]}
-            warehouse.execute(step("insert_rule_predictions"), {"way": way.number, **made})
+            _insert_predictions(warehouse, way, judge, lists[method, scaling])
             yield way
     additive = [(method, scaling) for method, scaling in lists if method_named(method).is_sum]
     if additive or judge.baselines:
@@ -333,11 +332,15 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
         gated = method_named(method).shares_rank == "key and query"
         made_by = step("make_bucket_gates" if gated else "make_bucket_weights")
         warehouse.execute(made_by, {"method": method, "scaling": scaling})
-        made = {"aggregation": "sum", "grid": lists[method, scaling]}
-        warehouse.execute(step("insert_rule_predictions"), {"way": way.number, **made})
+        _insert_predictions(warehouse, way, judge, lists[method, scaling])
         yield way
     if judge.baselines:
         yield from _baselines(warehouse, at, example_set, number)
+
+
+def _insert_predictions(warehouse: Warehouse, way: _Way, judge: Judge, grid: list[int]) -> None:
+    made = {"way": way.number, "aggregation": way.aggregation(judge), "grid": grid}
+    warehouse.execute(step("insert_rule_predictions"), made)
 
 
 def _baselines(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnrules.queries.heads.run import HeadRun, Run
+from attnrules.queries.heads.run import HeadRun, Run, Spec, refuse_unknown
 from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores
 from attnrules.queries.heads.selection import (
     FeatureId,
@@ -20,6 +20,7 @@ __all__ = [
     "HeadRun",
     "HeadScores",
     "Run",
+    "Spec",
     "choose_heads",
     "feature_counts",
     "features_of",
@@ -27,4 +28,5 @@ __all__ = [
     "head_scores",
     "live_features",
     "parse_feature",
+    "refuse_unknown",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from attnrules.errors import UsageError
 from attnrules.queries.arrays import Ints, one_blas_thread
+from attnrules.queries.heads.scores import SCALINGS
 from attnrules.queries.heads.selection import choose_heads, features_of, finished_sequences
 
 if TYPE_CHECKING:
@@ -24,28 +26,36 @@ EXAMPLE_SPLIT_SALT = 2654435769
 UNIFORM_EXAMPLES_SALT = 1779033703
 
 
-class Spec(Protocol):
-    """What every specification of a mining command says."""
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every mining command is told.
 
-    @property
-    def layers(self) -> tuple[int, ...] | None:
-        """Restrict to these; None for all in the warehouse."""
+    Arguments:
+        scaling: of attention scores, or of the rules to work on: `paper` or `model`.
+        layers, heads: restrict to these; None for all in the warehouse.
+        n_features: features drawn per head, None for all. features: exactly these instead.
+        seed: of every draw, and of the bootstrap.
+    """
 
-    @property
-    def heads(self) -> tuple[int, ...] | None:
-        """Restrict to these; None for all in the warehouse."""
+    scaling: str = "paper"
+    layers: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    n_features: int | None = None
+    features: tuple[FeatureId, ...] = ()
+    seed: int = 0
 
-    @property
-    def n_features(self) -> int | None:
-        """Features drawn per head, None for all."""
+    def refuse_out_of_bounds(self, *counts: str) -> None:
+        """Raise `UsageError` for an unknown scaling, or for one of the fields `counts` that is below 1."""
+        refuse_unknown("--scaling", self.scaling, SCALINGS)
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name.removeprefix('n_').replace('_', '-')}: must be at least 1")
 
-    @property
-    def features(self) -> tuple[FeatureId, ...]:
-        """Exactly these instead."""
 
-    @property
-    def seed(self) -> int:
-        """Of every draw."""
+def refuse_unknown(option: str, value: str, known: Sequence[str]) -> None:
+    """Raise `UsageError` for a value that an option does not have."""
+    if value not in known:
+        raise UsageError(f"{option} {value}: must be one of {', '.join(known)}")
 
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
@@ -88,7 +98,7 @@ class Run(Generic[AnySpec]):
     heads: Sequence[tuple[int, int, Ints]]
 
     @classmethod
-    def of_all_features(cls, warehouse: Warehouse, command: str, spec: AnySpec) -> Run[AnySpec]:
+    def as_asked(cls, warehouse: Warehouse, command: str, spec: AnySpec) -> Run[AnySpec]:
         """Return the run on the heads and features that `spec` asks for.
 
         Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a head or feature that is not
@@ -102,18 +112,15 @@ class Run(Generic[AnySpec]):
         return cls(warehouse, command, spec, n_sequences, heads)
 
     def over_heads(
-        self,
-        work: Callable[[HeadRun[AnySpec]], Found],
-        report: Callable[[str], None],
-        arguments: dict[str, Any],
+        self, work: Callable[[HeadRun[AnySpec]], Found], report: Callable[[str], None]
     ) -> list[Found]:
         """Do `work` on one head after the other and return what it finds.
 
         Each head is a transaction, which ends with the digests of what was mined; `runs` records the whole
-        with its `arguments`. `report` is told the name of each head before it is worked on.
+        with its specification. `report` is told the name of each head before it is worked on.
         """
         found = []
-        with one_blas_thread(), self.warehouse.run(self.command, arguments) as run_id:
+        with one_blas_thread(), self.warehouse.run(self.command, asdict(self.spec)) as run_id:
             for layer, head, features in self.heads:
                 report(f"L{layer}H{head}")
                 with self.warehouse.transaction():

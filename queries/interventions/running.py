@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError
 from attnrules.queries.evaluation import SequenceBootstrap
-from attnrules.queries.heads import SCALINGS, HeadRun, Run
+from attnrules.queries.heads import HeadRun, Run, Spec
 from attnrules.queries.heads.run import TEST_EXAMPLES_SALT
 from attnrules.queries.interventions.counting_grid import run_grid
 from attnrules.queries.interventions.trials import (
@@ -31,7 +31,6 @@ from attnrules.queries.interventions.trials import (
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
-    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "interventions")
@@ -43,28 +42,18 @@ _NEGLIGIBLE = 0.01
 
 
 @dataclass(frozen=True)
-class InterveneSpec:
+class InterveneSpec(Spec):
     """How to intervene.
 
     Arguments:
-        scaling: of the rules to test, `paper` or `model`.
         n_examples: sequences to change, per rule.
         copies: tokens are inserted 0, 1, ..., copies times.
         n_controls: neutral tokens, each inserted as often as the distractor's.
-        layers, heads: restrict to these; None for all in the warehouse.
-        n_features: features drawn per head, None for all. features: exactly these instead.
-        seed: of the draws and the bootstrap.
     """
 
-    scaling: str = "paper"
     n_examples: int = 20
     copies: int = 3
     n_controls: int = 9
-    layers: tuple[int, ...] | None = None
-    heads: tuple[int, ...] | None = None
-    n_features: int | None = None
-    features: tuple[FeatureId, ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,8 +127,8 @@ def intervene(
     Earlier outcomes of the same features and scaling are replaced. Raises `AttnRulesError` when no rules
     were mined, `UsageError` for a head or feature that is not in the warehouse.
     """
-    _validate(spec)
-    run = Run.of_all_features(warehouse, "intervene", spec)
+    spec.refuse_out_of_bounds("n_examples", "copies", "n_controls")
+    run = Run.as_asked(warehouse, "intervene", spec)
     if not warehouse.value(step("any_rules"), {"scaling": spec.scaling}):
         raise AttnRulesError(
             f"{warehouse.path}: holds no absence or counting rules of {spec.scaling} scaling; run"
@@ -150,15 +139,7 @@ def intervene(
     def test(here: HeadRun[InterveneSpec]) -> InterveneHead:
         return _test_head(Bench(here, laboratory, bootstrap))
 
-    return InterveneResult(run.over_heads(test, report, asdict(spec)))
-
-
-def _validate(spec: InterveneSpec) -> None:
-    if spec.scaling not in SCALINGS:
-        raise UsageError(f"--scaling {spec.scaling}: must be one of {', '.join(SCALINGS)}")
-    for option in ("n_examples", "copies", "n_controls"):
-        if getattr(spec, option) < 1:
-            raise UsageError(f"--{option.removeprefix('n_')}: must be at least 1")
+    return InterveneResult(run.over_heads(test, report))
 
 
 def _test_head(bench: Bench) -> InterveneHead:

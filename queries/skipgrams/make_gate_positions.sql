@@ -1,6 +1,6 @@
 -- Grain: a train position that the queries of rules are chosen from: at most $n_most where a mined feature is active, and
--- of all positions at most $n_everywhere, drawn by a hash, that serve every feature: their scope is -1.
--- Reads: mined_features, sequence_splits, tokens, train_active
+-- those that stand for all and serve every feature: their scope is -1.
+-- Reads: base_positions, mined_features, train_active
 -- Makes: gate_positions
 CREATE OR REPLACE TEMP TABLE gate_positions AS
 WITH sampled AS (
@@ -16,16 +16,7 @@ WITH sampled AS (
         -1 AS scope,
         d.seq_id,
         d.pos
-    FROM (
-        SELECT
-            t.seq_id,
-            t.pos
-        FROM tokens AS t
-        CROSS JOIN (SELECT mix32($seed) AS seed) AS h
-        WHERE t.pos > 0 AND t.seq_id IN (SELECT s.seq_id FROM sequence_splits AS s WHERE s.split = 'train')
-        ORDER BY mix32(h.seed + 65536 * t.seq_id::BIGINT + t.pos) ASC, t.seq_id ASC, t.pos ASC
-        LIMIT $n_everywhere
-    ) AS d
+    FROM base_positions AS d
 )
 
 SELECT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +12,14 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.arrays import Ints
 from attnrules.queries.evaluation import AGGREGATIONS, EXAMPLE_SETS, Judge, draw_examples, evaluate
 from attnrules.queries.heads import (
-    SCALINGS,
-    FeatureId,
     HeadRun,
     Run,
+    Spec,
     choose_heads,
     feature_counts,
     finished_sequences,
     head_scores,
+    refuse_unknown,
 )
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, find
 from attnrules.queries.skipgrams.weighted import key_means
@@ -40,18 +40,16 @@ _MEANS_AT_ONCE = 1 << 26
 
 
 @dataclass(frozen=True)
-class SkipgramSpec:
+class SkipgramSpec(Spec):
     """How to mine.
 
     Arguments:
         method: of `sql.methods`, one that has rules, or `best` or `all`.
         num_values, num_queries: candidates per feature and per key (method.md section 3).
         max_rules: longest list kept and judged.
-        scaling: `paper` or `model`.
         negative_values: take the largest |V| instead of the largest V.
         bos_keys: let a key match at the BOS position.
-        layers, heads: restrict to these; None for all in the warehouse.
-        n_features: eligible features drawn per head, None for all. features: exactly these instead.
+        n_features: eligible features drawn per head, None for all.
         min_count, max_count: bounds of n_active, the sequences a feature is active in; None for the
             tightest bounds that leave enough examples, 3m and N - 3m.
         examples_per_split: m; 3m positive and 3m negative examples per feature.
@@ -59,20 +57,15 @@ class SkipgramSpec:
         aggregation: how the scores of matches become a prediction, of `evaluation.AGGREGATIONS`.
         held_out: sequences of each split that the set all_positions holds.
         baselines: whether to judge baselines and ceilings too.
-        seed: of every draw.
     """
 
     method: str = "best"
     num_values: int = 100
     num_queries: int = 100
     max_rules: int = 4096
-    scaling: str = "paper"
     negative_values: bool = False
     bos_keys: bool = False
-    layers: tuple[int, ...] | None = None
-    heads: tuple[int, ...] | None = None
-    n_features: int | None = 100
-    features: tuple[FeatureId, ...] = ()
+    n_features: int | None = field(default=100, kw_only=True)
     min_count: int | None = None
     max_count: int | None = None
     examples_per_split: int = 50
@@ -80,7 +73,6 @@ class SkipgramSpec:
     aggregation: str = "max"
     held_out: int = 100
     baselines: bool = True
-    seed: int = 0
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -172,7 +164,7 @@ def mine_skipgrams(
         raise AttnRulesError(_nothing_eligible(spec, n_sequences, summaries, result.ineligible))
     places = [(*at, features) for at, (features, _) in zip(heads, chosen, strict=True)]
     run = Run(warehouse, "mine skipgrams", spec, n_sequences, places)
-    mined = run.over_heads(_mine_head, report, asdict(spec))
+    mined = run.over_heads(_mine_head, report)
     for (layer, head), (features, summary), found in zip(heads, chosen, mined, strict=True):
         result.heads.append(
             HeadResult(
@@ -188,17 +180,11 @@ def mine_skipgrams(
 
 
 def _validate(spec: SkipgramSpec) -> None:
-    for option, value, known in (
-        ("--method", spec.method, (*names("rules"), "best", "all")),
-        ("--scaling", spec.scaling, SCALINGS),
-        ("--aggregation", spec.aggregation, AGGREGATIONS),
-        *(("--example-sets", name, EXAMPLE_SETS) for name in spec.example_sets),
-    ):
-        if value not in known:
-            raise UsageError(f"{option} {value}: must be one of {', '.join(known)}")
-    for option in ("num_values", "num_queries", "examples_per_split", "held_out"):
-        if getattr(spec, option) < 1:
-            raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
+    refuse_unknown("--method", spec.method, (*names("rules"), "best", "all"))
+    refuse_unknown("--aggregation", spec.aggregation, AGGREGATIONS)
+    for name in spec.example_sets:
+        refuse_unknown("--example-sets", name, EXAMPLE_SETS)
+    spec.refuse_out_of_bounds("num_values", "num_queries", "examples_per_split", "held_out")
     if spec.max_rules < 4:
         raise UsageError("--max-rules: must be at least 4")
 

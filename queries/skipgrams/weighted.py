@@ -182,8 +182,8 @@ def gated_rules(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rule
     keys = [groups.key_feature[rows] for rows in own]
     values = [groups.value_score[rows] for rows in own]
     fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    sampled = {"seed": batch.seed, "n_most": PAIR_POSITIONS, "n_everywhere": _BASE_POSITIONS}
-    warehouse.execute(step("make_gate_positions"), sampled)
+    _draw_base(warehouse, batch)
+    warehouse.execute(step("make_gate_positions"), {"n_most": PAIR_POSITIONS})
     # The positions that stand for all come first, then those of one feature after another.
     scope = arrays(warehouse, step("gate_scopes"))["scope"]
     n_base = int(np.searchsorted(scope, 0))
@@ -245,9 +245,8 @@ def paired_rules(
         step("make_candidate_pairs"),
         {**where, "n_most": PAIR_POSITIONS, "n_pairs": 2 * max_rules},
     )
-    rows = arrays(
-        warehouse, step("pairs_everywhere"), {**where, "seed": batch.seed, "n_most": _BASE_POSITIONS}
-    )
+    _draw_base(warehouse, batch)
+    rows = arrays(warehouse, step("pairs_everywhere"), where)
     n_active = np.minimum(means.n_active, PAIR_POSITIONS)
     owner = np.searchsorted(batch.features, rows["feature"])
     score = rows["value_score"] * (rows["amount"] / np.maximum(n_active[owner], 1) - rows["mean_everywhere"])
@@ -261,6 +260,11 @@ def paired_rules(
         s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
         parts.append(ranked(feature, i, j, s, rows["value_score"][best], score[best]))
     return joined(parts)
+
+
+def _draw_base(warehouse: Warehouse, batch: Batch) -> None:
+    drawn = {"seed": batch.seed, "n_most": _BASE_POSITIONS}
+    warehouse.execute(step("make_base_positions"), drawn)
 
 
 def leading_keys(batch: Batch, means: KeyMeans, num_values: int) -> tuple[Ints, Floats]:
