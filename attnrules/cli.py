@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -27,6 +27,7 @@ from attnrules.errors import (
     AttnRulesError,
     UsageError,
 )
+from attnrules.interrupts import answer_ctrl_c, was_interrupted
 
 _COMMANDS = {
     "demo": "attnrules.commands.demo",
@@ -82,15 +83,25 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 1 failed, 2 usage, 3 cannot open, 130 interrupted."""
     reserve_descriptors()
+    answer_ctrl_c(lambda: _leave(_interrupted()))
     code = run(arguments)
     if code == EXIT_INTERRUPTED:
         # Files are closed by now. Threads of libraries may be at work still: an orderly exit would wait for
         # them or, worse, break off inside them.
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, AttributeError):
-                stream.flush()
-        os._exit(code)
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _interrupted() -> int:
+    say("attnrules: interrupted; what was committed is kept, run the same command to go on")
+    return EXIT_INTERRUPTED
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -108,9 +119,10 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
-        say("attnrules: interrupted; what was committed is kept, run the same command to go on")
-        return EXIT_INTERRUPTED
+        return _interrupted()
     except Exception as error:
+        if was_interrupted():
+            return _interrupted()
         if os.environ.get("ATTNRULES_TRACEBACK"):
             traceback.print_exc()
         say(f"attnrules: {_told(error)}")

@@ -22,10 +22,21 @@ ROOMS = {"ingest": "ingest", "warehouse": "warehouse", "sql": "sql", "queries": 
 # What each room may import of the others.
 ALLOWED = {
     "sql": {"errors"},
-    "warehouse": {"sql", "errors"},
+    "warehouse": {"sql", "errors", "interrupts"},
     "queries": {"warehouse", "sql", "errors"},
     "ingest": {"warehouse", "errors", "demo"},
-    "attnrules": {"ingest", "warehouse", "sql", "queries", "errors", "demo", "commands", "cli", "api"},
+    "attnrules": {
+        "ingest",
+        "warehouse",
+        "sql",
+        "queries",
+        "errors",
+        "interrupts",
+        "demo",
+        "commands",
+        "cli",
+        "api",
+    },
 }
 HEAVY = ("torch", "transformer_lens", "transformers", "sae_lens", "datasets")
 
@@ -46,7 +57,18 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ALLOWED)
 def test_rooms_import_only_what_lies_downstream(room: str) -> None:
-    rooms = {"ingest", "warehouse", "sql", "queries", "errors", "demo", "commands", "cli", "api"}
+    rooms = {
+        "ingest",
+        "warehouse",
+        "sql",
+        "queries",
+        "errors",
+        "interrupts",
+        "demo",
+        "commands",
+        "cli",
+        "api",
+    }
     for path in sources(room):
         used = {name.split(".")[1] for name in imported(path) if name.startswith("attnrules.")} & rooms
         assert used - {room} <= ALLOWED[room], path

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnrules as package
+from attnrules import interrupts
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.warehouse import Warehouse, check
 
@@ -264,6 +265,49 @@ def test_ctrl_c_ends_a_command_with_130(mined: Path, command: str) -> None:
     assert said.splitlines()[-1].startswith("attnrules: interrupted")
     with package.open(mined) as warehouse:
         assert [found for found in check(warehouse) if found.n_problems] == []
+
+
+# Sends Ctrl-C while MODULE is imported, and swallows what that raises, as compiled modules do.
+SWALLOWING = """
+import importlib.abc, os, signal, sys
+class Swallow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == MODULE:
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000): pass
+            except KeyboardInterrupt:
+                if HOW == "an error":
+                    raise RuntimeError("of another kind")
+sys.meta_path.insert(0, Swallow())
+from attnrules.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("how", ["silence", "an error"])
+@pytest.mark.parametrize("module", ["duckdb", "threadpoolctl"], ids=["before the file", "after it"])
+def test_ctrl_c_that_an_import_swallows_ends_the_command(mined: Path, module: str, how: str) -> None:
+    program = f"MODULE = {module!r}; HOW = {how!r}\n{SWALLOWING}"
+    words = ["mine", "skipgrams", str(mined), "--method", "unigram"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("attnrules: interrupted")
+
+
+def test_what_cleans_up_after_ctrl_c_goes_on(opened: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts.State, "unanswered", True)
+    with pytest.raises(KeyboardInterrupt):
+        opened.value("SELECT 1")
+    monkeypatch.setattr(interrupts.State, "unanswered", True)
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert opened.value("SELECT 1") == 1
+    assert not interrupts.was_interrupted()
 
 
 @pytest.mark.parametrize("what", ["removed", "renamed", "replaced"])

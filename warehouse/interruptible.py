@@ -14,6 +14,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
+from attnrules.interrupts import begin_work
+
 Result = TypeVar("Result")
 
 # How long until work that has not ended is asked again to end.
@@ -31,6 +33,7 @@ def interruptible(work: Callable[[], Result], abort: Callable[[], None]) -> Resu
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
+    begin_work()
     results: list[Result] = []
     task = _Task(lambda: results.append(work()))
     try:
