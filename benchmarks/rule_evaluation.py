@@ -68,6 +68,7 @@ def synthesise(warehouse: Warehouse, n_features: int, n_rules: int, n_examples: 
         pairs = rng.permutation(SIDE * SIDE)[:n_rules]
         rules = table(
             head=np.zeros(len(pairs)),
+            through_head=np.zeros(len(pairs)),
             feature=np.full(len(pairs), f),
             rank=np.arange(1, len(pairs) + 1),
             key_feature=keys[pairs // SIDE],

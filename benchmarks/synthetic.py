@@ -134,6 +134,10 @@ def _append_weights(warehouse: Warehouse, n_output: int, rng: np.random.Generato
             columns |= {"head": zeros, "encoder": _vectors(rng, n, 0.3)}
             columns |= {"bias": zeros - 0.5, "preactivation_bias": zeros - 0.5}
         warehouse.append(table, pa.table(columns))
+    read_off = {name: columns[name] for name in ("layer", "head", "feature", "encoder")}
+    warehouse.append(
+        "feature_heads", pa.table({**read_off, "through_head": zeros, "weight_share": zeros + 1.0})
+    )
     head: dict[str, Any] = {"layer": [0], "head": [0], "attn_scale": [D_HEAD**0.5]}
     biases = (*("b_Q", "b_K", "b_V", "decoder_bias_query", "decoder_bias_key", "decoder_bias_value"),)
     warehouse.append("heads", pa.table({**head, **{name: _vectors(rng, 1, 0.1) for name in biases}}))

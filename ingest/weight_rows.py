@@ -63,6 +63,7 @@ def _store_saes(warehouse: Warehouse, loaded: Loaded, errors: Mapping[tuple[Role
         if (layer, head) not in heads_held:
             _store_head(warehouse, loaded.model, inputs[layer], layer, head)
         warehouse.append("output_features", _output_features(sae, layer, head))
+        warehouse.append("feature_heads", _only_head(sae, layer, head))
 
 
 def _vocabulary(model: Model) -> pa.Table:
@@ -133,6 +134,22 @@ def _output_features(sae: Sae, layer: int, head: int) -> pa.Table:
             "encoder": _vectors(sae.weights.encoder.T),
             "bias": sae.weights.bias.double().numpy(),
             "preactivation_bias": sae.weights.preactivation_bias.numpy(),
+        }
+    )
+
+
+def _only_head(sae: Sae, layer: int, head: int) -> pa.Table:
+    """Return the rows of `feature_heads` of an SAE that reads one head."""
+    n = sae.d_sae
+    return pa.table(
+        {
+            "layer": np.full(n, layer, np.int16),
+            "head": np.full(n, head, np.int16),
+            "feature": np.arange(n, dtype=np.int32),
+            "through_head": np.full(n, head, np.int16),
+            "encoder": _vectors(sae.weights.encoder.T),
+            "weight_share": np.ones(n),
+            "data_share": np.ones(n),
         }
     )
 

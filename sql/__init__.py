@@ -17,6 +17,7 @@ from attnrules.sql.statements import Statement, Statements
 __all__ = [
     "SCHEMA_VERSION",
     "STORAGE_VERSION",
+    "WHOLE_LAYER",
     "Statement",
     "Statements",
     "best_descriptions_statement",
@@ -24,6 +25,7 @@ __all__ = [
     "checks",
     "derived_statements",
     "forget_statements",
+    "head_name",
     "ledger_statement",
     "new_identity",
     "not_known",
@@ -33,7 +35,10 @@ __all__ = [
     "view_statements",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+
+# In a column `head`: the output SAE over the whole layer. Not NULL, which does not join.
+WHOLE_LAYER = -1
 
 # The oldest DuckDB that opens a warehouse, its long-term release. A file keeps what it was made with.
 STORAGE_VERSION = "v1.4.0"
@@ -50,6 +55,11 @@ _derived = Statements(__name__, "derived")
 def new_identity() -> str:
     """Return an identity for a new warehouse: 32 hexadecimal digits."""
     return uuid4().hex
+
+
+def head_name(layer: int, head: int) -> str:
+    """Return how the head of an output SAE is written: L0H3, or L0 for the one over the whole layer."""
+    return f"L{layer}" if head == WHOLE_LAYER else f"L{layer}H{head}"
 
 
 def table_statements(d_head: int, identity: str) -> list[Statement]:

@@ -342,6 +342,9 @@ def facts() -> dict[str, list[dict[str, Any]]]:
                 "preactivation_bias": PREACTIVATION_BIAS,
             }
         ],
+        "feature_heads": [
+            {**at, "feature": 0, "through_head": 0, "encoder": ENCODER.tolist(), "weight_share": 1.0}
+        ],
         "examples": [
             {
                 **at,
@@ -440,6 +443,7 @@ def test_predictions_and_metrics(example: Warehouse, batch: Batch, seed: int) ->
     same = {
         "layer": [0] * n,
         "head": [0] * n,
+        "through_head": [0] * n,
         "method": ["weighted"] * n,
         "scaling": ["paper"] * n,
         "run_id": [1] * n,

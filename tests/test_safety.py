@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 TABLES = (
     "chunks", "corpus", "heads", "input_activations", "input_features", "model", "output_activations",
     "output_features", "projections", "saes", "token_scales", "tokens", "vocabulary", "attention_sources",
+    "feature_heads",
 )  # fmt: skip
 
 # Imports what is slow once, then runs one command line for each line of its input, each in a process.

@@ -249,6 +249,7 @@ def randomise_weights(path: Path, seed: int) -> None:
             for table, columns in (
                 ("projections", ("key_vector", "query_vector", "value_vector")),
                 ("output_features", ("encoder",)),
+                ("feature_heads", ("encoder",)),
             ):
                 n = warehouse.value(f"SELECT count(*) FROM {table} WHERE layer = $layer AND head = $head", at)
                 for column in columns:

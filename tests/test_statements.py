@@ -30,7 +30,7 @@ KEEPERS = [
     for kind in ("derived", "forget", "ledger", "checks")
     for statement in Statements("attnrules.sql", kind).all()
 ]
-TEMPORARY = {statement.makes for statement in STEPS if statement.makes}
+TEMPORARY = {statement.makes for statement in (*STEPS, *KEEPERS) if statement.makes}
 MAKING = r"CREATE OR REPLACE TEMP TABLE (\w+)"
 CHANGING = r"(?:INSERT INTO|DELETE FROM|UPDATE) (\w+)"
 READING = r"\b(?:FROM|JOIN|USING)\s+(\w+)(?:\s+AS\s+\w+)?((?:\s*,\s*\w+(?:\s+AS\s+\w+)?)*)"

@@ -166,6 +166,8 @@ def test_columns_that_version_2_lacks_are_not_known(extremes: Path) -> None:
             old = "NOT list_contains(getvariable('today'), method)" if table == "methods" else "true"
             added = [name for name, _, _ in columns(connection, table) if name not in before[table][0]]
             for name in added:
+                # Every SAE read one head then.
+                old = "through_head IS DISTINCT FROM head" if name == "through_head" else old
                 known = connection.execute(f"SELECT count({name}) FROM {table} WHERE {old}").fetchall()
                 assert known == [(0,)], name
 
@@ -240,7 +242,15 @@ EARLIER = {
         for name in ("threshold", "precision", "recall", "f1", "information", "gain", "gain_low", "gain_high")
     ],
     "best_lists": ["DROP VIEW best_lists"],
+    "nothing": [],
 }
+# What version 4 has added.
+AS_VERSION_3 = [
+    "DROP TABLE feature_heads",
+    "DELETE FROM digests WHERE table_name = 'feature_heads'",
+    *(f"ALTER TABLE {name} DROP COLUMN through_head" for name in ("rules", "distractors", "counting_rules")),
+    "UPDATE schema_version SET version = 3",
+]
 
 
 @pytest.mark.parametrize("statements", EARLIER.values(), ids=EARLIER)
@@ -248,11 +258,14 @@ def test_a_warehouse_of_an_earlier_version_3_is_upgraded(small: Path, statements
     ask = "SELECT count(*), sum(score) FROM rules"
     with duckdb.connect(str(small)) as connection:
         before = connection.execute(ask).fetchall()
-        for statement in statements:
+        shares = connection.execute(
+            "SELECT COLUMNS(* EXCLUDE encoder) FROM feature_heads ORDER BY ALL"
+        ).fetchall()
+        for statement in [*AS_VERSION_3, *statements]:
             connection.execute(statement)
         # Digests as they were when the tables had fewer columns.
         earlier = Warehouse(connection, small)
-        for table in ("vocabulary", "corpus", "counting_rules"):
+        for table in ("vocabulary", "corpus", "counting_rules", "rules", "distractors", "schema_version"):
             digests.restamp(earlier, table)
     with pytest.raises(WarehouseUnavailableError, match=f"`attnrules upgrade {small}`"):
         Warehouse.open(small)
@@ -261,6 +274,8 @@ def test_a_warehouse_of_an_earlier_version_3_is_upgraded(small: Path, statements
     assert done.kept == small.with_name("planted.v3.duckdb")
     with Warehouse.open(small) as warehouse:
         assert warehouse.rows(ask) == before
+        assert warehouse.rows("SELECT COLUMNS(* EXCLUDE encoder) FROM feature_heads ORDER BY ALL") == shares
+        assert warehouse.value("SELECT count(*) FROM rules WHERE through_head IS DISTINCT FROM head") == 0
         assert [result.name for result in check(warehouse) if result.n_problems] == []
 
 

@@ -80,7 +80,8 @@ def build(path: Path, tiny: Tiny) -> Warehouse:
             ("heads", heads(rng)),
             ("projections", projections(tiny, rng)),
             ("input_features", features(N_INPUTS, layers=(0, 1))),
-            ("output_features", output_features(rng)),
+            ("output_features", outputs := list(output_features(rng))),
+            ("feature_heads", map(only_head, outputs)),
         ):
             warehouse.append(name, pa.Table.from_pylist(list(rows)))
     warehouse.refresh_derived()
@@ -221,3 +222,8 @@ def output_features(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
         for row in features(N_OUTPUTS, layers=(layer,)):
             biases = {"bias": 0.0, "preactivation_bias": float(rng.choice((-0.5, 0.25)))}
             yield {"head": head, **row, **biases, "encoder": vector(rng)}
+
+
+def only_head(row: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: row[name] for name in ("layer", "head", "feature", "encoder")}
+    return {**kept, "through_head": row["head"], "weight_share": 1.0}

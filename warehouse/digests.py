@@ -33,14 +33,21 @@ FACTS = frozenset(("tokens", "input_activations", "output_activations", "attenti
 _SCOPE = ("chunk_id", "run_id", "layer", "head", "feature")
 _LEDGERS: dict[str, tuple[str, ...]] = {"chunks": ("chunk_id",), "runs": ("run_id",)}
 # Tables written by the head or layer, though their rows are of features.
-_WRITTEN_BY_HEAD = FACTS | {"projections", "output_features", "input_features", "feature_descriptions"}
-# What refresh_derived computes from the facts, in tables that hold weights too.
+_WRITTEN_BY_HEAD = FACTS | {
+    "projections", "output_features", "feature_heads", "input_features", "feature_descriptions",
+}  # fmt: skip
+# What comes from the facts, summed at ingest or computed by refresh_derived, in tables that hold weights too.
 _DERIVED = {
+    "feature_heads": ("total_contribution", "mean_contribution", "data_share"),
     "heads": ("kept_attention_mass", "kept_attention_mass_from_features"),
     "output_features": (
         "n_sequences", "n_tokens", "mean_activation", "mean_max_activation", "max_activation", "description",
     ),
 }  # fmt: skip
+# Columns that tell the rows of a scope apart.
+_WITHIN_SCOPE = ("through_head",)
+# In place of NULL in what rows are told apart by; no chunk, run, layer, head or feature has this number.
+_NONE = -(1 << 31)
 _KINDS = ("imported", "tokens", "embedding")
 _BATCH_ROWS = 1 << 16
 # More runs of equal keys than this are sorted before they are gone through.
@@ -82,11 +89,11 @@ class Chunks:
         return cls(warehouse.rows("SELECT chunk_id, first_seq, n_seqs FROM chunks"))
 
     def of(self, seq_id: Ints) -> Ints:
-        """Return the chunk of each sequence, -1 for none."""
+        """Return the chunk of each sequence, `_NONE` for none."""
         if not len(self._ids):
-            return np.full(len(seq_id), -1)
+            return np.full(len(seq_id), _NONE)
         at = np.searchsorted(self._first, seq_id, "right") - 1
-        return np.where((at >= 0) & (seq_id < self._end[at]), self._ids[at], -1)
+        return np.where((at >= 0) & (seq_id < self._end[at]), self._ids[at], _NONE)
 
 
 def stamp(warehouse: Warehouse) -> None:
@@ -181,7 +188,7 @@ def parts(warehouse: Warehouse, table: str) -> list[Part]:
     """Return the parts of a table."""
     columns = warehouse.relation(table).columns
     if table in _DERIVED:
-        keys = [name for name in columns if name in _SCOPE]
+        keys = [name for name in columns if name in _SCOPE or name in _WITHIN_SCOPE]
         weights = [name for name in columns if name not in _DERIVED[table]]
         return [
             _part(table, "weights", weights),
@@ -202,7 +209,7 @@ def contents(
         keys = [_keys(batch, name, chunks) for name in part.by]
         for key, n_rows, total in _sums(keys, row_hashes(hashed)):
             given = dict(zip(part.by, key, strict=True))
-            scope = tuple(None if given.get(name, -1) < 0 else given[name] for name in _SCOPE)
+            scope = tuple(None if given.get(name, _NONE) == _NONE else given[name] for name in _SCOPE)
             n_before, before = found.get(scope, (0, 0))
             found[scope] = n_before + n_rows, (before + total) % _MODULUS
     return found
@@ -215,10 +222,10 @@ def _part(table: str, name: str, columns: Sequence[str], kind: str | None = None
 
 
 def _keys(batch: pa.RecordBatch, name: str, chunks: Chunks | None) -> Ints:
-    """Return the values of a column that tells rows apart, -1 for NULL."""
+    """Return the values of a column that tells rows apart, `_NONE` for NULL."""
     if name == "chunk_id" and chunks is not None:
         return chunks.of(batch.column("seq_id").to_numpy().astype(np.int64))
-    column = batch.column(name).cast(pa.int64()).fill_null(-1)
+    column = batch.column(name).cast(pa.int64()).fill_null(_NONE)
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
@@ -310,7 +317,7 @@ def _forget(
     name: str = "",
     features: Sequence[int] | None = None,
 ) -> None:
-    anywhere = dict.fromkeys(("chunk_id", "run_id", "layer", "head"), -1)
+    anywhere = dict.fromkeys(("chunk_id", "run_id", "layer", "head"))
     warehouse.execute(
         sql.ledger_statement("forget_digests"),
         {**anywhere, **at, "tables": list(tables), "part": name, "features": features},
@@ -338,6 +345,6 @@ def _words(part: Part, scope: Scope) -> str:
     if run is not None:
         words.append(f"run {run}")
     if layer is not None:
-        place = f"L{layer}" if head is None else f"L{layer}H{head}"
+        place = f"L{layer}" if head is None else sql.head_name(layer, head)
         words.append(place if feature is None else f"{place}.{feature}")
     return " ".join(words) or "the table"

@@ -9,8 +9,10 @@ from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.warehouse import digests
 from attnrules.warehouse.store import Warehouse
 
-# Tables that no file of version 2 has, nor every one that was made while version 3 was developed.
-_ADDED = frozenset(("corpus_files", "digests"))
+# Tables that no file of version 2 has, nor every one of version 3.
+_ADDED = frozenset(("corpus_files", "digests", "feature_heads"))
+# Columns that a file lacks and that another column of it stands for: before version 4 an SAE read one head.
+_STOOD_FOR = {"through_head": "head"}
 # Views of the same names are not taken for tables: what they hold is a query of whoever made the file.
 _COLUMNS = (
     "SELECT c.database_name, c.table_name, c.column_name, c.data_type"
@@ -46,7 +48,11 @@ class Rewriting:
         for database, table, column, kind in both.rows(_COLUMNS):
             self._types[database].setdefault(table, {})[column] = kind
         self._refuse_missing()
-        self._statements = sql.upgrade_statements()
+        self._statements = {
+            table: statement
+            for table, statement in sql.upgrade_statements().items()
+            if table not in _ADDED or table not in self._types["old"]
+        }
         self._copied = [name for name in digests.tables() if name not in self._statements]
         both.execute("CREATE SCHEMA memory.before")
         both.execute("CREATE SCHEMA memory.after")
@@ -108,13 +114,18 @@ class Rewriting:
                 )
 
     def _view(self, schema: str, table: str, *, fill: bool) -> None:
-        """Make a view of the rows of an old table; `fill` adds NULL for the columns that it lacks."""
+        """Make a view of the rows of an old table; `fill` adds the columns that it lacks.
+
+        They are NULL, but for those that another column stands for.
+        """
         there = self._types["old"].get(table, {})
         if not there and not fill:
             return
         source = "new" if fill and (table == "digests" or not there) else "old"
         columns = ", ".join(
-            f'"{name}"' if name in there or source == "new" else f'CAST(NULL AS {kind}) AS "{name}"'
+            f'"{name}"'
+            if name in there or source == "new"
+            else f'CAST({_STOOD_FOR.get(name, "NULL")} AS {kind}) AS "{name}"'
             for name, kind in self._types["new"][table].items()
             if fill or name in there
         )

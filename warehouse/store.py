@@ -250,6 +250,7 @@ class Warehouse:
                 self.execute(statement)
             digests.restamp(self, "input_features")
             digests.restamp(self, "output_features", "derived")
+            digests.restamp(self, "feature_heads", "derived")
             digests.restamp(self, "heads", "derived")
             digests.restamp(self, "feature_descriptions", "tokens")
 

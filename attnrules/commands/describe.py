@@ -16,6 +16,7 @@ from attnrules.commands.output import tell_json
 from attnrules.commands.provenance import configured
 from attnrules.commands.terminal import tell, visible
 from attnrules.errors import AttnRulesError
+from attnrules.sql import head_name
 
 _DIGITS = 12
 # What a reader needs to compute the same again, in the order of mention.
@@ -214,7 +215,7 @@ def _listing(facts: dict[str, Any]) -> list[str]:
     """List what prose would drown: the digest of every SAE, the command and arguments of every run."""
     lines = ["Weights, sha256", f"  {facts['model']['sha256']}  model {facts['model']['name']}"]
     for sae in facts["saes"]:
-        at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
+        at = f"layer {sae['layer']}" if sae["head"] is None else head_name(sae["layer"], sae["head"])
         lines.append(f"  {sae['sha256']}  {sae['role']} SAE {at}, {sae['source']}")
     files = facts["corpus"]["files"]
     lines += ["", "Corpus files, sha256"] if files else []

@@ -11,6 +11,7 @@ from attnrules.commands.options import json_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.provenance import configured, identified
 from attnrules.commands.terminal import tell
+from attnrules.sql import head_name
 
 # Files of a corpus that are listed.
 _FILES = 8
@@ -48,7 +49,7 @@ def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
     if (more := len(inside.corpus_files) - _FILES) > 0:
         lines.append(f"file       and {more:,} more, see the table corpus_files")
     for sae in inside.saes:
-        at = f"layer {sae['layer']}" if sae["head"] is None else f"L{sae['layer']}H{sae['head']}"
+        at = f"layer {sae['layer']}" if sae["head"] is None else head_name(sae["layer"], sae["head"])
         lines.append(
             f"{sae['role']:6} SAE {at}: {sae['d_sae']} features, {configured(sae)},"
             f" {sae['hook_name']} ({sae['source']}, {identified(sae)})"

@@ -23,6 +23,7 @@ from attnrules.commands.options import (
 )
 from attnrules.commands.progress import quiet_libraries
 from attnrules.commands.terminal import say
+from attnrules.sql import head_name
 
 if TYPE_CHECKING:
     from attnrules.queries.interventions import InterveneHead
@@ -94,7 +95,7 @@ def command(warehouse: Path, features: str, device: str, batch_size: int | None,
         result = intervene(opened, spec, laboratory, lambda head: say(f"testing {head} ..."))
     for head in result.heads:
         say(
-            f"L{head.layer}H{head.head}: {head.n_pairs_confirmed} absence rules confirmed of"
+            f"{head_name(head.layer, head.head)}: {head.n_pairs_confirmed} absence rules confirmed of"
             f" {head.n_pairs_tested} tested{_by_chance(head)} ({head.n_pairs} pairs have a distractor key),"
             f" {head.n_counting_confirmed} counting rules of {head.n_counting_tested} tested"
             f" ({head.n_counting}); {head.n_passes} sequences run",

@@ -23,6 +23,7 @@ from attnrules.commands.options import (
 )
 from attnrules.commands.terminal import say
 from attnrules.commands.wording import typical_list_words
+from attnrules.sql import head_name
 from attnrules.sql.methods import best, names
 
 
@@ -124,16 +125,17 @@ def skipgrams(
     for line in (*result.ineligible, *result.short):
         say(f"attnrules: note: {line}")
     for head in result.heads:
+        name = head_name(head.layer, head.head)
         say(
-            f"L{head.layer}H{head.head}: {head.n_features} features mined of {head.n_eligible} eligible"
+            f"{name}: {head.n_features} features mined of {head.n_eligible} eligible"
             f" ({head.n_rare} too rare, {head.n_silent} of them silent; {head.n_common} too common),"
             f" {head.n_rules} rules",
         )
         if accuracy[head] is not None:
-            say(f"L{head.layer}H{head.head}: {accuracy[head]}")
+            say(f"{name}: {accuracy[head]}")
         if head.counted_share is not None:
             say(
-                f"L{head.layer}H{head.head}: mined pairs counted in the corpus hold {head.counted_share:.0%}"
+                f"{name}: mined pairs counted in the corpus hold {head.counted_share:.0%}"
                 " of what attention contributes through the pairs seen; the rest is pruned",
             )
 
@@ -176,7 +178,7 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
         )
     for head in result.heads:
         say(
-            f"L{head.layer}H{head.head}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
+            f"{head_name(head.layer, head.head)}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
             f" {head.n_features} features have a distractor key, {head.n_examples} examples",
         )
 
@@ -220,7 +222,8 @@ def counting(warehouse: Path, features: str, memory_limit: str | None, **options
         )
     for head in result.heads:
         say(
-            f"L{head.layer}H{head.head}: {head.n_counted} of {head.n_pairs} pairs of {head.n_features}"
-            f" features are worth counting; {head.n_beat_presence} rules tell more than presence on held-out"
-            f" sequences, {head.n_rules} of them more than the position in the sequence too",
+            f"{head_name(head.layer, head.head)}: {head.n_counted} of {head.n_pairs} pairs of"
+            f" {head.n_features} features are worth counting; {head.n_beat_presence} rules tell more than"
+            f" presence on held-out sequences, {head.n_rules} of them more than the position in the sequence"
+            " too",
         )

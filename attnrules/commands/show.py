@@ -18,6 +18,7 @@ from attnrules.commands.wording import (
     example_set_words,
     reading_lines,
 )
+from attnrules.sql import head_name
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
@@ -102,7 +103,7 @@ def _arrow(rows: list[dict[str, Any]]) -> str:
 
 
 def _name(card: FeatureCard) -> str:
-    return f"L{card.feature['layer']}H{card.feature['head']}.{card.feature['feature']}"
+    return f"{head_name(card.feature['layer'], card.feature['head'])}.{card.feature['feature']}"
 
 
 def card_lines(card: FeatureCard, path: Path) -> list[str]:

@@ -383,6 +383,7 @@ def _distractor_table(
         "feature": found.feature,
         "scaling": [spec.scaling] * n,
         "pair": found.pair,
+        "through_head": np.full(n, at["head"]),
         "key_feature": found.key,
         "query_feature": found.query,
         "value_score": found.value,

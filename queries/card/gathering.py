@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
 from attnrules.queries.card.redundancy import minimal_rules
-from attnrules.queries.heads import FeatureId
+from attnrules.queries.heads import FeatureId, output_heads
 from attnrules.queries.questions import ask
-from attnrules.sql import Statements
+from attnrules.sql import Statements, head_name
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -59,8 +59,7 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
     at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
     rows = _dicts(warehouse, "feature", at)
     if not rows:
-        stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
-        names = ", ".join(f"L{layer}H{head}" for layer, head in stored)
+        names = ", ".join(head_name(*at) for at in output_heads(warehouse))
         raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
     rules = _dicts(warehouse, "rules", {**at, "n_rules": n_rules})
     minimal = _minimal(warehouse, feature, at)

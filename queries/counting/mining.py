@@ -138,9 +138,10 @@ def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> Cou
         n_counted += len({(row["feature"], row["pair"]) for row in counted})
         n_beat_presence += len(judged)
         n_rules += len(new_rules)
-        for table, new in (("counting_counts", counted), ("counting_rules", new_rules)):
+        acting = {**same, "through_head": here.head}
+        for table, new, more in (("counting_counts", counted, same), ("counting_rules", new_rules, acting)):
             if new:
-                warehouse.append(table, _table(new, same))
+                warehouse.append(table, _table(new, more))
     return CountingHead(
         **at,
         n_features=len(features),

@@ -11,6 +11,7 @@ from attnrules.queries.heads.selection import (
     features_of,
     finished_sequences,
     live_features,
+    output_heads,
     parse_feature,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "finished_sequences",
     "head_scores",
     "live_features",
+    "output_heads",
     "parse_feature",
     "refuse_unknown",
 ]

@@ -10,6 +10,7 @@ from attnrules.errors import UsageError
 from attnrules.queries.arrays import Ints, one_blas_thread
 from attnrules.queries.heads.scores import SCALINGS
 from attnrules.queries.heads.selection import choose_heads, features_of, finished_sequences
+from attnrules.sql import head_name
 
 if TYPE_CHECKING:
     from attnrules.queries.heads.selection import FeatureId
@@ -122,7 +123,7 @@ class Run(Generic[AnySpec]):
         found = []
         with one_blas_thread(), self.warehouse.run(self.command, asdict(self.spec)) as run_id:
             for layer, head, features in self.heads:
-                report(f"L{layer}H{head}")
+                report(head_name(layer, head))
                 with self.warehouse.transaction():
                     here = HeadRun(self.warehouse, self.spec, run_id, layer, head, features)
                     found.append(work(here))

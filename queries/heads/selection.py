@@ -10,7 +10,7 @@ import numpy as np
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.arrays import Ints
-from attnrules.sql import Statements
+from attnrules.sql import WHOLE_LAYER, Statements, head_name
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -20,22 +20,26 @@ step = Statements("attnrules.queries", "heads")
 
 @dataclass(frozen=True, order=True)
 class FeatureId:
-    """An output feature of a head, written L0H3.17."""
+    """An output feature, written L0H3.17; of the SAE over a whole layer (head -1) L0.17."""
 
     layer: int
     head: int
     feature: int
 
     def __str__(self) -> str:
-        return f"L{self.layer}H{self.head}.{self.feature}"
+        return f"{head_name(self.layer, self.head)}.{self.feature}"
 
 
 def parse_feature(text: str) -> FeatureId:
-    """Read `L0H3.17`; raises `UsageError` for anything else."""
-    match = re.fullmatch(r"L([0-9]{1,9})H([0-9]{1,9})\.([0-9]{1,9})", text.strip(), re.IGNORECASE)
+    """Read `L0H3.17` or, of the SAE over a whole layer, `L0.17`; raises `UsageError` for anything else."""
+    match = re.fullmatch(r"L([0-9]{1,9})(?:H([0-9]{1,9}))?\.([0-9]{1,9})", text.strip(), re.IGNORECASE)
     if match is None:
-        raise UsageError(f"{text!r}: not a feature; write L<layer>H<head>.<feature>, such as L0H3.17")
-    return FeatureId(int(match[1]), int(match[2]), int(match[3]))
+        raise UsageError(
+            f"{text!r}: not a feature; write L<layer>H<head>.<feature>, such as L0H3.17, or of an SAE over a"
+            " whole layer L<layer>.<feature>"
+        )
+    layer, head, feature = match.groups()
+    return FeatureId(int(layer), WHOLE_LAYER if head is None else int(head), int(feature))
 
 
 def finished_sequences(warehouse: Warehouse) -> int:
@@ -50,6 +54,11 @@ def finished_sequences(warehouse: Warehouse) -> int:
     return n_sequences
 
 
+def output_heads(warehouse: Warehouse) -> list[tuple[int, int]]:
+    """Return (layer, head) of every output SAE, in order; head `WHOLE_LAYER` for one over a whole layer."""
+    return warehouse.rows(step("output_heads"))
+
+
 def choose_heads(
     warehouse: Warehouse,
     layers: tuple[int, ...] | None,
@@ -60,13 +69,16 @@ def choose_heads(
 
     Raises `UsageError` for one that is not in the warehouse.
     """
-    stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
-    names = ", ".join(f"L{layer}H{head}" for layer, head in stored)
+    held = output_heads(warehouse)
+    stored = [at for at in held if at[1] != WHOLE_LAYER]
+    if not stored or any(f.head == WHOLE_LAYER and (f.layer, f.head) in held for f in features):
+        raise UsageError("output SAEs over a whole layer cannot be mined yet; name features of single heads")
+    names = ", ".join(head_name(*at) for at in stored)
     if features:
         wanted = sorted({(f.layer, f.head) for f in features})
         for layer, head in wanted:
             if (layer, head) not in stored:
-                raise UsageError(f"L{layer}H{head}: not in this warehouse, which holds {names}")
+                raise UsageError(f"{head_name(layer, head)}: not in this warehouse, which holds {names}")
         return wanted
     for option, values, present in (
         ("--layers", layers, {layer for layer, _ in stored}),
@@ -103,7 +115,7 @@ def features_of(
     wanted = [f for f in features if (f.layer, f.head) == (layer, head)]
     for f in wanted:
         if f.feature >= len(counts):
-            raise UsageError(f"{f}: L{layer}H{head} has features 0 to {len(counts) - 1}")
+            raise UsageError(f"{f}: {head_name(layer, head)} has features 0 to {len(counts) - 1}")
     if wanted:
         return np.array(sorted({f.feature for f in wanted}), dtype=np.int64)
     return np.array(sorted(feature for feature, _ in counts[:n_features]), dtype=np.int64)

@@ -3,7 +3,7 @@
 -- $min_f1 = 0.0: lowest F1 on the test split
 -- $limit = 20: number of features
 SELECT
-    'L' || b.layer || 'H' || b.head || '.' || b.feature AS feature,
+    head_label(b.layer, b.head) || '.' || b.feature AS feature,
     f.n_sequences,
     b.method,
     b.n_rules_used AS n_rules,

@@ -4,7 +4,7 @@
 -- excess_low is the lower end of the interval of the fall beyond that of neutral tokens, ranked as a share of the activation.
 -- by_chance is the share of the confirmed among like cases that neutral tokens would make up, were they tested instead.
 SELECT
-    format('L{}H{}.{}', layer, head, feature) AS feature,
+    format('{}.{}', head_label(layer, head), feature) AS feature,
     pair,
     key_description AS key,
     distractor_description AS distractor,

@@ -1,7 +1,7 @@
 -- Counting rules that tell most beyond presence and position, on held-out sequences and on the grid of insertions.
 -- $limit = 20: how many
 SELECT
-    format('L{}H{}.{}', layer, head, feature) AS feature,
+    format('{}.{}', head_label(layer, head), feature) AS feature,
     pair,
     key_description AS key,
     opponent_description AS opponent,

@@ -2,7 +2,7 @@
 -- $text = "the": text in the description of the key
 -- $limit = 20: number of rules
 SELECT
-    'L' || layer || 'H' || head || '.' || feature AS feature,
+    head_label(layer, head) || '.' || feature AS feature,
     method,
     rank,
     key_description,

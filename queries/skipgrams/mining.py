@@ -23,7 +23,7 @@ from attnrules.queries.heads import (
 )
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, find
 from attnrules.queries.skipgrams.weighted import key_means
-from attnrules.sql import Statements
+from attnrules.sql import Statements, head_name
 from attnrules.sql.methods import best, method_named, names
 
 if TYPE_CHECKING:
@@ -214,7 +214,9 @@ def _choose_features(
         wanted = [f for f in spec.features if (f.layer, f.head) == (layer, head)]
         for feature in wanted:
             if feature.feature not in n_active_of:
-                raise UsageError(f"{feature}: the SAE of L{layer}H{head} has features 0 to {len(counts) - 1}")
+                raise UsageError(
+                    f"{feature}: the SAE of {head_name(layer, head)} has features 0 to {len(counts) - 1}"
+                )
             n_active = n_active_of[feature.feature]
             if not least <= n_active <= most:
                 result.ineligible.append(
@@ -241,8 +243,9 @@ def _few_examples(
     fewest, most = min(few.values()), max(few.values())
     range_of = str(fewest) if fewest == most else f"{fewest} to {most}"
     return (
-        f"L{layer}H{head}: {len(few)} of {len(chosen)} features have {range_of} sequences of one kind, active"
-        f" or silent, for the {spec.n_per_label} examples of each label; their figures rest on these"
+        f"{head_name(layer, head)}: {len(few)} of {len(chosen)} features have {range_of} sequences of one"
+        f" kind, active or silent, for the {spec.n_per_label} examples of each label; their figures rest on"
+        " these"
     )
 
 
@@ -311,6 +314,7 @@ def _rule_table(
         "method": pa.array([method]).take(pa.array(np.zeros(n, np.int64))),
         "scaling": pa.array([spec.scaling]).take(pa.array(np.zeros(n, np.int64))),
         "rank": ranked.rank,
+        "through_head": np.full(n, at["head"]),
         "key_feature": ranked.key_feature,
         "value_score": ranked.value_score,
         "score": ranked.score,

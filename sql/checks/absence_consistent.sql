@@ -2,7 +2,7 @@
 -- Reads: absence_tests, counting_rules, counting_tests, distractor_examples, distractors
 SELECT
     format(
-        'distractors: L{}H{}.{} {} pair {} is stored {} times', layer, head, feature, scaling, pair, count(*)
+        'distractors: {}.{} {} pair {} is stored {} times', head_label(layer, head), feature, scaling, pair, count(*)
     ) AS problem
 FROM distractors
 GROUP BY layer, head, feature, scaling, pair
@@ -10,21 +10,21 @@ HAVING count(*) > 1
 UNION ALL
 SELECT
     format(
-        'distractors: L{}H{}.{} {} pair {} contradicts its ranks', layer, head, feature, scaling, pair
+        'distractors: {}.{} {} pair {} contradicts its ranks', head_label(layer, head), feature, scaling, pair
     ) AS problem
 FROM distractors
 WHERE has_distractor_key <> coalesce(distractor_rank < key_rank, FALSE)
 UNION ALL
 SELECT
     format(
-        'distractor_examples: L{}H{}.{} {} pair {} has no row in distractors', layer, head, feature, scaling, pair
+        'distractor_examples: {}.{} {} pair {} has no row in distractors', head_label(layer, head), feature, scaling, pair
     ) AS problem
 FROM distractor_examples
 ANTI JOIN distractors USING (layer, head, feature, scaling, pair)
 UNION ALL
 SELECT
     format(
-        'distractor_examples: L{}H{}.{} sequence {} has positions out of order', layer, head, feature, seq_id
+        'distractor_examples: {}.{} sequence {} has positions out of order', head_label(layer, head), feature, seq_id
     ) AS problem
 FROM distractor_examples
 WHERE
@@ -35,14 +35,14 @@ WHERE
 UNION ALL
 SELECT
     format(
-        'absence_tests: L{}H{}.{} {} pair {} has no row in distractors', layer, head, feature, scaling, pair
+        'absence_tests: {}.{} {} pair {} has no row in distractors', head_label(layer, head), feature, scaling, pair
     ) AS problem
 FROM absence_tests
 ANTI JOIN distractors USING (layer, head, feature, scaling, pair)
 UNION ALL
 SELECT
     format(
-        'counting_tests: L{}H{}.{} {} pair {} has no counting rule', layer, head, feature, scaling, pair
+        'counting_tests: {}.{} {} pair {} has no counting rule', head_label(layer, head), feature, scaling, pair
     ) AS problem
 FROM counting_tests
 ANTI JOIN counting_rules USING (layer, head, feature, scaling, pair);

@@ -7,7 +7,7 @@ WHERE NOT (activation > 0 AND isfinite(activation))
 UNION ALL
 SELECT
     format(
-        'output_activations: L{}H{} sequence {} position {} has {}', layer, head, seq_id, pos, activation
+        'output_activations: {} sequence {} position {} has {}', head_label(layer, head), seq_id, pos, activation
     ) AS problem
 FROM output_activations
 WHERE NOT (activation > 0 AND isfinite(activation));

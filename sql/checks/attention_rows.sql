@@ -3,13 +3,13 @@
 -- Reads: attention_coverage, attention_sources, model
 SELECT
     format(
-        'L{}H{} sequence {} query {}: stored attention sums to {} and {} from features',
-        layer, head, seq_id, query_pos, kept_mass, kept_mass_from_features
+        '{} sequence {} query {}: stored attention sums to {} and {} from features',
+        head_label(layer, head), seq_id, query_pos, kept_mass, kept_mass_from_features
     ) AS problem
 FROM attention_coverage
 CROSS JOIN (SELECT 1 + CASE dtype WHEN 'bfloat16' THEN 0.01 ELSE 0.0001 END AS bound FROM model) AS most
 WHERE NOT (kept_mass <= most.bound AND kept_mass_from_features <= most.bound)
 UNION ALL
-SELECT format('L{}H{} sequence {} query {}: a weight is negative', layer, head, seq_id, query_pos) AS problem
+SELECT format('{} sequence {} query {}: a weight is negative', head_label(layer, head), seq_id, query_pos) AS problem
 FROM attention_sources
 WHERE NOT (weight >= 0 AND weight_from_features >= 0);

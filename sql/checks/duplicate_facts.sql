@@ -16,8 +16,8 @@ HAVING count(*) > 1
 UNION ALL
 SELECT
     format(
-        'output_activations: L{}H{} sequence {} position {} feature {} is stored {} times',
-        layer, head, seq_id, pos, feature, count(*)
+        'output_activations: {} sequence {} position {} feature {} is stored {} times',
+        head_label(layer, head), seq_id, pos, feature, count(*)
     ) AS problem
 FROM output_activations
 GROUP BY layer, head, seq_id, pos, feature
@@ -25,8 +25,8 @@ HAVING count(*) > 1
 UNION ALL
 SELECT
     format(
-        'attention_sources: L{}H{} sequence {} query {} key {} is stored {} times',
-        layer, head, seq_id, query_pos, key_pos, count(*)
+        'attention_sources: {} sequence {} query {} key {} is stored {} times',
+        head_label(layer, head), seq_id, query_pos, key_pos, count(*)
     ) AS problem
 FROM attention_sources
 GROUP BY layer, head, seq_id, query_pos, key_pos
@@ -41,13 +41,14 @@ HAVING count(*) > 1
 UNION ALL
 SELECT
     format(
-        'rules: L{}H{}.{} {} {} rank {} is stored {} times',
-        r.layer, r.head, r.feature, r.method, r.scaling, r.rank, count(*)
+        'rules: {}.{} {} {} rank {} is stored {} times',
+        head_label(r.layer, r.head), r.feature, r.method, r.scaling, r.rank, count(*)
     ) AS problem
 FROM rules AS r
 LEFT JOIN methods AS m ON r.method = m.method
 GROUP BY
     r.layer, r.head, r.feature, r.method, r.scaling, r.rank,
+    CASE WHEN m.shares_rank IN ('key', 'key and query') THEN r.through_head END,
     CASE WHEN m.shares_rank IN ('key', 'key and query') THEN r.key_feature END,
     CASE WHEN m.shares_rank = 'key and query' THEN r.query_feature END
 HAVING count(*) > 1;

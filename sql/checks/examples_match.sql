@@ -2,8 +2,8 @@
 -- Reads: examples, output_activations
 SELECT
     format(
-        'L{}H{}.{} {} sequence {} position {}: example says {}, stored {}',
-        e.layer, e.head, e.feature, e.example_set, e.seq_id, e.pos, e.activation, coalesce(a.activation, 0)
+        '{}.{} {} sequence {} position {}: example says {}, stored {}',
+        head_label(e.layer, e.head), e.feature, e.example_set, e.seq_id, e.pos, e.activation, coalesce(a.activation, 0)
     ) AS problem
 FROM examples AS e
 LEFT JOIN output_activations AS a

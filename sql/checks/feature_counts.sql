@@ -14,11 +14,12 @@ WITH counted AS (
 
 SELECT
     format(
-        'L{}H{}.{}: {} tokens in {} sequences recorded, {} in {} stored',
-        f.layer, f.head, f.feature, f.n_tokens, f.n_sequences, coalesce(c.n_tokens, 0), coalesce(c.n_sequences, 0)
+        '{}.{}: {} tokens in {} sequences recorded, {} in {} stored',
+        head_label(f.layer, f.head), f.feature, f.n_tokens, f.n_sequences, coalesce(c.n_tokens, 0), coalesce(c.n_sequences, 0)
     ) AS problem
 FROM output_features AS f
-INNER JOIN heads AS h ON f.layer = h.layer AND f.head = h.head
+-- Of a layer-wide SAE (head -1) any head will do: all are finished together.
+INNER JOIN heads AS h ON f.layer = h.layer AND greatest(f.head, 0) = h.head
 LEFT JOIN counted AS c ON f.layer = c.layer AND f.head = c.head AND f.feature = c.feature
 WHERE
     h.kept_attention_mass IS NOT NULL

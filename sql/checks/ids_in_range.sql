@@ -17,7 +17,7 @@ WHERE s.d_sae IS NULL OR a.feature NOT BETWEEN 0 AND s.d_sae - 1 OR a.pos NOT BE
 UNION ALL
 SELECT
     format(
-        'output_activations: L{}H{} feature {} at position {} does not exist', a.layer, a.head, a.feature, a.pos
+        'output_activations: {} feature {} at position {} does not exist', head_label(a.layer, a.head), a.feature, a.pos
     ) AS problem
 FROM output_activations AS a
 CROSS JOIN corpus AS c
@@ -26,8 +26,8 @@ WHERE s.d_sae IS NULL OR a.feature NOT BETWEEN 0 AND s.d_sae - 1 OR a.pos NOT BE
 UNION ALL
 SELECT
     format(
-        'attention_sources: L{}H{} sequence {} query {} key {} is not a causal pair of an ingested head',
-        a.layer, a.head, a.seq_id, a.query_pos, a.key_pos
+        'attention_sources: {} sequence {} query {} key {} is not a causal pair of an ingested head',
+        head_label(a.layer, a.head), a.seq_id, a.query_pos, a.key_pos
     ) AS problem
 FROM attention_sources AS a
 CROSS JOIN corpus AS c
@@ -37,4 +37,4 @@ UNION ALL
 SELECT format('saes: {} SAE of layer {} head {} does not exist in the model', s.role, s.layer, s.head) AS problem
 FROM saes AS s
 CROSS JOIN model AS m
-WHERE s.layer NOT BETWEEN 0 AND m.n_layers - 1 OR coalesce(s.head, 0) NOT BETWEEN 0 AND m.n_heads - 1;
+WHERE s.layer NOT BETWEEN 0 AND m.n_layers - 1 OR coalesce(s.head, 0) NOT BETWEEN -1 AND m.n_heads - 1;

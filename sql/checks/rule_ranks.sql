@@ -1,7 +1,7 @@
 -- The rules of a feature under a method are ranked 1, 2, 3, ... without a gap; only the rows of a group share a rank.
 -- Reads: methods, rules
 SELECT
-    format('L{}H{}.{} {} {}: {} ranks, from {} to {}', layer, head, feature, method, scaling, count(DISTINCT rank), min(rank), max(rank))
+    format('{}.{} {} {}: {} ranks, from {} to {}', head_label(layer, head), feature, method, scaling, count(DISTINCT rank), min(rank), max(rank))
         AS problem
 FROM rules
 GROUP BY layer, head, feature, method, scaling

@@ -1,4 +1,4 @@
--- Grain of the deletion: the head whose output SAE is replaced.
+-- Grain of the deletion: the head, or the layer (-1), whose output SAE is replaced.
 -- Writes: counting_tests
 DELETE FROM counting_tests
 WHERE layer = $layer AND head = $head;

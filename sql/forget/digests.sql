@@ -1,4 +1,4 @@
--- Grain of the deletion: a digest of the head whose output SAE is replaced; what does not come from the SAE stays.
+-- Grain of the deletion: a digest of the head, or the layer (-1), whose output SAE is replaced; what does not come from the SAE stays.
 -- Writes: digests
 DELETE FROM digests
 WHERE

@@ -1,4 +1,4 @@
--- Grain of the deletion: the head whose output SAE is replaced.
+-- Grain of the deletion: the head, or the layer (-1), whose output SAE is replaced.
 -- Writes: rule_scores
 DELETE FROM rule_scores
 WHERE layer = $layer AND head = $head;

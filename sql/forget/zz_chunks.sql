@@ -10,8 +10,8 @@ UPDATE chunks SET
     heads = list_transform(
         heads,
         LAMBDA held: CASE
-            WHEN held = 'L' || $layer || 'H' || $head THEN held || ':attention'
+            WHEN held = head_label($layer, $head) THEN held || ':attention'
             ELSE held
         END
     )
-WHERE list_contains(heads, 'L' || $layer || 'H' || $head);
+WHERE list_contains(heads, head_label($layer, $head));

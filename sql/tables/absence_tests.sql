@@ -36,8 +36,8 @@ CREATE TABLE absence_tests (
 );
 COMMENT ON TABLE absence_tests IS 'Outcome of the interventions on absence rules';
 COMMENT ON COLUMN absence_tests.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN absence_tests.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN absence_tests.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN absence_tests.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN absence_tests.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN absence_tests.scaling IS 'Scaling of the rule that is tested';
 COMMENT ON COLUMN absence_tests.pair IS 'Pair of the row of distractors that was tested';
 COMMENT ON COLUMN absence_tests.status IS 'tested, or why not: no active example, no distractor token, no neutral token';

@@ -22,5 +22,5 @@ COMMENT ON COLUMN chunks.input_activations IS 'Rows of input_activations';
 COMMENT ON COLUMN chunks.output_activations IS 'Rows of output_activations';
 COMMENT ON COLUMN chunks.attention_sources IS 'Rows of attention_sources';
 COMMENT ON COLUMN chunks.token_scales IS 'Rows of token_scales';
-COMMENT ON COLUMN chunks.heads IS 'Heads whose rows are stored, such as L0H3; the input features of their layers are stored too. L0H3:attention lacks output features, its output SAE is being replaced';
+COMMENT ON COLUMN chunks.heads IS 'Heads whose rows are stored, such as L0H3, and layers whose layer-wide output SAE is, such as L0; the input features of their layers are stored too. L0H3:attention lacks output features, its output SAE is being replaced';
 COMMENT ON COLUMN chunks.run_id IS 'Run that wrote it, or last added to it';

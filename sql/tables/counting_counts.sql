@@ -15,8 +15,8 @@ CREATE TABLE counting_counts (
 );
 COMMENT ON TABLE counting_counts IS 'How often, and how strongly, an output feature is active at query positions, by how many keys and opponents stand at or before them';
 COMMENT ON COLUMN counting_counts.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN counting_counts.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN counting_counts.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN counting_counts.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN counting_counts.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN counting_counts.scaling IS 'Scaling of the scores that chose the pair: paper or model';
 COMMENT ON COLUMN counting_counts.pair IS 'Place of the pair within the feature, from 1, as in distractors';
 COMMENT ON COLUMN counting_counts.split IS 'Half of the sequences: rules are chosen on train and judged on test';

@@ -5,6 +5,7 @@ CREATE TABLE counting_rules (
     feature INTEGER NOT NULL,
     scaling VARCHAR NOT NULL,
     pair INTEGER NOT NULL,
+    through_head SMALLINT NOT NULL,
     key_feature INTEGER NOT NULL,
     query_feature INTEGER NOT NULL,
     opponent_feature INTEGER,
@@ -40,10 +41,11 @@ CREATE TABLE counting_rules (
 );
 COMMENT ON TABLE counting_rules IS 'Rules f iff key_weight * c - opponent_weight * c2 >= threshold at a query, kept where they beat presence, and the position in the sequence, on held-out sequences';
 COMMENT ON COLUMN counting_rules.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN counting_rules.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN counting_rules.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN counting_rules.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN counting_rules.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN counting_rules.scaling IS 'Scaling of the scores that chose the pair: paper or model';
 COMMENT ON COLUMN counting_rules.pair IS 'Place of the pair within the feature, from 1, as in distractors';
+COMMENT ON COLUMN counting_rules.through_head IS 'The head whose attention and W_V key, query and opponent act through; equals head where the SAE reads one head';
 COMMENT ON COLUMN counting_rules.key_feature IS 'Input feature i, counted as c';
 COMMENT ON COLUMN counting_rules.query_feature IS 'Input feature j, active at the position';
 COMMENT ON COLUMN counting_rules.opponent_feature IS 'Input feature i2, counted as c2; NULL where the rule counts keys only';

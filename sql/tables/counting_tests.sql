@@ -25,8 +25,8 @@ CREATE TABLE counting_tests (
 );
 COMMENT ON TABLE counting_tests IS 'Outcome of the counting grid: copies of the key and of the opponent inserted into sequences that hold neither';
 COMMENT ON COLUMN counting_tests.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN counting_tests.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN counting_tests.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN counting_tests.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN counting_tests.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN counting_tests.scaling IS 'Scaling of the scores that chose the pair: paper or model';
 COMMENT ON COLUMN counting_tests.pair IS 'Pair of the row of counting_rules that was tested';
 COMMENT ON COLUMN counting_tests.status IS 'tested, or why not: no example, no key token, no opponent token, no neutral token, beyond the grid (the rule predicts the feature in none of its cells)';

@@ -16,7 +16,7 @@ COMMENT ON COLUMN digests.part IS 'rows: all columns; weights or derived: the co
 COMMENT ON COLUMN digests.chunk_id IS 'Chunk of the ledger, NULL where rows belong to none';
 COMMENT ON COLUMN digests.run_id IS 'Run, for the rows of runs';
 COMMENT ON COLUMN digests.layer IS 'Layer, NULL where rows belong to none';
-COMMENT ON COLUMN digests.head IS 'Attention head, NULL where rows belong to none';
+COMMENT ON COLUMN digests.head IS 'Attention head, NULL where rows belong to none; -1: the SAE over the whole layer';
 COMMENT ON COLUMN digests.feature IS 'Output feature, for what was mined';
 COMMENT ON COLUMN digests.n_rows IS 'Number of rows';
 COMMENT ON COLUMN digests.digest IS 'Sum of the hashes of the rows modulo 2^64, as a signed number: their order does not matter';

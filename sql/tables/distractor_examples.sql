@@ -17,8 +17,8 @@ CREATE TABLE distractor_examples (
 );
 COMMENT ON TABLE distractor_examples IS 'Corpus examples of the pairs in distractors: a seeded draw of at most --max-examples of each kind';
 COMMENT ON COLUMN distractor_examples.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN distractor_examples.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN distractor_examples.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN distractor_examples.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN distractor_examples.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN distractor_examples.scaling IS 'Scaling of the row of distractors that it belongs to';
 COMMENT ON COLUMN distractor_examples.pair IS 'Pair of the row of distractors that it belongs to';
 COMMENT ON COLUMN distractor_examples.kind IS 'has_distractor where the distractor stands at or before the query (at another position than the key), else no_distractor';

@@ -5,6 +5,7 @@ CREATE TABLE distractors (
     feature INTEGER NOT NULL,
     scaling VARCHAR NOT NULL,
     pair INTEGER NOT NULL,
+    through_head SMALLINT NOT NULL,
     key_feature INTEGER NOT NULL,
     query_feature INTEGER NOT NULL,
     value_score DOUBLE NOT NULL,
@@ -30,10 +31,11 @@ CREATE TABLE distractors (
 );
 COMMENT ON TABLE distractors IS 'Absence rules [key] ... [distractor] ... [query] -/-> feature as the weights suggest them, and what the corpus says; a pair without a distractor has NULLs from distractor_feature on';
 COMMENT ON COLUMN distractors.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN distractors.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN distractors.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN distractors.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN distractors.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN distractors.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale and biases of the model)';
 COMMENT ON COLUMN distractors.pair IS 'Place of the pair within the feature, from 1: first the pair of the paper, then the others by exp(S) V';
+COMMENT ON COLUMN distractors.through_head IS 'The head whose attention and W_V key, query and distractor act through; equals head where the SAE reads one head';
 COMMENT ON COLUMN distractors.key_feature IS 'Input feature i that pushes the output feature up; of pair 1 the one of largest V(f,i)';
 COMMENT ON COLUMN distractors.query_feature IS 'Input feature j; of pair 1 the one of largest S(i,j)';
 COMMENT ON COLUMN distractors.value_score IS 'V(f,i)';

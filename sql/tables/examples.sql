@@ -12,8 +12,8 @@ CREATE TABLE examples (
 );
 COMMENT ON TABLE examples IS 'Positions on which rules are judged';
 COMMENT ON COLUMN examples.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN examples.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN examples.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN examples.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN examples.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN examples.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';
 COMMENT ON COLUMN examples.split IS 'train, val or test; thirds, stratified by label';
 COMMENT ON COLUMN examples.label IS '1 where the feature is active, else 0';

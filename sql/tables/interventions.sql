@@ -21,8 +21,8 @@ CREATE TABLE interventions (
 );
 COMMENT ON TABLE interventions IS 'What the model did on changed sequences: copies of a token inserted after BOS, or tokens replaced';
 COMMENT ON COLUMN interventions.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN interventions.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN interventions.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN interventions.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN interventions.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN interventions.scaling IS 'Scaling of the rule that is tested';
 COMMENT ON COLUMN interventions.pair IS 'Pair of the rule that is tested: with feature and scaling, a row of distractors or counting_rules';
 COMMENT ON COLUMN interventions.experiment IS 'insertion of the distractor, replacement of a real distractor, or the counting grid';

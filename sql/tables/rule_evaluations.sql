@@ -16,8 +16,8 @@ CREATE TABLE rule_evaluations (
 );
 COMMENT ON TABLE rule_evaluations IS 'Which predictions exist and what was fitted to them on train; the grid that rule_predictions is spread over';
 COMMENT ON COLUMN rule_evaluations.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rule_evaluations.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN rule_evaluations.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_evaluations.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN rule_evaluations.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN rule_evaluations.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
 COMMENT ON COLUMN rule_evaluations.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
 COMMENT ON COLUMN rule_evaluations.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';

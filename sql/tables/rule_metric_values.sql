@@ -31,8 +31,8 @@ CREATE TABLE rule_metric_values (
 );
 COMMENT ON TABLE rule_metric_values IS 'Stored values behind the view rule_metrics';
 COMMENT ON COLUMN rule_metric_values.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rule_metric_values.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN rule_metric_values.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_metric_values.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN rule_metric_values.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN rule_metric_values.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
 COMMENT ON COLUMN rule_metric_values.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
 COMMENT ON COLUMN rule_metric_values.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';

@@ -13,8 +13,8 @@ CREATE TABLE rule_scores (
 );
 COMMENT ON TABLE rule_scores IS 'Stored values behind the view rule_predictions; no row where nothing matches';
 COMMENT ON COLUMN rule_scores.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rule_scores.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN rule_scores.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_scores.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN rule_scores.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN rule_scores.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
 COMMENT ON COLUMN rule_scores.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
 COMMENT ON COLUMN rule_scores.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';

@@ -6,6 +6,7 @@ CREATE TABLE rules (
     method VARCHAR NOT NULL,
     scaling VARCHAR NOT NULL,
     rank INTEGER NOT NULL,
+    through_head SMALLINT NOT NULL,
     key_feature INTEGER NOT NULL,
     query_feature INTEGER,
     attn_score DOUBLE,
@@ -23,11 +24,12 @@ CREATE TABLE rules (
 );
 COMMENT ON TABLE rules IS 'Skip-gram rules [key_feature] ... [query_feature] -> feature, ranked; rows of one list that share a rank are one rule';
 COMMENT ON COLUMN rules.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rules.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN rules.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rules.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN rules.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN rules.method IS 'How the rules were found and ranked, see the table methods';
 COMMENT ON COLUMN rules.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
 COMMENT ON COLUMN rules.rank IS 'Place within the feature, from 1; the keys of one group share it (weighted_groups), and the pairs of its keys and queries (weighted_gates: any key with any query)';
+COMMENT ON COLUMN rules.through_head IS 'The head whose attention and W_V the rule acts through; equals head where the SAE reads one head';
 COMMENT ON COLUMN rules.key_feature IS 'Input feature i, active at some position k <= q';
 COMMENT ON COLUMN rules.query_feature IS 'Input feature j, active at q; NULL where the rule has no query';
 COMMENT ON COLUMN rules.attn_score IS 'S(i,j); NULL where the rule has no query';

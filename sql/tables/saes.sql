@@ -15,9 +15,9 @@ CREATE TABLE saes (
     sampled_reconstruction_error DOUBLE
 );
 COMMENT ON TABLE saes IS 'The sparse autoencoders that name the features';
-COMMENT ON COLUMN saes.role IS 'input: on the residual stream entering the layer; output: on the output of one head';
+COMMENT ON COLUMN saes.role IS 'input: on the residual stream entering the layer; output: on the output of one head, or of all heads of the layer';
 COMMENT ON COLUMN saes.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN saes.head IS 'Attention head, NULL for an input SAE';
+COMMENT ON COLUMN saes.head IS 'Attention head, NULL for an input SAE; -1: it reads all heads of the layer';
 COMMENT ON COLUMN saes.source IS 'Release, repository or folder it came from';
 COMMENT ON COLUMN saes.hook_name IS 'TransformerLens hook that it reads';
 COMMENT ON COLUMN saes.d_in IS 'Width of what it reads';

@@ -78,8 +78,8 @@ WINDOW like_cases AS (
 );
 COMMENT ON VIEW absence_summary IS 'Absence rules [key] ... [distractor] ... [query] -/-> feature with the outcome of their tests; excess_share is the fall beyond that of neutral tokens, as a share of the activation';
 COMMENT ON COLUMN absence_summary.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN absence_summary.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN absence_summary.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN absence_summary.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN absence_summary.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN absence_summary.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale and biases of the model)';
 COMMENT ON COLUMN absence_summary.pair IS 'Place of the pair within the feature, from 1: first the pair of the paper, then the others by exp(S) V';
 COMMENT ON COLUMN absence_summary.key_feature IS 'Input feature i that pushes the output feature up; of pair 1 the one of largest V(f,i)';

@@ -73,8 +73,8 @@ LEFT JOIN rule_metric_values AS z
         AND z.split = 'test';
 COMMENT ON VIEW best_lists IS 'The shortest list of rules of an output feature that reaches 90% of the best average precision, chosen on train or val and reported on test, by example set';
 COMMENT ON COLUMN best_lists.layer IS 'Layer of the head, from 0';
-COMMENT ON COLUMN best_lists.head IS 'Head within the layer, from 0';
-COMMENT ON COLUMN best_lists.feature IS 'Output feature of the head';
+COMMENT ON COLUMN best_lists.head IS 'Head within the layer, from 0; -1: the SAE over the whole layer';
+COMMENT ON COLUMN best_lists.feature IS 'Output feature of the head, or of the layer';
 COMMENT ON COLUMN best_lists.example_set IS 'What the list is chosen and reported on: all_positions, paper, uniform or bins';
 COMMENT ON COLUMN best_lists.method IS 'How the rules were found';
 COMMENT ON COLUMN best_lists.scaling IS 'Scaling of the attention scores: paper or model';

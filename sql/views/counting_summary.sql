@@ -60,8 +60,8 @@ LEFT JOIN input_features AS o ON r.layer = o.layer AND r.opponent_feature = o.fe
 LEFT JOIN input_features AS q ON r.layer = q.layer AND r.query_feature = q.feature;
 COMMENT ON VIEW counting_summary IS 'Counting rules in words and figures, with the outcome of the grid of insertions';
 COMMENT ON COLUMN counting_summary.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN counting_summary.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN counting_summary.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN counting_summary.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN counting_summary.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN counting_summary.scaling IS 'Scaling of the scores that chose the pair: paper or model';
 COMMENT ON COLUMN counting_summary.pair IS 'Place of the pair within the feature, from 1, as in distractors';
 COMMENT ON COLUMN counting_summary.key_feature IS 'Input feature i, counted as c';

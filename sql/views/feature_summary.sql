@@ -51,8 +51,8 @@ LEFT JOIN (
     ON f.layer = b.layer AND f.head = b.head AND f.feature = b.feature;
 COMMENT ON VIEW feature_summary IS 'Output features with their counts, the test metrics of their best rule list on all positions (all_positions_..., view best_lists), and of the best on the balanced examples of the set paper (best_... and test_..., chosen on val by F1), at the threshold chosen on train';
 COMMENT ON COLUMN feature_summary.layer IS 'Layer of the head, from 0';
-COMMENT ON COLUMN feature_summary.head IS 'Head within the layer, from 0';
-COMMENT ON COLUMN feature_summary.feature IS 'Output feature of the head';
+COMMENT ON COLUMN feature_summary.head IS 'Head within the layer, from 0; -1: the SAE over the whole layer';
+COMMENT ON COLUMN feature_summary.feature IS 'Output feature of the head, or of the layer';
 COMMENT ON COLUMN feature_summary.n_sequences IS 'Sequences it is active in';
 COMMENT ON COLUMN feature_summary.n_tokens IS 'Positions it is active at';
 COMMENT ON COLUMN feature_summary.mean_activation IS 'Mean activation where it is active';

@@ -57,8 +57,8 @@ FROM shares AS s
 INNER JOIN vocabulary AS v ON s.token_id = v.token_id;
 COMMENT ON VIEW output_feature_tokens IS 'Tokens at which an output feature is active at least 5 times, and how many times more often it is active there than anywhere';
 COMMENT ON COLUMN output_feature_tokens.layer IS 'Layer of the head, from 0';
-COMMENT ON COLUMN output_feature_tokens.head IS 'Head within the layer, from 0';
-COMMENT ON COLUMN output_feature_tokens.feature IS 'Output feature of the head';
+COMMENT ON COLUMN output_feature_tokens.head IS 'Head within the layer, from 0; -1: the SAE over the whole layer';
+COMMENT ON COLUMN output_feature_tokens.feature IS 'Output feature of the head, or of the layer';
 COMMENT ON COLUMN output_feature_tokens.token_id IS 'Token id';
 COMMENT ON COLUMN output_feature_tokens.token IS 'Text of the token';
 COMMENT ON COLUMN output_feature_tokens.n_positions IS 'Positions of the corpus with this token';

@@ -48,8 +48,8 @@ LEFT JOIN rule_metric_values AS c
         AND v.split = c.split;
 COMMENT ON VIEW rule_metrics IS 'How well the first n_rules rules of a feature predict it, next to the base rate and the ceiling (all input features, attention computed from them)';
 COMMENT ON COLUMN rule_metrics.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rule_metrics.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN rule_metrics.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_metrics.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN rule_metrics.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN rule_metrics.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
 COMMENT ON COLUMN rule_metrics.kind IS 'rules, baseline or ceiling';
 COMMENT ON COLUMN rule_metrics.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';

@@ -29,7 +29,7 @@ FROM rule_metrics
 GROUP BY layer, head, method, kind, scaling, example_set, split, n_rules;
 COMMENT ON VIEW rule_metrics_by_head IS 'Metrics of rules averaged over the features of a head, next to the base rate and the ceiling';
 COMMENT ON COLUMN rule_metrics_by_head.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rule_metrics_by_head.head IS 'Attention head within the layer, 0-based';
+COMMENT ON COLUMN rule_metrics_by_head.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
 COMMENT ON COLUMN rule_metrics_by_head.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
 COMMENT ON COLUMN rule_metrics_by_head.kind IS 'rules, baseline or ceiling';
 COMMENT ON COLUMN rule_metrics_by_head.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';

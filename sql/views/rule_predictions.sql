@@ -38,8 +38,8 @@ LEFT JOIN rule_scores AS s
         AND v.n_rules = s.n_rules;
 COMMENT ON VIEW rule_predictions IS 'What the first n_rules rules of a feature predict at each of its examples';
 COMMENT ON COLUMN rule_predictions.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rule_predictions.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN rule_predictions.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_predictions.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN rule_predictions.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN rule_predictions.method IS 'How the rules were found and ranked, or which baseline or ceiling it is: see the table methods';
 COMMENT ON COLUMN rule_predictions.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
 COMMENT ON COLUMN rule_predictions.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';

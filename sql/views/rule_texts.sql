@@ -7,6 +7,7 @@ SELECT
     r.method,
     r.scaling,
     r.rank,
+    r.through_head,
     r.key_feature,
     k.description AS key_description,
     r.query_feature,
@@ -19,11 +20,12 @@ LEFT JOIN input_features AS k ON r.layer = k.layer AND r.key_feature = k.feature
 LEFT JOIN input_features AS q ON r.layer = q.layer AND r.query_feature = q.feature;
 COMMENT ON VIEW rule_texts IS 'Rules with the descriptions of their key and query features';
 COMMENT ON COLUMN rule_texts.layer IS 'Layer, 0-based';
-COMMENT ON COLUMN rule_texts.head IS 'Attention head within the layer, 0-based';
-COMMENT ON COLUMN rule_texts.feature IS 'Feature of the output SAE of this head';
+COMMENT ON COLUMN rule_texts.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
+COMMENT ON COLUMN rule_texts.feature IS 'Feature of the output SAE of this head, or of the layer';
 COMMENT ON COLUMN rule_texts.method IS 'How the rules were found and ranked, see the table methods';
 COMMENT ON COLUMN rule_texts.scaling IS 'Scale of the scores: paper (S as it stands) or model (the scale, biases and layer norm of the model)';
 COMMENT ON COLUMN rule_texts.rank IS 'Place within the feature, from 1; the keys of one group share it (weighted_groups), and the pairs of its keys and queries (weighted_gates: any key with any query)';
+COMMENT ON COLUMN rule_texts.through_head IS 'The head whose attention and W_V the rule acts through; equals head where the SAE reads one head';
 COMMENT ON COLUMN rule_texts.key_feature IS 'Input feature i, active at some position k <= q';
 COMMENT ON COLUMN rule_texts.key_description IS 'Description of the key, as in input_features';
 COMMENT ON COLUMN rule_texts.query_feature IS 'Input feature j, active at q; NULL where the rule has no query';
