@@ -40,10 +40,11 @@ from attnrules.ingest.capture.flow import FACT_TABLES, Flow, Work
 from attnrules.ingest.capture.forward import Capture, Targets
 from attnrules.ingest.sources.corpus import CorpusSpec, documents, token_rows
 from attnrules.ingest.sources.local_corpus import FilesRead
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model, load_model
 from attnrules.ingest.sources.sae_config import configuration, declared
 from attnrules.ingest.sources.sae_weights import Role, effective_weights
-from attnrules.ingest.sources.saes import Location, Sae
+from attnrules.ingest.sources.saes import Sae
 from attnrules.warehouse import Warehouse
 
 N_LAYERS, N_HEADS, D_MODEL, SEQ_LEN = 12, 12, 768, 64
@@ -77,12 +78,12 @@ def make_saes(model: Model, targets: Targets, tokens: Any) -> list[Sae]:
     def keep(tensor: torch.Tensor, hook: Any, *, name: str) -> None:  # noqa: ARG001
         seen[name] = tensor.detach()
 
-    names = {Location(layer, head).hook_name for layer in targets.layers for head in (None, 0)}
+    names = {Location(layer, head).hook_names[0] for layer in targets.layers for head in (None, 0)}
     with torch.no_grad(), model.bridge.hooks(fwd_hooks=[(name, partial(keep, name=name)) for name in names]):
         model.bridge(torch.as_tensor(tokens, device=model.device), return_type=None, use_cache=False)
     saes = []
-    for at in [*map(Location, targets.layers), *(Location(*pair) for pair in targets.heads)]:
-        stream = seen[at.hook_name]
+    for at in [*map(Location, targets.layers), *(Location(*pair) for pair in targets.outputs)]:
+        stream = seen[at.hook_names[0]]
         if at.head is not None:
             stream = stream.reshape(*stream.shape[:2], N_HEADS, -1)[:, :, at.head]
         saes.append(make_sae(at, stream.reshape(-1, stream.shape[-1]).float()))
@@ -114,7 +115,18 @@ def make_sae(at: Location, x: torch.Tensor) -> Sae:
     role: Role = "input" if is_input else "output"
     read = declared("random SAE", {})
     weights = effective_weights("random SAE", role, module)
-    return Sae(role, at, "random", module, "standard", str(at), configuration(module, read), weights, read)
+    return Sae(
+        role,
+        at,
+        "random",
+        at.hook_names[0],
+        module,
+        "standard",
+        str(at),
+        configuration(module, read),
+        weights,
+        read,
+    )
 
 
 @dataclass(frozen=True)
@@ -149,7 +161,7 @@ def body(capture: Capture, targets: Targets, batches: list[Any]) -> Cost:
         raise StopError
 
     bridge = capture.model.bridge
-    hook_name = Location(max(targets.layers), 0).hook_name
+    hook_name = Location(max(targets.layers), 0).hook_names[0]
     started = now()
     for batch in batches:
         tensor = torch.as_tensor(batch, device=capture.model.device)
@@ -241,7 +253,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     layers = tuple(range(N_LAYERS - options.layers, N_LAYERS))
-    targets = Targets(layers, tuple((layer, head) for layer in layers for head in range(N_HEADS)))
+    heads = tuple((layer, head) for layer in layers for head in range(N_HEADS))
+    targets = Targets(layers, heads, heads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = make_model(folder, options.device)

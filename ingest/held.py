@@ -14,9 +14,10 @@ from attnrules.errors import AttnRulesError
 from attnrules.ingest.request import IngestSpec, Request
 from attnrules.ingest.sources.corpus import changed_file as changed_file_of
 from attnrules.ingest.sources.identity import differences
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, Sae
+from attnrules.ingest.sources.saes import Sae
 from attnrules.warehouse import Warehouse
 from attnrules.warehouse.inspect import dictionaries
 
@@ -122,8 +123,18 @@ def recorded_source(warehouse: Warehouse, role: Role, at: Location) -> str | Non
     return source
 
 
+def recorded_id(warehouse: Warehouse, role: Role, source: str) -> str | None:
+    """Return the template of ids with which SAEs of a source were last ingested, None for none."""
+    template: str | None = warehouse.value(
+        "SELECT arguments ->> $id AS template FROM runs"
+        " WHERE command = 'ingest' AND (arguments ->> $name) = $source ORDER BY run_id DESC LIMIT 1",
+        {"id": f"$.{role}_sae_id", "name": f"$.{role}_sae", "source": source},
+    )
+    return template
+
+
 def differing_saes(warehouse: Warehouse, saes: list[Sae], spec: IngestSpec) -> list[Location]:
-    """Return the heads whose output SAE is to be replaced.
+    """Return where the stored output SAE is to be replaced.
 
     Raises `AttnRulesError` naming any other SAE whose weights or configuration are not those of the
     warehouse.

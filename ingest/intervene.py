@@ -18,10 +18,13 @@ from attnrules.ingest.capture.batching import is_out_of_memory
 from attnrules.ingest.capture.forward import read_layer
 from attnrules.ingest.commits import commits_of
 from attnrules.ingest.devices import choose_device
+from attnrules.ingest.held import recorded_id
 from attnrules.ingest.sources.identity import differences
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import UNCENTRED, Model, load_model
+from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, Sae, SaeSource, find_saes, load_sae
+from attnrules.ingest.sources.saes import Sae, find_saes, load_sae
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,19 +61,30 @@ class LaboratorySpec:
     batch_size: int | None = None
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What a warehouse says of one of its SAEs: its row of `saes`, and the template of its ids."""
+
+    source: str
+    sha256: str
+    configuration: str | None
+    commit: str | None
+    sae_id: str | None
+
+
 class Laboratory:
     """The model and the SAEs that a warehouse was made with.
 
     Arguments:
         model: the model. SAEs are found in `sources` and loaded when a head is first read.
-        held: digests of the weights, and configurations, of the warehouse's SAEs by role and location.
+        held: what the warehouse says of its SAEs, by role and location.
     """
 
     def __init__(
         self,
         model: Model,
         sources: dict[Role, SaeSource],
-        held: dict[tuple[str, Location], tuple[str, str | None]],
+        held: dict[tuple[str, Location], _Held],
         batch_size: int | None,
     ) -> None:
         self._model = model
@@ -107,13 +121,7 @@ class Laboratory:
                 heads=None,
                 commit=commits.saes.get((role, sources[f"{role}_sae"])),
             )
-        held = {
-            (role, Location(layer, head)): (digest, configuration)
-            for role, layer, head, digest, configuration in warehouse.rows(
-                "SELECT role, layer, head, sha256, configuration FROM saes"
-            )
-        }
-        return cls(model, found, held, spec.batch_size)
+        return cls(model, found, _held(warehouse), spec.batch_size)
 
     def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
         """Return the token whose embedding excites each input feature most; of the first layer only.
@@ -140,12 +148,13 @@ class Laboratory:
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on every trial and read the head at its query position.
 
-        A trial is an entry of the arrays `tokens` [n, seq_len], `query_pos` [n], `feature` [n] (of the
-        head's output SAE), `keys` and `changed` [n, seq_len] (which positions are keys, which were
-        changed), and `probe` [n] (an input feature). Returns arrays [n]: `activation` of the feature,
-        `attention_to_key` and `attention_to_changed` (summed over these positions), and
-        `probe_activation`, the probe's mean activation over the changed positions; NaN where there are
-        no such positions.
+        `head` is `WHOLE_LAYER` for the SAE over the whole layer; then `trials` has `through_head` [n], the
+        heads whose attention is read. A trial is an entry of the arrays `tokens` [n, seq_len], `query_pos`
+        [n], `feature` [n] (of the output SAE), `keys` and `changed` [n, seq_len] (which positions are keys,
+        which were changed), and `probe` [n] (an input feature). Returns arrays [n]: `activation` of the
+        feature, `attention_to_key` and `attention_to_changed` (summed over these positions), and
+        `probe_activation`, the probe's mean activation over the changed positions; NaN where there are no
+        such positions.
         """
         n = len(trials["tokens"])
         readings = {name: np.full(n, np.nan) for name in _READINGS}
@@ -181,11 +190,12 @@ class Laboratory:
         device = self._model.device
         rows = torch.arange(len(trials["tokens"]), device=device)
         q, feature = (torch.as_tensor(trials[name], device=device) for name in ("query_pos", "feature"))
+        through = torch.as_tensor(trials.get("through_head", np.full(len(rows), head)), device=device)
         reading = read_layer(self._model, layer, torch.as_tensor(trials["tokens"], device=device))
         sae = self._sae("output", Location(layer, head))
         with torch.no_grad():
-            activation = sae.encode(reading.z[rows, q, head].float())[rows, feature]
-        attention = reading.pattern[rows, head, q].float().cpu().numpy()
+            activation = sae.encode(reading.x(head)[rows, q].float())[rows, feature]
+        attention = reading.pattern[rows, through, q].float().cpu().numpy()
         to = [
             np.where(trials[where].any(axis=1), (attention * trials[where]).sum(axis=1), np.nan)
             for where in ("keys", "changed")
@@ -213,20 +223,41 @@ class Laboratory:
     def _sae(self, role: Role, location: Location) -> Sae:
         key = (role, location)
         if key not in self._saes:
-            sae = load_sae(self._sources[role], location, self._model)
-            held, configuration = self._held.get(key, ("", None))
-            if held != sae.sha256:
+            held = self._held.get(key, _Held("", "", None, None, None))
+            sae = load_sae(self._source_of(role, location, held), location, self._model)
+            if held.sha256 != sae.sha256:
                 raise AttnRulesError(
                     f"{role} SAE of {location} in {sae.source}: has weights {sae.sha256[:12]}, the"
-                    f" warehouse was ingested with {held[:12]}; name that one with --{role}-sae"
+                    f" warehouse was ingested with {held.sha256[:12]}; name that one with --{role}-sae"
                 )
-            if apart := differences(configuration, sae.configuration):
+            if apart := differences(held.configuration, sae.configuration):
                 raise AttnRulesError(
                     f"{role} SAE of {location} in {sae.source}: has the weights that the warehouse was"
                     f" ingested with, but {'; '.join(apart[:4])}; name that one with --{role}-sae"
                 )
             self._saes[key] = sae
         return self._saes[key]
+
+    def _source_of(self, role: Role, location: Location, held: _Held) -> SaeSource:
+        """Return where an SAE is: SAEs of single heads and of whole layers may come from several ingests."""
+        given = self._sources[role]
+        if given.offers(location) or held.source in ("", given.name):
+            return given
+        return find_saes(
+            role, held.source, sae_id=held.sae_id, layers=(location.layer,), heads=None, commit=held.commit
+        )
+
+
+def _held(warehouse: Warehouse) -> dict[tuple[str, Location], _Held]:
+    rows = warehouse.rows(
+        "SELECT role, layer, head, source, sha256, configuration, resolved_commit FROM saes"
+    )
+    return {
+        (role, Location(layer, head)): _Held(
+            source, sha256, configuration, commit, recorded_id(warehouse, role, source)
+        )
+        for role, layer, head, source, sha256, configuration, commit in rows
+    }
 
 
 def _sources(warehouse: Warehouse, spec: LaboratorySpec) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from attnrules.ingest import held
 from attnrules.ingest.capture.flow import Ledger, Tokens
 from attnrules.ingest.capture.forward import Capture, Targets
 from attnrules.ingest.devices import choose_devices
-from attnrules.ingest.request import Request, choose_heads, refuse_beyond_context
+from attnrules.ingest.request import Request, choose_outputs, refuse_beyond_context
 from attnrules.ingest.sources.corpus import documents, token_rows
 from attnrules.ingest.sources.local_corpus import FilesRead
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model, load_model
-from attnrules.ingest.sources.saes import Location, Sae, SaeSource, find_saes, load_sae
+from attnrules.ingest.sources.sae_source import SaeSource
+from attnrules.ingest.sources.saes import Sae, find_saes, load_sae
 from attnrules.warehouse import Warehouse
 
 
@@ -39,9 +41,9 @@ class Loaded:
         request: what was asked for.
         model: the model, processed as its input SAEs expect.
         sources: where the SAEs came from.
-        heads: the (layer, head) pairs asked for, ascending.
-        targets: these, and the stored heads without which sequences would be incomplete.
-        saes: the SAEs of all targets: input SAEs by layer, then output SAEs by head.
+        outputs: the (layer, head) pairs of the output SAEs asked for, ascending.
+        targets: what these need, and the stored ones without which sequences would be incomplete.
+        saes: the SAEs of all targets: input SAEs by layer, then output SAEs by layer and head.
         replaced: heads whose stored output SAE gives way to the one loaded.
         devices: every device asked for.
     """
@@ -49,7 +51,7 @@ class Loaded:
     request: Request
     model: Model
     sources: Sources
-    heads: tuple[tuple[int, int], ...]
+    outputs: tuple[tuple[int, int], ...]
     targets: Targets
     saes: list[Sae]
     replaced: list[Location]
@@ -95,17 +97,16 @@ def load(
     if stored is not None:
         held.refuse_other_model(stored, model, spec)
     refuse_beyond_context(spec, model.name, model.n_ctx)
-    heads = choose_heads(spec, model, sources.inputs, sources.outputs)
-    unfinished = [] if stored is None else _unfinished_heads(request, model, heads, stored)
-    captured = tuple(sorted({*heads, *unfinished}))
-    targets = Targets(tuple(sorted({layer for layer, _ in captured})), captured)
+    outputs = choose_outputs(spec, model, sources.inputs, sources.outputs)
+    unfinished = [] if stored is None else _unfinished_outputs(request, model, outputs, stored)
+    targets = Targets.of([*outputs, *unfinished], model.n_heads)
     report("loading the SAEs")
     saes = _load_saes(targets, sources, model, stored)
     model = _as_declared(model, saes, partial(_load_model, request, devices[0]))
     if stored is not None:
         held.refuse_other_processing(stored, model)
     replaced = [] if stored is None else held.differing_saes(stored, saes, spec)
-    return Loaded(request, model, sources, tuple(sorted(heads)), targets, saes, replaced, devices)
+    return Loaded(request, model, sources, tuple(sorted(outputs)), targets, saes, replaced, devices)
 
 
 def _load_model(request: Request, device: str, centred: bool = True) -> Model:
@@ -118,7 +119,7 @@ def _load_model(request: Request, device: str, centred: bool = True) -> Model:
 def _load_saes(targets: Targets, sources: Sources, model: Model, stored: Warehouse | None) -> list[Sae]:
     wanted = [
         *((sources.inputs, Location(layer)) for layer in targets.layers),
-        *((sources.outputs, Location(layer, head)) for layer, head in targets.heads),
+        *((sources.outputs, Location(layer, head)) for layer, head in targets.outputs),
     ]
     return [load_sae(_source_of(source, at, stored), at, model) for source, at in wanted]
 
@@ -130,14 +131,15 @@ def _capture(request: Request, model: Model, saes: list[Sae]) -> Capture:
 
 def _source_of(given: SaeSource, at: Location, stored: Warehouse | None) -> SaeSource:
     """Return `given`, or where it lacks the SAE of a stored head, the source that the head came from."""
-    if stored is None or given.available is None or at in given.available:
+    if stored is None or given.offers(at):
         return given
     recorded = held.recorded_source(stored, given.role, at)
     if recorded is None or recorded == given.name:
         return given
-    heads = None if at.head is None else (at.head,)
+    heads = None if at.head is None or at.is_whole_layer else (at.head,)
+    sae_id = held.recorded_id(stored, given.role, recorded)
     try:
-        return find_saes(given.role, recorded, sae_id=None, layers=(at.layer,), heads=heads)
+        return find_saes(given.role, recorded, sae_id=sae_id, layers=(at.layer,), heads=heads)
     except AttnRulesError as error:
         raise AttnRulesError(
             f"{given.role} SAE {given.name}: has none of {at}, which {stored.path} holds and further"
@@ -145,11 +147,12 @@ def _source_of(given: SaeSource, at: Location, stored: Warehouse | None) -> SaeS
         ) from error
 
 
-def _unfinished_heads(
+def _unfinished_outputs(
     request: Request, model: Model, chosen: list[tuple[int, int]], stored: Warehouse
 ) -> list[tuple[int, int]]:
-    """Return the stored heads that were not asked for, but without which sequences would be incomplete."""
-    others = [pair for pair in stored.rows("SELECT layer, head FROM heads") if pair not in chosen]
+    """Return the stored output SAEs not asked for, but without which sequences would be incomplete."""
+    held_saes = stored.rows("SELECT layer, head FROM saes WHERE role = 'output'")
+    others = [pair for pair in held_saes if pair not in chosen]
     ledger = Ledger(stored)
     if others and request.spec.n_sequences > ledger.n_sequences:
         beyond = islice(_rows(request, model), ledger.n_sequences, None)

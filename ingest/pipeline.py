@@ -21,8 +21,8 @@ from attnrules.ingest.loading import Loaded, find, load
 from attnrules.ingest.reading import Corpus, begin, store_changed_files
 from attnrules.ingest.request import IngestSpec, accept
 from attnrules.ingest.sources.corpus import shortage
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location
 from attnrules.ingest.weight_rows import store_weights
 from attnrules.warehouse import Warehouse
 

@@ -15,15 +15,19 @@ from typing import Any
 
 from attnrules.errors import AttnRulesError, one_line
 from attnrules.ingest.capture.flow import Tokens
+from attnrules.ingest.capture.forward import Targets
 from attnrules.ingest.devices import choose_devices
 from attnrules.ingest.held import changed_file, reconcile
 from attnrules.ingest.loading import Loaded, find, load
 from attnrules.ingest.reading import begin
-from attnrules.ingest.request import IngestSpec, Request, accept, choose_heads
+from attnrules.ingest.request import IngestSpec, Request, accept, choose_outputs
 from attnrules.ingest.sources.hub import hub_failure, is_offline, resolve
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import official_name
+from attnrules.ingest.sources.sae_hub import HubListing, list_hub
+from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, SaeSource, list_hub
+from attnrules.sql import WHOLE_LAYER
 from attnrules.warehouse import Warehouse
 
 # Of the demo's warehouse: 2,000 sequences of 64 tokens, 2 layers of 4 heads, TopK 16 and 8, the default
@@ -64,7 +68,8 @@ class IngestPlan:
     Arguments:
         sources: (what, where it comes from and what is known of it).
         stored_heads, stored_sequences: what the warehouse holds.
-        heads: what it would hold in the end.
+        heads: what it would hold in the end. outputs: the output SAEs, by layer and head, `WHOLE_LAYER` for
+            one over a whole layer.
         n_sequences: sequences to hold in the end; n_to_capture: sequences that run through the model.
         rows: table -> rows to add. n_bytes: disk that they take. seconds: time, None where unknown.
         basis: where rows, bytes and time come from.
@@ -74,6 +79,7 @@ class IngestPlan:
     stored_heads: list[tuple[int, int]]
     stored_sequences: int
     heads: list[tuple[int, int]]
+    outputs: list[tuple[int, int]]
     n_sequences: int
     n_to_capture: int
     rows: dict[str, int]
@@ -87,11 +93,13 @@ class _Facts:
     """What is known of the sources before an ingest.
 
     Arguments:
+        outputs: the (layer, head) pairs of the output SAEs asked for. n_heads: heads of a layer.
         changed: how local files of the corpus differ from those that were read, None where they do not.
     """
 
     sources: list[tuple[str, str]] = field(default_factory=list)
-    heads: list[tuple[int, int]] = field(default_factory=list)
+    outputs: list[tuple[int, int]] = field(default_factory=list)
+    n_heads: int = 0
     d_head: int = 0
     input_width: int = 0
     output_width: int = 0
@@ -128,9 +136,10 @@ def _checked(request: Request, stored: Warehouse | None) -> _Facts:
         sources=[
             (f"model {model.name}", f"local, weights {model.sha256[:12]}, checked"),
             (f"input SAEs {loaded.sources.inputs.name}", f"local, {len(targets.layers)} checked"),
-            (f"output SAEs {loaded.sources.outputs.name}", f"local, {len(targets.heads)} checked"),
+            (f"output SAEs {loaded.sources.outputs.name}", f"local, {len(targets.outputs)} checked"),
         ],
-        heads=list(loaded.heads),
+        outputs=list(loaded.outputs),
+        n_heads=model.n_heads,
         d_head=model.d_head,
         input_width=max(sae.d_sae for sae in saes if sae.role == "input"),
         output_width=max(sae.d_sae for sae in saes if sae.role == "output"),
@@ -150,7 +159,7 @@ def _measured(loaded: Loaded, rows: Tokens) -> Rates:
     n_tokens = len(rows) * spec.corpus.seq_len
     per_token = {
         table: sum(len(part.columns["seq_id"]) for part in parts if part.table == table)
-        / (n_tokens * _places(table, targets.heads))
+        / (n_tokens * _places(table, targets))
         for table in _DEMO_ROWS
     }
     basis = f"rows and time: {len(rows)} sequences captured here just now; bytes a row: those {_DEMO_BASIS}"
@@ -160,18 +169,22 @@ def _measured(loaded: Loaded, rows: Tokens) -> Rates:
 def _looked_up(request: Request, stored: Warehouse | None) -> _Facts:
     """Look up what the hub says of the sources without their weights."""
     config, where = _configuration(request)
-    facts = _Facts(sources=[(f"model {request.spec.model}", where)], d_head=config.d_head)
-    inputs, facts.input_width, found = _look_up_saes(request, "input", config.d_model)
+    facts = _Facts(
+        sources=[(f"model {request.spec.model}", where)], n_heads=config.n_heads, d_head=config.d_head
+    )
+    inputs, facts.input_width, found = _look_up_saes(request, "input", config)
     facts.sources.append(found)
-    outputs, facts.output_width, found = _look_up_saes(request, "output", config.d_head)
+    outputs, facts.output_width, found = _look_up_saes(request, "output", config)
     facts.sources.append(found)
-    facts.heads = sorted(choose_heads(request.spec, config, inputs, outputs))
+    facts.outputs = sorted(choose_outputs(request.spec, config, inputs, outputs))
     facts.rates = _computed(request.spec, config.d_model, facts)
     facts.changed = None if stored is None else changed_file(stored, request.spec)
     return facts
 
 
-def _look_up_saes(request: Request, role: Role, d_in: int) -> tuple[SaeSource, int, tuple[str, str]]:
+def _look_up_saes(
+    request: Request, role: Role, config: _Configuration
+) -> tuple[SaeSource, int, tuple[str, str]]:
     """Return the SAEs of a role, the features of one as far as known (else 0), and a line on them."""
     name, sae_id = request.sae(role)
     what = f"{role} SAEs {name}"
@@ -189,17 +202,26 @@ def _look_up_saes(request: Request, role: Role, d_in: int) -> tuple[SaeSource, i
         commit=request.sae_commit(role),
     )
     # W_enc, W_dec and the encoder's bias, float32.
-    width = round(listing.largest_bytes / (4 * (2 * d_in + 1)))
+    width = round(listing.largest_bytes / (4 * (2 * _width_read(role, listing, config) + 1)))
     where = f"hub, commit {listing.commit}, {_to_download(listing.missing_bytes)}"
-    return SaeSource(role, name, listing.available, _never), width, (what, where)
+    source = SaeSource(role, name, listing.available, _never, reads_whole_layers=listing.reads_whole_layers)
+    return source, width, (what, where)
+
+
+def _width_read(role: Role, listing: HubListing, config: _Configuration) -> int:
+    """Return how many numbers an SAE reads at a token, as far as the names of files tell."""
+    if role == "input":
+        return config.d_model
+    whole = listing.reads_whole_layers or any(at.is_whole_layer for at in listing.available or ())
+    return config.n_heads * config.d_head if whole else config.d_head
 
 
 def _computed(spec: IngestSpec, d_model: int, facts: _Facts) -> Rates:
     """Return the demo's rows and bytes, and the speed that the arithmetic alone allows on this machine."""
-    layers = {layer for layer, _ in facts.heads}
+    layers = {layer for layer, _ in facts.outputs}
     body = 24 * d_model**2 * (max(layers) + 1)
     features = len(layers) * (4 * d_model * facts.input_width + 8 * d_model**2)
-    heads = len(facts.heads) * 2 * facts.d_head * facts.output_width
+    heads = _heads_read(facts.outputs, facts.n_heads) * 2 * facts.d_head * facts.output_width
     devices = choose_devices(spec.device, spec.dtype)
     per_token, speed = body + features + heads, _arithmetic_speed(devices[0])
     basis = (
@@ -273,37 +295,37 @@ def _to_download(n_bytes: int) -> str:
 
 
 def _estimate(spec: IngestSpec, stored: Warehouse | None, facts: _Facts) -> IngestPlan:
-    held: list[tuple[int, int]] = []
-    n_stored = 0
+    held, n_stored = Targets((), (), ()), 0
     rates = facts.rates or Rates(_DEMO_ROWS, _DEMO_BYTES, None, f"rows and bytes: those {_DEMO_BASIS}")
     if stored is not None:
-        held = [(layer, head) for layer, head in stored.rows("SELECT layer, head FROM heads ORDER BY ALL")]
+        held = _held(stored)
         n_stored = int(stored.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
         rates = _stored_rates(stored, held) or rates
-    heads = sorted({*held, *facts.heads})
-    added = [pair for pair in heads if pair not in held]
+    in_the_end = Targets.of(sorted({*held.outputs, *facts.outputs}), facts.n_heads)
+    added = _without(in_the_end, held)
     n_new = max(0, spec.n_sequences - n_stored)
-    n_to_capture = n_new + (n_stored if added else 0)
+    n_to_capture = n_new + (0 if added.is_empty else n_stored)
     rows = {"tokens": n_new * spec.corpus.seq_len}
     for table in _DEMO_BYTES:
         if table != "tokens":
-            per_token = rates.rows.get(table, 1.0)
-            places = n_new * _places(table, heads) + n_stored * _places(table, added, held)
-            rows[table] = round(per_token * places * spec.corpus.seq_len)
+            places = n_new * _places(table, in_the_end) + n_stored * _places(table, added)
+            rows[table] = round(rates.rows.get(table, 1.0) * places * spec.corpus.seq_len)
     n_bytes = sum(rates.bytes[table] * n for table, n in rows.items())
     rows |= {
-        "projections": len(added) * facts.input_width,
-        "output_features": len(added) * facts.output_width,
+        "projections": len(added.attention) * facts.input_width,
+        "output_features": len(added.outputs) * facts.output_width,
+        "feature_heads": _heads_read(added.outputs, facts.n_heads) * facts.output_width,
     }
-    n_bytes += 4 * facts.d_head * (3 * rows["projections"] + rows["output_features"])
+    n_bytes += 4 * facts.d_head * (3 * rows["projections"] + rows["output_features"] + rows["feature_heads"])
     seconds = None
     if rates.tokens_per_second:
         seconds = n_to_capture * spec.corpus.seq_len / rates.tokens_per_second
     return IngestPlan(
         sources=facts.sources,
-        stored_heads=held,
+        stored_heads=list(held.attention),
         stored_sequences=n_stored,
-        heads=heads,
+        heads=list(in_the_end.attention),
+        outputs=list(in_the_end.outputs),
         n_sequences=max(spec.n_sequences, n_stored),
         n_to_capture=n_to_capture,
         rows=rows,
@@ -313,7 +335,27 @@ def _estimate(spec: IngestSpec, stored: Warehouse | None, facts: _Facts) -> Inge
     )
 
 
-def _stored_rates(stored: Warehouse, held: list[tuple[int, int]]) -> Rates | None:
+def _held(stored: Warehouse) -> Targets:
+    """Return what a warehouse holds."""
+    heads = stored.rows("SELECT layer, head FROM heads ORDER BY ALL")
+    outputs = stored.rows("SELECT layer, head FROM saes WHERE role = 'output' ORDER BY ALL")
+    return Targets(tuple(sorted({layer for layer, _ in heads})), tuple(heads), tuple(outputs))
+
+
+def _without(wanted: Targets, held: Targets) -> Targets:
+    return Targets(
+        tuple(layer for layer in wanted.layers if layer not in held.layers),
+        tuple(pair for pair in wanted.attention if pair not in held.attention),
+        tuple(pair for pair in wanted.outputs if pair not in held.outputs),
+    )
+
+
+def _heads_read(outputs: Sequence[tuple[int, int]], n_heads: int) -> int:
+    """Count the heads that output SAEs read, one for each that reads one."""
+    return sum(n_heads if head == WHOLE_LAYER else 1 for _, head in outputs)
+
+
+def _stored_rates(stored: Warehouse, held: Targets) -> Rates | None:
     """Return what a token has cost in this warehouse, None while it holds none."""
     columns = ", ".join(f"sum({table})" for table in _DEMO_BYTES)
     counts = dict(zip(_DEMO_BYTES, stored.rows(f"SELECT {columns} FROM chunks")[0], strict=True))
@@ -333,8 +375,8 @@ def _stored_rates(stored: Warehouse, held: list[tuple[int, int]]) -> Rates | Non
     )
 
 
-def _places(table: str, heads: Sequence[tuple[int, int]], held: Sequence[tuple[int, int]] = ()) -> int:
-    """Count what a token of `table` has a row for: layers, or heads; layers that are `held` do not count."""
+def _places(table: str, targets: Targets) -> int:
+    """Count what a token of `table` has rows for: layers, heads, or output SAEs."""
     if table in ("input_activations", "token_scales"):
-        return len({layer for layer, _ in heads} - {layer for layer, _ in held})
-    return len(heads)
+        return len(targets.layers)
+    return len(targets.outputs if table == "output_activations" else targets.attention)

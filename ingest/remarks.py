@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
+from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, Sae, SaeSource
+from attnrules.ingest.sources.saes import Sae
 from attnrules.ingest.sources.vocabulary import special_tokens
 from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse
 

@@ -14,8 +14,11 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.capture.forward import DTYPES
 from attnrules.ingest.commits import StoredCommits, stored_commits
 from attnrules.ingest.sources.corpus import SPECIAL_TOKENS, CorpusSpec, locate
+from attnrules.ingest.sources.locations import Location
+from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, SaeSource, find_saes
+from attnrules.ingest.sources.saes import find_saes
+from attnrules.sql import WHOLE_LAYER
 
 # What an INTEGER holds.
 _MOST_SEQUENCES = 2**31 - 1
@@ -157,20 +160,21 @@ def refuse_beyond_context(spec: IngestSpec, model: str, n_ctx: int) -> None:
         raise UsageError(f"--seq-len {spec.corpus.seq_len}: the context of {model} is {n_ctx} tokens")
 
 
-def choose_heads(
+def choose_outputs(
     spec: IngestSpec, model: Dimensions, inputs: SaeSource, outputs: SaeSource
 ) -> list[tuple[int, int]]:
-    """Return the (layer, head) pairs asked for: those named, else all that both SAE sources offer.
+    """Return where output SAEs are wanted, as (layer, head): those named, else all that both sources offer.
 
-    Raises `UsageError` for a layer or head that the model does not have, and `AttnRulesError` when a source
-    holds SAEs of layers or heads that it does not have, or when no head is left.
+    The head is `WHOLE_LAYER` where an SAE reads the whole layer; of a source that has both kinds, all are
+    wanted. Raises `UsageError` for a layer or head that the model does not have and for heads named of SAEs
+    over whole layers alone, and `AttnRulesError` when a source holds SAEs of layers or heads that the model
+    does not have, or when nothing is left.
     """
     _refuse_out_of_range(spec, model)
     for source in (inputs, outputs):
         _refuse_foreign_locations(source, model)
     layers = range(model.n_layers) if spec.layers is None else spec.layers
-    heads = range(model.n_heads) if spec.heads is None else spec.heads
-    chosen = [(layer, head) for layer in layers for head in heads]
+    chosen = [(layer, head) for layer in layers for head in _heads_of(spec, model, outputs)]
     # What was not asked for by number is limited to what the sources offer.
     if spec.layers is None and inputs.available is not None:
         chosen = [pair for pair in chosen if Location(pair[0]) in inputs.available]
@@ -184,6 +188,23 @@ def choose_heads(
             f"no head has both an input SAE in {spec.input_sae} and an output SAE in {spec.output_sae}"
         )
     return chosen
+
+
+def _heads_of(spec: IngestSpec, model: Dimensions, outputs: SaeSource) -> list[int]:
+    """Return the heads, `WHOLE_LAYER` among them, that output SAEs of a layer may read."""
+    if outputs.available is None:
+        whole, single = outputs.reads_whole_layers, not outputs.reads_whole_layers
+    else:
+        whole = any(at.is_whole_layer for at in outputs.available)
+        single = any(not at.is_whole_layer for at in outputs.available)
+    if spec.heads is None:
+        return [*[WHOLE_LAYER][:whole], *(range(model.n_heads) if single else ())]
+    if whole and not single:
+        raise UsageError(
+            f"--heads: the SAEs of {spec.output_sae} read all heads of a layer at once; `attnrules mine"
+            " skipgrams --heads` restricts the heads whose rules are sought"
+        )
+    return list(spec.heads)
 
 
 def _refuse_out_of_range(spec: IngestSpec, model: Dimensions) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import pyarrow as pa
 from attnrules.ingest.embeddings import embedding_descriptions
 from attnrules.ingest.loading import Loaded
 from attnrules.ingest.request import Request
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, Sae
+from attnrules.ingest.sources.saes import Sae
+from attnrules.sql import WHOLE_LAYER
 from attnrules.warehouse import Warehouse, digests
 
 
@@ -29,7 +31,7 @@ def store_weights(
     """
     with warehouse.transaction():
         for at in loaded.replaced:
-            warehouse.forget_output_features(at.layer, at.head or 0)
+            warehouse.forget_output_features(at.layer, WHOLE_LAYER if at.head is None else at.head)
         if loaded.replaced:
             warehouse.outdate_derived()
         if not warehouse.rows("FROM model"):
@@ -49,6 +51,7 @@ def _store_saes(warehouse: Warehouse, loaded: Loaded, errors: Mapping[tuple[Role
     inputs = {sae.location.layer: sae for sae in loaded.saes if sae.role == "input"}
     held = set(warehouse.rows("SELECT role, layer, head FROM saes"))
     heads_held = set(warehouse.rows("SELECT layer, head FROM heads"))
+    n_heads = loaded.model.n_heads
     for sae in loaded.saes:
         layer, head = sae.location.layer, sae.location.head
         if (sae.role, layer, head) in held:
@@ -60,10 +63,13 @@ def _store_saes(warehouse: Warehouse, loaded: Loaded, errors: Mapping[tuple[Role
             if layer == 0:
                 warehouse.append("feature_descriptions", embedding_descriptions(loaded.model, sae))
             continue
-        if (layer, head) not in heads_held:
-            _store_head(warehouse, loaded.model, inputs[layer], layer, head)
+        for read in range(n_heads) if head == WHOLE_LAYER else (head,):
+            if (layer, read) not in heads_held:
+                _store_head(warehouse, loaded.model, inputs[layer], layer, read)
+                heads_held.add((layer, read))
         warehouse.append("output_features", _output_features(sae, layer, head))
-        warehouse.append("feature_heads", _only_head(sae, layer, head))
+        for rows in _feature_heads(sae, layer, head, n_heads):
+            warehouse.append("feature_heads", rows)
 
 
 def _vocabulary(model: Model) -> pa.Table:
@@ -124,6 +130,8 @@ def _store_head(warehouse: Warehouse, model: Model, input_sae: Sae, layer: int, 
 
 def _output_features(sae: Sae, layer: int, head: int) -> pa.Table:
     n = sae.d_sae
+    # What a feature of a whole layer reads of each head is in feature_heads.
+    encoder = {} if head == WHOLE_LAYER else {"encoder": _vectors(sae.weights.encoder.T)}
     return pa.table(
         {
             "layer": np.full(n, layer, np.int16),
@@ -131,25 +139,39 @@ def _output_features(sae: Sae, layer: int, head: int) -> pa.Table:
             "feature": np.arange(n, dtype=np.int32),
             "n_sequences": np.zeros(n, np.int32),
             "n_tokens": np.zeros(n, np.int64),
-            "encoder": _vectors(sae.weights.encoder.T),
+            **encoder,
             "bias": sae.weights.bias.double().numpy(),
             "preactivation_bias": sae.weights.preactivation_bias.numpy(),
         }
     )
 
 
-def _only_head(sae: Sae, layer: int, head: int) -> pa.Table:
-    """Return the rows of `feature_heads` of an SAE that reads one head."""
-    n = sae.d_sae
+def _feature_heads(sae: Sae, layer: int, head: int, n_heads: int) -> Iterator[pa.Table]:
+    """Yield rows of `feature_heads`, head after head."""
+    encoder = sae.encoder_of_x()
+    if head != WHOLE_LAYER:
+        yield _read_of_head(encoder, layer, head, head, {"weight_share": 1.0, "data_share": 1.0})
+        return
+    norms = sae.head_norms(n_heads).numpy()
+    total = norms.sum(axis=1)
+    d_head = len(encoder) // n_heads
+    for read in range(n_heads):
+        share = pa.array(norms[:, read] / np.where(total > 0, total, 1), mask=total == 0)
+        columns = {"weight_share": share, "total_contribution": 0.0}
+        yield _read_of_head(encoder[read * d_head : (read + 1) * d_head], layer, head, read, columns)
+
+
+def _read_of_head(encoder: Any, layer: int, head: int, read: int, columns: dict[str, Any]) -> pa.Table:
+    """Return what features read of the head `read`: encoder [d_head, n]; a number of `columns` is of all."""
+    n = encoder.shape[1]
     return pa.table(
         {
             "layer": np.full(n, layer, np.int16),
             "head": np.full(n, head, np.int16),
             "feature": np.arange(n, dtype=np.int32),
-            "through_head": np.full(n, head, np.int16),
-            "encoder": _vectors(sae.weights.encoder.T),
-            "weight_share": np.ones(n),
-            "data_share": np.ones(n),
+            "through_head": np.full(n, read, np.int16),
+            "encoder": _vectors(encoder.T),
+            **{name: np.full(n, x) if isinstance(x, float) else x for name, x in columns.items()},
         }
     )
 

@@ -12,8 +12,9 @@ import torch
 
 from attnrules.ingest import IngestSpec
 from attnrules.ingest.embeddings import embedding_descriptions
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model, load_model
-from attnrules.ingest.sources.saes import Location, Sae, find_saes, load_sae
+from attnrules.ingest.sources.saes import Sae, find_saes, load_sae
 from attnrules.warehouse import Warehouse
 from tests.planted import WORDS
 

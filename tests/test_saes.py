@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from attnrules.errors import AttnRulesError
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.sources.corpus import CorpusSpec
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import load_model
-from attnrules.ingest.sources.saes import Location, find_saes, load_sae
+from attnrules.ingest.sources.saes import find_saes, load_sae
 from attnrules.warehouse import Warehouse
 from tests.planted import PlantedModel
 from tests.test_pipeline import dense, random_gpt2, same

@@ -172,6 +172,17 @@ class Warehouse:
         """Add row counts to the ledger row of a stored chunk, and set the heads it holds."""
         self.execute(sql.ledger_statement("extend_chunk"), additions)
 
+    def add_contributions(self, rows: pa.Table) -> None:
+        """Add what heads brought to features of SAEs over whole layers, in the transaction of their chunk.
+
+        `rows`: layer, feature, through_head and units, whole multiples of 2^-24; they may repeat a feature.
+        """
+        self.execute(sql.ledger_statement("make_added_contributions"))
+        self.append("added_contributions", rows)
+        self.execute(sql.ledger_statement("add_contributions"))
+        for layer in sorted(set(rows.column("layer").to_pylist())):
+            digests.restamp(self, "feature_heads", "derived", layer=layer, head=sql.WHOLE_LAYER)
+
     def replace_descriptions(self, layer: int, rows: pa.Table) -> None:
         """Store imported descriptions of a layer, in place of the same sources' earlier ones.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnrules.sql import WHOLE_LAYER
+
 if TYPE_CHECKING:
     from attnrules.ingest.plan import IngestPlan
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 def plan_lines(path: Path, plan: IngestPlan) -> list[str]:
     """Return a plan as lines of text."""
     new = [pair for pair in plan.heads if pair not in plan.stored_heads]
+    whole = [layer for layer, head in plan.outputs if head == WHOLE_LAYER]
     stored = f"{plan.stored_sequences:,} sequences, {len(plan.stored_heads)} heads"
     lines = [f"{path}: {f'holds {stored}' if plan.stored_heads else 'would be made'}", "", "sources"]
     lines += [f"  {what}: {where}" for what, where in plan.sources]
@@ -19,6 +22,7 @@ def plan_lines(path: Path, plan: IngestPlan) -> list[str]:
         "",
         f"layers      {_listing(sorted({layer for layer, _ in plan.heads}))}",
         f"heads       {len(plan.heads)}, {len(new)} of them new",
+        *([f"output SAEs over whole layers: {_listing(whole)}"] if whole else []),
         f"sequences   {plan.n_sequences:,} in the end, {plan.n_to_capture:,} to run through the model",
         "",
         "rows to add (estimated)",

@@ -7,9 +7,10 @@ replacing an SAE are the same thing: doing whatever the ledger does not list yet
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -21,9 +22,10 @@ import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, one_line
 from attnrules.ingest.capture.batching import BatchSize, is_out_of_memory
-from attnrules.ingest.capture.forward import Block, Capture, Targets
+from attnrules.ingest.capture.forward import CONTRIBUTIONS, Block, Capture, Targets
 from attnrules.ingest.capture.stages import Stages, Stop
 from attnrules.ingest.sources.local_corpus import FilesRead
+from attnrules.sql import WHOLE_LAYER, head_name
 from attnrules.warehouse import Warehouse, digests
 
 Tokens = npt.NDArray[np.int64]
@@ -32,8 +34,12 @@ FACT_TABLES = ("input_activations", "output_activations", "attention_sources", "
 # Rows of a chunk that are held in memory until it is committed, bytes.
 _CHUNK_BYTES = 512 << 20
 _LARGEST_CHUNK = 512
-# Of a head whose output SAE was replaced: its attention is stored, its output features are not yet.
+# Of a head without output features of its own: they are those of an SAE over its whole layer, or its SAE was
+# replaced and they are to be captured again.
 _ATTENTION_ONLY = ":attention"
+_NAME = re.compile(r"L(\d+)(?:H(\d+))?(:attention)?")
+
+Pairs = frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,30 @@ class Chunk:
     first_seq: int
     n_seqs: int
     heads: list[str]
+
+    @property
+    def attention(self) -> Pairs:
+        """(layer, head) pairs whose attention is stored."""
+        return frozenset((layer, head) for layer, head, _ in self._held() if head != WHOLE_LAYER)
+
+    @property
+    def outputs(self) -> Pairs:
+        """(layer, head) pairs whose output features are stored, head `WHOLE_LAYER` for a whole layer's."""
+        return frozenset((layer, head) for layer, head, features in self._held() if features)
+
+    def _held(self) -> Iterator[tuple[int, int, bool]]:
+        for name in self.heads:
+            if match := _NAME.fullmatch(name):
+                head = WHOLE_LAYER if match[2] is None else int(match[2])
+                yield int(match[1]), head, match[3] is None
+
+
+def _names(attention: Iterable[tuple[int, int]], outputs: Pairs) -> list[str]:
+    """Return how the ledger writes which attention and which output features are stored."""
+    return [
+        head_name(*pair) + ("" if pair in outputs else _ATTENTION_ONLY)
+        for pair in sorted({*attention, *outputs})
+    ]
 
 
 @dataclass(frozen=True)
@@ -70,8 +100,8 @@ class Ledger:
         return sum(chunk.n_seqs for chunk in self.chunks)
 
     def lacks(self, layer: int, head: int) -> bool:
-        """Tell whether any stored sequence lacks this head."""
-        return any(_name(layer, head) not in chunk.heads for chunk in self.chunks)
+        """Tell whether any stored sequence lacks the output features of this head."""
+        return any((layer, head) not in chunk.outputs for chunk in self.chunks)
 
     def n_to_capture(self, targets: Targets, n_sequences: int) -> int:
         """Return how many sequences have to go through the model to hold `targets` of `n_sequences`."""
@@ -81,13 +111,12 @@ class Ledger:
 
 def missing(chunk: Chunk, targets: Targets) -> Targets:
     """Return the targets that a stored chunk lacks."""
-    lacking = [pair for pair in targets.heads if _name(*pair) not in chunk.heads]
-    outputs = tuple(pair for pair in lacking if _name(*pair) + _ATTENTION_ONLY in chunk.heads)
-    layers_held = {int(name[1:].split("H")[0]) for name in chunk.heads}
+    attention, outputs = chunk.attention, chunk.outputs
+    layers = {layer for layer, _ in attention}
     return Targets(
-        layers=tuple(layer for layer in targets.layers if layer not in layers_held),
-        heads=tuple(pair for pair in lacking if pair not in outputs),
-        outputs=outputs,
+        layers=tuple(layer for layer in targets.layers if layer not in layers),
+        attention=tuple(pair for pair in targets.attention if pair not in attention),
+        outputs=tuple(pair for pair in targets.outputs if pair not in outputs),
     )
 
 
@@ -238,23 +267,25 @@ class Flow:
         counts = dict.fromkeys(("tokens", *FACT_TABLES), 0)
         with warehouse.transaction():
             for table, rows in tables.items():
+                if table == CONTRIBUTIONS:
+                    warehouse.add_contributions(rows)
+                    continue
                 n_rows = warehouse.append(table, rows)
                 if table in counts:
                     counts[table] = n_rows
-            names = [_name(*pair) for pair in (*work.targets.heads, *work.targets.outputs)]
+            attention, outputs = frozenset(work.targets.attention), frozenset(work.targets.outputs)
             entry: dict[str, object] = {**counts, "run_id": self._run_id, "chunk_id": work.chunk_id}
             if work.stored is None:
                 entry |= {
                     "first_seq": work.first_seq,
                     "n_seqs": len(work.tokens),
                     "state": "done",
-                    "heads": names,
+                    "heads": _names(attention, outputs),
                 }
                 warehouse.append("chunks", pa.Table.from_pylist([entry]))
             else:
-                replaced = {name + _ATTENTION_ONLY for name in names}
-                held = [name for name in work.stored.heads if name not in replaced]
-                warehouse.extend_chunk({**entry, "heads": [*held, *names]})
+                heads = _names(attention | work.stored.attention, outputs | work.stored.outputs)
+                warehouse.extend_chunk({**entry, "heads": heads})
             digests.restamp(warehouse, "chunks", chunk_id=work.chunk_id)
             n_files = self._commit_files() if work.stored is None else 0
             warehouse.outdate_derived()
@@ -292,18 +323,15 @@ def _pack(captured: tuple[Work, list[Block]]) -> tuple[Work, dict[str, pa.Table]
     tables = {} if work.stored is not None else {"tokens": _token_table(work)}
     parts = [block.part() for block in blocks]
     # Head after head: rows of one head lie together and are skipped together when not asked for.
-    parts.sort(key=lambda part: (part.layer, part.head))
-    for table in FACT_TABLES:
+    parts.sort(key=lambda part: (part.layer, -1 if part.head is None else part.head))
+    for table in (*FACT_TABLES, CONTRIBUTIONS):
         rows = [pa.table(part.columns) for part in parts if part.table == table]
         if rows:
             tables[table] = pa.concat_tables(rows)
     place = (work.chunk_id, work.first_seq, len(work.tokens))
-    stamps = [digests.of_facts(table, rows, *place) for table, rows in tables.items()]
+    facts = {table: rows for table, rows in tables.items() if table != CONTRIBUTIONS}
+    stamps = [digests.of_facts(table, rows, *place) for table, rows in facts.items()]
     return work, {**tables, "digests": pa.concat_tables(stamps)}
-
-
-def _name(layer: int, head: int) -> str:
-    return f"L{layer}H{head}"
 
 
 def _stored_tokens(warehouse: Warehouse, chunk: Chunk) -> Tokens:

@@ -17,15 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.capture.sparse import Columns, Copied, SparseSae, ToHost
+from attnrules.ingest.capture.sparse import Active, Columns, Copied, SparseSae, ToHost
+from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.ingest.sources.saes import Location, Sae
+from attnrules.ingest.sources.saes import Sae
+from attnrules.sql import WHOLE_LAYER
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = ("float32", "tf32", "bfloat16")
+# Of features of SAEs over whole layers: what each head has brought, see `Part`.
+CONTRIBUTIONS = "added_contributions"
 
 
 class _StopPassError(Exception):
@@ -34,11 +38,15 @@ class _StopPassError(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one fact table from one layer (and head, -1 for none), sorted by sequence and position."""
+    """Rows of one fact table from one layer (and head, None for none), sorted by sequence and position.
+
+    A head of `WHOLE_LAYER` stands for the SAE over the whole layer. The table `CONTRIBUTIONS` is no fact
+    table: what it holds is added to `feature_heads`.
+    """
 
     table: str
     layer: int
-    head: int
+    head: int | None
     columns: Columns
 
 
@@ -54,56 +62,67 @@ class Block:
 
     table: str
     layer: int
-    head: int
+    head: int | None
     copied: Copied
     build: Callable[[Columns], Columns]
 
     def part(self) -> Part:
         """Wait for the copy and return the rows."""
         columns = self.build(self.copied.arrays())
-        n_rows = len(columns["seq_id"])
+        n_rows = len(next(iter(columns.values())))
         keys: Columns = {"layer": np.full(n_rows, self.layer, np.int16)}
-        if self.head >= 0:
+        if self.head is not None:
             keys["head"] = np.full(n_rows, self.head, np.int16)
         return Part(self.table, self.layer, self.head, {**keys, **columns})
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What to capture: the input features of `layers`, the output features and attention of `heads`.
+    """What to capture; heads of `WHOLE_LAYER` stand for SAEs over whole layers.
 
     Arguments:
         layers: layers whose input features are stored.
-        heads: (layer, head) pairs whose output features and attention are stored.
-        outputs: (layer, head) pairs whose output features alone are stored.
+        attention: (layer, head) pairs whose attention is stored.
+        outputs: (layer, head) pairs whose output features are stored.
     """
 
     layers: tuple[int, ...]
-    heads: tuple[tuple[int, int], ...]
-    outputs: tuple[tuple[int, int], ...] = ()
+    attention: tuple[tuple[int, int], ...]
+    outputs: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, outputs: Sequence[tuple[int, int]], n_heads: int) -> Targets:
+        """Return what the features of these output SAEs need: attention of each head that one reads."""
+        attention = {
+            (layer, read)
+            for layer, head in outputs
+            for read in (range(n_heads) if head == WHOLE_LAYER else (head,))
+        }
+        layers = {layer for layer, _ in outputs}
+        return cls(tuple(sorted(layers)), tuple(sorted(attention)), tuple(sorted(outputs)))
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to capture; input features come with the heads that read them."""
-        return not self.heads and not self.outputs
+        return not self.attention and not self.outputs
 
     @property
     def reconstructed_layers(self) -> list[int]:
         """Layers whose input SAE is run, ascending."""
-        return sorted({*self.layers, *(layer for layer, _ in self.heads)})
+        return sorted({*self.layers, *(layer for layer, _ in self.attention)})
 
     @property
     def all_layers(self) -> list[int]:
         """Layers that anything is captured from, ascending."""
         return sorted({*self.reconstructed_layers, *(layer for layer, _ in self.outputs)})
 
-    def heads_of(self, layer: int) -> list[int]:
+    def attention_of(self, layer: int) -> list[int]:
         """Heads of a layer whose attention is captured, ascending."""
-        return sorted(head for at, head in self.heads if at == layer)
+        return sorted(head for at, head in self.attention if at == layer)
 
     def outputs_of(self, layer: int) -> list[int]:
         """Heads of a layer whose output features are captured, ascending."""
-        return sorted(head for at, head in (*self.heads, *self.outputs) if at == layer)
+        return sorted(head for at, head in self.outputs if at == layer)
 
 
 class Capture:
@@ -194,12 +213,11 @@ class Capture:
         for layer, saes in by_layer.items():
             reading = read_layer(self.model, layer, rows)
             for sae in saes:
-                head = sae.location.head
-                x = (reading.residual if head is None else reading.z[:, :, head])[:, 1:]
+                x = reading.x(sae.location.head)[:, 1:]
                 x = x.reshape(-1, x.shape[-1]).float()
                 with torch.no_grad():
-                    missed = sae.missed(x).square().sum()
-                spread = (x - x.mean(0)).square().sum().clamp_min(1e-30)
+                    missed, read = sae.missed(x).square().sum(), sae.reads(x)
+                spread = (read - read.mean(0)).square().sum().clamp_min(1e-30)
                 errors[sae.role, sae.location] = float(missed / spread)
         return errors
 
@@ -374,24 +392,42 @@ class _Batch:
         for active in self.capture.input_saes[layer].active(x, decode=True, check=self._check):
             rebuilt.append(active.rebuilt)
             if layer in self.targets.layers:
-                self._add_active("input_activations", layer, -1, active)
+                self._add_active("input_activations", layer, None, active)
         flat = torch.cat(rebuilt)
         self._error = (x - flat).square().sum(-1) / x.square().sum(-1).clamp_min(1e-30)
         self._rebuilt = flat.reshape(residual.shape).to(residual.dtype)
 
     def _on_z(self, z: Tensor, *, layer: int) -> None:
-        z = z.detach().reshape(z.shape[0], z.shape[1], self.capture.model.n_heads, -1)
+        z = z.detach().reshape(z.shape[0] * z.shape[1], self.capture.model.n_heads, -1).float()
         for head in self.targets.outputs_of(layer):
-            x = z[:, :, head].reshape(-1, z.shape[-1]).float()
-            for active in self.capture.output_saes[layer, head].active(x, decode=False, check=self._check):
+            sae = self.capture.output_saes[layer, head]
+            x = z.flatten(1) if head == WHOLE_LAYER else z[:, head]
+            for active in sae.active(x, decode=False, check=self._check):
                 self._add_active("output_activations", layer, head, active)
+                if head == WHOLE_LAYER:
+                    self._add_contributions(layer, sae, active, z)
         self._check()
         if layer in self.targets.reconstructed_layers:
-            self._add_attention(layer, self.targets.heads_of(layer))
+            self._add_attention(layer, self.targets.attention_of(layer))
         if layer == self._last_layer:
             raise _StopPassError
 
-    def _add_active(self, table: str, layer: int, head: int, active: Any) -> None:
+    def _add_contributions(self, layer: int, sae: SparseSae, active: Active, z: Tensor) -> None:
+        """Add what each head brings to the active features of an SAE over its whole layer."""
+        n_heads = z.shape[1]
+
+        def build(arrays: Columns) -> Columns:
+            return {
+                "feature": np.repeat(arrays["features"], n_heads),
+                "through_head": np.tile(np.arange(n_heads, dtype=np.int16), len(arrays["features"])),
+                "units": arrays["units"].reshape(-1),
+            }
+
+        features, units = sae.contributions(active, z)
+        tensors = {"features": features, "units": units}
+        self.blocks.append(Block(CONTRIBUTIONS, layer, None, self.capture.to_host.copy(tensors), build))
+
+    def _add_active(self, table: str, layer: int, head: int | None, active: Active) -> None:
         import torch
 
         def build(arrays: Columns) -> Columns:
@@ -423,7 +459,7 @@ class _Batch:
             }
             where: Columns = {"seq_id": self._sequences, "pos": self._positions}
             copied = self.capture.to_host.copy(scales)
-            self.blocks.append(Block("token_scales", layer, -1, copied, lambda arrays: {**where, **arrays}))
+            self.blocks.append(Block("token_scales", layer, None, copied, lambda arrays: {**where, **arrays}))
         least = self.capture.min_attention
         for head in heads:
             pattern = self.attention.pattern[:, head].reshape(-1).float()
@@ -456,6 +492,12 @@ class LayerReading:
     residual: Tensor
     pattern: Tensor
     z: Tensor
+
+    def x(self, head: int | None) -> Tensor:
+        """Return what an SAE is given (see `Sae`): [batch, pos, width]."""
+        if head is None:
+            return self.residual
+        return self.z.flatten(2) if head == WHOLE_LAYER else self.z[:, :, head]
 
 
 def read_layer(model: Model, layer: int, tokens: Tensor) -> LayerReading:

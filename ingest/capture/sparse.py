@@ -23,6 +23,8 @@ Columns = dict[str, npt.NDArray[Any]]
 # (32 MB), and to stop soon; elsewhere large enough to keep the device busy (256 MB).
 _BLOCK_FLOATS = {"cpu": 1 << 23}
 _BLOCK_FLOATS_ELSEWHERE = 1 << 26
+# What contributions of heads are counted in; see the column total_contribution of feature_heads.
+CONTRIBUTION_UNIT = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class SparseSae:
         # The output's decoder is never used; that of the input is 15 times faster than SAELens's own.
         self._decoder = sae.weights.decoder.to(device) if sae.role == "input" else None
         self._offset = sae.weights.decoder_bias.to(device)
+        # [d_sae, n_heads * d_head]: rows are gathered, so that they lie together.
+        self._encoder = sae.encoder_of_x().T.contiguous().to(device) if sae.location.is_whole_layer else None
 
     def active(self, x: Tensor, *, decode: bool, check: Callable[[], None]) -> Iterator[Active]:
         """Yield the active features of x [n, d_in], float32; `check` is called before each block."""
@@ -67,6 +71,27 @@ class SparseSae:
             features = at - rows * self.d_sae
             rebuilt = self._decode(len(dense), rows, features, values) if decode else dense[:0]
             yield Active(start, rows + start, features, values, rebuilt)
+
+    def contributions(self, active: Active, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what each head brings to features of an SAE over a whole layer, summed over inputs.
+
+        `z` [n, n_heads, d_head], float32, is what `active` was encoded from. Returns the features [n], int32,
+        ascending, and their sums of z^h . w_f^h [n, n_heads] in whole multiples of `CONTRIBUTION_UNIT`,
+        int64: they have the same bits in whatever order they are added.
+        """
+        import torch
+
+        if self._encoder is None:
+            raise ValueError("only an SAE over a whole layer reads several heads")
+        features, place = torch.unique(active.features, return_inverse=True)
+        units = torch.zeros(len(features), z.shape[1], dtype=torch.int64, device=z.device)
+        step = max(1, self._block * self.d_sae // self._encoder.shape[1])
+        for start in range(0, len(place), step):
+            at = slice(start, start + step)
+            read_off = self._encoder[active.features[at]].reshape(-1, *z.shape[1:])
+            brought = (z[active.rows[at]] * read_off).sum(-1).double() / CONTRIBUTION_UNIT
+            units.index_add_(0, place[at], brought.round().to(torch.int64))
+        return features.to(torch.int32), units
 
     def _decode(self, n_rows: int, rows: Tensor, features: Tensor, values: Tensor) -> Tensor:
         if self._decoder is None:

@@ -37,6 +37,7 @@ _NOT_IN_FORWARD = re.compile(
 # Of a tokenizer: what decides which ids a text becomes.
 _TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "added_tokens")
 _PROBED_TOKENS = 3
+_PROBED_OUTPUTS = 16
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Model:
     def _measured_value_biases(self) -> Tensor:
         import torch
 
-        raw = self._unprocessed() if self._unprocessed else self.bridge
+        raw = self._unprocessed_bridge()
         ids = torch.linspace(0, self.vocab_size - 1, _PROBED_TOKENS).long()[:, None]
         names = [f"blocks.{layer}.attn.hook_z" for layer in range(self.n_layers)]
         z = []
@@ -156,6 +157,50 @@ class Model:
                 " than a constant, so SAEs of the unprocessed model cannot be used"
             )
         return shift
+
+    def output_map(self, where: str, layer: int, *, centred: bool) -> tuple[Tensor, Tensor]:
+        """Return W_O [n_heads * d_head, d_model] and an offset [d_model], float32 on the CPU.
+
+        z W_O + offset, z the outputs of all heads of the processed model side by side, is hook_attn_out of
+        the model whose writing weights are `centred`, or not. The offset, all biases, is measured. Raises
+        `AttnRulesError`, beginning with `where`, when it is no constant: then something lies between W_O and
+        the hook.
+        """
+        as_processed = centred == self.centred or not self.can_centre
+        bridge = self.bridge if as_processed else self._unprocessed_bridge()
+        hook, of_z = f"blocks.{layer}.hook_attn_out", f"blocks.{layer}.attn.hook_z"
+        weights = getattr(bridge.blocks[layer].attn, "W_O", None)
+        if weights is None or tuple(weights.shape) != (self.n_heads, self.d_head, self.d_model):
+            raise AttnRulesError(
+                f"{where}: {self.name} has no W_O of its heads, by which rules would read {hook}; use an SAE"
+                f" on {of_z}"
+            )
+        matrix = weights.detach().float().cpu().reshape(-1, self.d_model)
+        output = self._probed(bridge, hook).reshape(-1, self.d_model)
+        if not as_processed and centred:
+            matrix, output = (x - x.mean(dim=-1, keepdim=True) for x in (matrix, output))
+        of_heads = self._probed(self.bridge, of_z).reshape(len(output), -1) @ matrix
+        offset = (output - of_heads).mean(dim=0)
+        if float((output - of_heads - offset).abs().max()) > 1e-3 * float(output.abs().max()):
+            raise AttnRulesError(
+                f"{where}: {hook} of {self.name} is not the sum of what its heads write, a norm or a scale"
+                f" lies between, so its features cannot be traced to heads; use an SAE on {of_z}"
+            )
+        return matrix, offset
+
+    def _unprocessed_bridge(self) -> Any:
+        return self._unprocessed() if self._unprocessed else self.bridge
+
+    def _probed(self, bridge: Any, hook: str) -> Tensor:
+        """Return what a hook holds at a few first tokens, which attend to themselves alone."""
+        import torch
+
+        ids = torch.linspace(0, self.vocab_size - 1, _PROBED_OUTPUTS).long()[:, None]
+        with torch.no_grad():
+            _, seen = bridge.run_with_cache(
+                ids.to(self.device), names_filter=lambda name: name == hook, prepend_bos=False
+            )
+        return seen[hook].float().cpu()  # type: ignore[no-any-return]
 
     def attn_scale(self, layer: int) -> float:
         """Return the divisor of the attention logits of a layer."""

@@ -1,4 +1,4 @@
-"""Per-head `.pt` checkpoints: a plain state dict, with its configuration in a JSON file beside it.
+"""`.pt` checkpoints of attention SAEs: a plain state dict, with its configuration in a JSON file beside it.
 
 Trainers name the same things differently. What a configuration declares under any of the names known here
 is built; a declaration that is not understood is refused, since a checkpoint run as something else gives
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attnrules.errors import AttnRulesError
+from attnrules.ingest.sources.locations import Location, place_of_hook
 from attnrules.ingest.sources.sae_config import read_json, whole_number
 
 _VERSION = re.compile(r"_v?(\d+)$")
@@ -57,22 +58,35 @@ def read_config(path: Path) -> dict[str, Any]:
     )
 
 
-def check_config(path: Path, hook_name: str, layer: int, head: int, config: Mapping[str, Any]) -> None:
+def check_config(path: Path, at: Location, config: Mapping[str, Any]) -> None:
     """Refuse a configuration that contradicts the name of its file, or that is not understood."""
-    said = config.get("act_name") or config.get("hook_name") or config.get("hook_point")
-    if said is not None and said != hook_name:
-        raise AttnRulesError(f"SAE {path}: its configuration says hook {said}, its name says {hook_name}")
-    for keys, value in ((("layer", "hook_layer"), layer), (("head", "hook_head_index"), head)):
+    said = _hook_name(config)
+    if said is not None and said not in at.hook_names:
+        raise AttnRulesError(
+            f"SAE {path}: its configuration says hook {said}, its name says {' or '.join(at.hook_names)}"
+        )
+    head = None if at.is_whole_layer else at.head
+    for keys, value in ((("layer", "hook_layer"), at.layer), (("head", "hook_head_index"), head)):
         for key in keys:
-            if config.get(key) is not None and whole_number(path, key, config[key]) != value:
+            # Of concatenated heads trainers say that the head is cat.
+            if config.get(key) is None or (at.is_whole_layer and config[key] == "cat"):
+                continue
+            if whole_number(path, key, config[key]) != value:
                 raise AttnRulesError(
                     f"SAE {path}: its configuration says {key} {config[key]}, its name says {value}"
                 )
     _architecture(path, config)
 
 
-def load(path: Path, hook_name: str, head: int, config: Mapping[str, Any], device: str) -> Any:
-    """Return the SAELens module of a checkpoint; no code in the file is run.
+def _hook_name(config: Mapping[str, Any]) -> object:
+    """Return the hook that a configuration names, by TransformerLens's name, None where it names none."""
+    said = config.get("act_name") or config.get("hook_name") or config.get("hook_point")
+    place = place_of_hook(said, None) if isinstance(said, str) else None
+    return said if place is None else place[1]
+
+
+def load(path: Path, at: Location, config: Mapping[str, Any], device: str) -> Any:
+    """Return the SAELens module of a checkpoint that reads `at`; no code in the file is run.
 
     Raises `AttnRulesError` when the file is no plain state dict or lacks what its architecture needs.
     """
@@ -89,8 +103,8 @@ def load(path: Path, hook_name: str, head: int, config: Mapping[str, Any], devic
         "apply_b_dec_to_input": _flag(path, config, "apply_b_dec_to_input", True),
         "normalize_activations": config.get("normalize_activations") or "none",
         "metadata": {
-            "hook_name": hook_name,
-            "hook_head_index": head,
+            "hook_name": _hook_name(config) or at.hook_names[0],
+            "hook_head_index": None if at.is_whole_layer else at.head,
             **{key: config[key] for key in _METADATA if config.get(key) is not None},
         },
     }

@@ -98,7 +98,7 @@ def configuration(module: Any, read: Declared) -> str:
     """Return what decides, besides the weights, what an SAE computes: canonical JSON."""
     config = module.cfg
     facts = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in _NOT_IDENTITY}
-    # An SAE of one head reads that head's output as it is, whatever the form that it was trained in.
+    # What is read is flat, whatever the form that it was trained in.
     facts |= {"architecture": config.architecture(), "reshape_activations": "none"}
     facts |= {"reads_centred_weights": read.centred, "reads_folded_value_biases": read.biases_folded}
     return canonical(facts)

@@ -1,0 +1,222 @@
+"""Output SAEs over a whole layer: what is stored is the function that the SAE computes of its heads, or it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.sources.corpus import CorpusSpec
+from attnrules.ingest.sources.model import load_model
+from attnrules.warehouse import Warehouse, check
+from tests.planted import PlantedModel
+from tests.test_other_models import add_tokenizer, build
+from tests.test_pipeline import dense, random_gpt2, random_llama, random_sae, same
+
+N_SEQ, SEQ_LEN, D_MODEL, D_HEAD, N_HEADS, D_SAE = 6, 10, 24, 6, 4, 16
+LAYER = 1
+Z, ATTN_OUT = f"blocks.{LAYER}.attn.hook_z", f"blocks.{LAYER}.hook_attn_out"
+# Family of the model, hook of the SAE, and what its configuration says besides.
+UNPROCESSED: dict[str, Any] = {"metadata": {"model_from_pretrained_kwargs": {}}}
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "gpt2 z": ("gpt2", Z, {"reshape_activations": "hook_z"}),
+    "gpt2 z, flat, unprocessed": ("gpt2", Z, UNPROCESSED),
+    "gpt2 attn_out": ("gpt2", ATTN_OUT, {}),
+    "gpt2 attn_out, unprocessed": ("gpt2", ATTN_OUT, UNPROCESSED),
+    "llama z": ("llama", Z, {}),
+    "llama attn_out": ("llama", ATTN_OUT, {"apply_b_dec_to_input": False}),
+    "pythia z": ("gpt-neox", Z, {}),
+    "pythia attn_out": ("gpt-neox", ATTN_OUT, UNPROCESSED),
+    "gemma 2 z": ("gemma-2", Z, {"apply_b_dec_to_input": False}),
+}
+
+
+def write_sae(folder: Path, hook_name: str, **options: Any) -> Path:
+    """Write a SAELens folder of a standard SAE with random weights, as SAELens itself does."""
+    from sae_lens import SAE
+
+    metadata = {"hook_name": hook_name, "hook_head_index": None, **options.pop("metadata", {})}
+    module = SAE.from_dict(
+        {"architecture": "standard", "d_in": D_MODEL, "d_sae": D_SAE, "metadata": metadata, **options}
+    )
+    generator = torch.Generator().manual_seed(len(options))
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
+    module.save_model(folder)
+    return folder
+
+
+def write_model(folder: Path, family: str, planted: PlantedModel) -> Path:
+    torch.manual_seed(0)
+    if family == "gpt2":
+        random_gpt2(folder)
+    elif family == "llama":
+        random_llama(folder)
+    else:
+        model = build(family)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        model.save_pretrained(folder)
+    add_tokenizer(folder, planted)
+    return folder
+
+
+def spec_of(planted: PlantedModel, home: Path, outputs: str = "out") -> IngestSpec:
+    if not (home / "in").exists():
+        random_sae(home / "in" / "sae", f"blocks.{LAYER}.hook_resid_pre", None, D_MODEL, 20)
+    return IngestSpec(
+        model=str(home / "model"),
+        input_sae=str(home / "in"),
+        output_sae=str(home / outputs),
+        corpus=CorpusSpec(str(planted.corpus_path), seq_len=SEQ_LEN),
+        n_sequences=N_SEQ,
+        min_attention=0.0,
+        device="cpu",
+    )
+
+
+@dataclass(frozen=True)
+class Made:
+    """A warehouse; the hooks of the processed model; what the SAE reads, its module, and W_O on hook_attn_out."""
+
+    path: Path
+    hooks: dict[str, torch.Tensor]
+    reads: torch.Tensor
+    output_sae: Any
+    W_O: torch.Tensor | None
+
+    def rows(self, query: str) -> list[Any]:
+        with Warehouse.open(self.path) as warehouse:
+            return warehouse.rows(query)
+
+    def encoders(self) -> torch.Tensor:
+        """[n_heads, d_sae, d_head]"""
+        rows = self.rows("SELECT encoder FROM feature_heads ORDER BY through_head, feature")
+        return torch.tensor([row[0] for row in rows]).reshape(N_HEADS, D_SAE, D_HEAD)
+
+    def bias(self) -> torch.Tensor:
+        rows = self.rows("SELECT preactivation_bias FROM output_features ORDER BY feature")
+        return torch.tensor([row[0] for row in rows], dtype=torch.float32)
+
+    def preactivations(self, read: torch.Tensor) -> torch.Tensor:
+        """What the SAE's own module makes of what it reads, before its ReLU."""
+        module = self.output_sae
+        centre = module.b_dec if module.cfg.apply_b_dec_to_input else 0
+        return ((read - centre) @ module.W_enc + module.b_enc).detach()
+
+    def values(self) -> torch.Tensor:
+        """Values of every head, those of grouped heads repeated: [seq, pos, n_heads, d_head]."""
+        stored = self.hooks[f"blocks.{LAYER}.attn.hook_v"].reshape(N_SEQ, SEQ_LEN, -1, D_HEAD)
+        return stored.repeat_interleave(N_HEADS // stored.shape[2], dim=2)
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def made(
+    request: pytest.FixtureRequest, planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Made:
+    from sae_lens import SAE
+    from transformer_lens.model_bridge import TransformerBridge
+
+    family, hook_name, options = request.param
+    home = tmp_path_factory.mktemp("layer")
+    write_model(home / "model", family, planted)
+    write_sae(home / "out" / "sae", hook_name, **options)
+    ingest(home / "w.duckdb", spec_of(planted, home))
+    with Warehouse.open(home / "w.duckdb") as warehouse:
+        rows = warehouse.rows("SELECT token_id FROM tokens ORDER BY seq_id, pos")
+    tokens = torch.tensor(rows).reshape(N_SEQ, SEQ_LEN)
+    bridge = load_model(str(home / "model"), revision=None, device="cpu").bridge
+    read = bridge
+    if "metadata" in options:
+        read = TransformerBridge.boot_transformers(str(home / "model"), device="cpu", dtype=torch.float32)
+        read.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+    with torch.no_grad():
+        (_, hooks), (_, of_sae) = (b.run_with_cache(tokens, prepend_bos=False) for b in (bridge, read))
+    output_sae = SAE.load_from_disk(home / "out" / "sae")
+    output_sae.turn_off_forward_pass_hook_z_reshaping()
+    return Made(
+        home / "w.duckdb",
+        dict(hooks.items()),
+        of_sae[hook_name].reshape(N_SEQ, SEQ_LEN, D_MODEL),
+        output_sae,
+        read.blocks[LAYER].attn.W_O.detach() if hook_name == ATTN_OUT else None,
+    )
+
+
+def test_a_warehouse_passes_its_checks(made: Made) -> None:
+    with Warehouse.open(made.path) as warehouse:
+        assert [result for result in check(warehouse) if result.n_problems] == []
+
+
+def test_contributions_of_heads_and_sources_add_up_to_the_preactivation(made: Made) -> None:
+    pattern = made.hooks[f"blocks.{LAYER}.attn.hook_pattern"]
+    read_off = torch.einsum("skhd,hfd->shkf", made.values(), made.encoders())
+    found = torch.einsum("shqk,shkf->sqf", pattern, read_off) + made.bias()
+    same(found, made.preactivations(made.reads))
+
+
+def test_stored_activations_are_those_of_the_sae(made: Made) -> None:
+    query = "SELECT seq_id, pos, feature, activation FROM output_activations WHERE head = -1"
+    found = dense(made.path, query, (N_SEQ, SEQ_LEN, D_SAE))
+    assert int((found > 0).sum()) > 50
+    same(found, made.output_sae.encode(made.reads))
+
+
+def test_stored_contributions_add_up_to_the_preactivation_of_what_features_rebuild(made: Made) -> None:
+    attn_bias = torch.tensor([row[0] for row in made.rows("SELECT b_V FROM heads ORDER BY head")])
+    vectors = made.rows("SELECT value_vector FROM projections ORDER BY head, feature")
+    rows = torch.tensor([row[0] for row in vectors]).reshape(N_HEADS, 20, D_HEAD)
+    offset = torch.tensor([row[0] for row in made.rows("SELECT decoder_bias_value FROM heads ORDER BY head")])
+    inputs = dense(
+        made.path, "SELECT seq_id, pos, feature, activation FROM input_activations", (N_SEQ, SEQ_LEN, 20)
+    )
+    scale = dense(made.path, "SELECT seq_id, pos, ln_scale FROM token_scales", (N_SEQ, SEQ_LEN))
+    values = (torch.einsum("ski,hid->skhd", inputs, rows) + offset) / scale[..., None, None] + attn_bias
+    pattern = made.hooks[f"blocks.{LAYER}.attn.hook_pattern"]
+    z = torch.einsum("shqk,skhd->sqhd", pattern, values)
+    expected = torch.einsum("sqhd,hfd->sqf", z, made.encoders()) + made.bias()
+    places = [(s, q, f) for s in (0, 3) for q in (1, SEQ_LEN - 1) for f in (0, 7)]
+    with Warehouse.open(made.path) as warehouse:
+        found = [
+            warehouse.value(
+                f"SELECT (SELECT sum(contribution_from_features) FROM dfa({LAYER}, -1, {f}, {s}, {q}))"
+                f" + preactivation_bias FROM output_features WHERE feature = {f}"
+            )
+            for s, q, f in places
+        ]
+    same(torch.tensor(found, dtype=torch.float32), torch.stack([expected[place] for place in places]))
+
+
+def test_value_scores_through_a_head(made: Made) -> None:
+    vectors = made.rows("SELECT value_vector FROM projections WHERE head = 2 ORDER BY feature")
+    expected = torch.tensor([row[0] for row in vectors]) @ made.encoders()[2].T
+    found = made.rows(f"SELECT value_score_through({LAYER}, -1, 5, 2, i) FROM range(20) AS t(i) ORDER BY i")
+    same(torch.tensor(found)[:, 0], expected[:, 5])
+
+
+def test_shares_by_data_are_those_of_what_heads_bring(made: Made) -> None:
+    z = made.hooks[Z].reshape(N_SEQ, SEQ_LEN, N_HEADS, D_HEAD)
+    brought = torch.einsum("sqhd,hfd->sqhf", z, made.encoders())
+    active = (made.output_sae.encode(made.reads) > 0).float()
+    total = torch.einsum("sqhf,sqf->fh", brought, active) / active.sum((0, 1))[:, None]
+    rows = made.rows("SELECT mean_contribution, data_share FROM feature_heads ORDER BY feature, through_head")
+    found = torch.tensor([[np.nan if x is None else x for x in row] for row in rows]).float()
+    fires = active.sum((0, 1)) > 0
+    same(found[:, 0].reshape(D_SAE, N_HEADS)[fires], total[fires])
+    same(found[:, 1].reshape(D_SAE, N_HEADS)[fires], (total.abs() / total.abs().sum(1, keepdim=True))[fires])
+
+
+def test_shares_by_weights_are_those_of_the_decoder_row(made: Made) -> None:
+    decoder = made.output_sae.W_dec.detach()
+    if made.W_O is None:
+        norms = decoder.reshape(D_SAE, N_HEADS, D_HEAD).norm(dim=-1)
+    else:
+        norms = torch.einsum("fm,hdm->fhd", decoder, made.W_O).norm(dim=-1)
+    rows = made.rows("SELECT weight_share FROM feature_heads ORDER BY feature, through_head")
+    found = torch.tensor(rows).float().reshape(D_SAE, N_HEADS)
+    same(found, norms / norms.sum(1, keepdim=True))
