@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from attnrules.warehouse.arrow import numpy_column
+
 if TYPE_CHECKING:
     from attnrules.warehouse import Query, Warehouse
 
@@ -46,7 +48,7 @@ def matrix(column: object) -> Floats:
 
     chunked = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     vectors = chunked.combine_chunks()
-    flat = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    flat = numpy_column(vectors.flatten()).astype(np.float64)
     return np.asarray(flat.reshape(len(vectors), -1))
 
 
@@ -55,7 +57,7 @@ def arrays(
 ) -> dict[str, Any]:
     """Return the columns of a query's result as numpy arrays, integers as int64 and the rest as float64."""
     table = warehouse.sql(query, parameters).to_arrow_table()
-    stored = {column: table.column(column).to_numpy() for column in table.column_names}
+    stored = {column: numpy_column(table.column(column)) for column in table.column_names}
     return {
         column: values.astype(np.int64 if np.issubdtype(values.dtype, np.integer) else np.float64)
         for column, values in stored.items()

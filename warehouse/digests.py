@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from attnrules import sql
-from attnrules.warehouse.rowhash import Bits, row_hashes
+from attnrules.warehouse.arrow import arrow_table, numpy_column
+from attnrules.warehouse.rowhash import Bits, plain, row_hashes
 
 if TYPE_CHECKING:
     from attnrules.warehouse.store import Warehouse
@@ -224,9 +225,8 @@ def _part(table: str, name: str, columns: Sequence[str], kind: str | None = None
 def _keys(batch: pa.RecordBatch, name: str, chunks: Chunks | None) -> Ints:
     """Return the values of a column that tells rows apart, `_NONE` for NULL."""
     if name == "chunk_id" and chunks is not None:
-        return chunks.of(batch.column("seq_id").to_numpy().astype(np.int64))
-    column = batch.column(name).cast(pa.int64()).fill_null(_NONE)
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+        return chunks.of(numpy_column(batch.column("seq_id")).astype(np.int64))
+    return plain(batch.column(name).cast(pa.int64()), _NONE)
 
 
 def _sums(keys: list[Ints], hashes: Bits) -> Iterator[tuple[list[int], int, int]]:
@@ -295,18 +295,20 @@ def _append(warehouse: Warehouse, part: Part, found: dict[Scope, Content]) -> No
 def _rows(part: Part, found: dict[Scope, Content]) -> pa.Table:
     scopes = list(found)
     signed = [total - _MODULUS if total >= _MODULUS // 2 else total for _, total in found.values()]
-    return pa.table(
+    return arrow_table(
         {
-            "table_name": [part.table] * len(found),
-            "part": [part.name] * len(found),
-            **{
-                name: pa.array([scope[place] for scope in scopes], pa.int64())
-                for place, name in enumerate(_SCOPE)
-            },
-            "n_rows": pa.array([n_rows for n_rows, _ in found.values()], pa.int64()),
-            "digest": pa.array(signed, pa.int64()),
+            "table_name": part.table,
+            "part": part.name,
+            **{name: _nullable([scope[place] for scope in scopes]) for place, name in enumerate(_SCOPE)},
+            "n_rows": np.array([n_rows for n_rows, _ in found.values()], np.int64),
+            "digest": np.array(signed, np.int64),
         }
     )
+
+
+def _nullable(numbers: Sequence[int | None]) -> Ints:
+    known = np.array([0 if number is None else number for number in numbers], np.int64)
+    return np.ma.masked_array(known, [number is None for number in numbers])
 
 
 def _forget(

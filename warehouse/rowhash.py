@@ -17,6 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from attnrules.warehouse.arrow import numpy_column
+
 Bits = npt.NDArray[np.uint64]
 
 _MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
@@ -47,30 +49,34 @@ def value_bits(values: pa.Array) -> Bits:
     else:
         bits = _number_bits(values)
     if values.null_count:
-        bits[values.is_null().to_numpy(zero_copy_only=False)] = _number("NULL")
+        bits[numpy_column(values.is_null())] = _number("NULL")
     return bits
 
 
 def _number_bits(values: pa.Array) -> Bits:
     kind = values.type
     if pa.types.is_float32(kind):
-        return _plain(values).view(np.uint32).astype(np.uint64)
+        return plain(values).view(np.uint32).astype(np.uint64)
     if pa.types.is_float64(kind):
-        return _folded(_plain(values).view(np.uint64).copy())
+        return _folded(plain(values).view(np.uint64).copy())
     if pa.types.is_boolean(kind):
-        return _plain(values.cast(pa.uint8())).astype(np.uint64)
+        return plain(values.cast(pa.uint8())).astype(np.uint64)
     if pa.types.is_timestamp(kind):
         values = values.cast(pa.int64())
     elif not pa.types.is_integer(kind):
         raise TypeError(f"no hash for values of type {kind}")
-    bits: Bits = _plain(values).astype(np.int64).view(np.uint64)
+    bits: Bits = plain(values).astype(np.int64).view(np.uint64)
     return _folded(bits) if values.type.bit_width == 64 else bits
 
 
-def _plain(values: pa.Array) -> npt.NDArray[Any]:
-    if values.null_count:
-        values = values.fill_null(pa.scalar(0, values.type))
-    return np.asarray(values.to_numpy(zero_copy_only=False))
+def plain(values: pa.Array, where_null: int = 0) -> npt.NDArray[Any]:
+    """Return the numbers of a column, [n], and `where_null` in place of NULL."""
+    known = numpy_column(values.drop_null() if values.null_count else values)
+    if not values.null_count:
+        return known
+    numbers = np.full(len(values), where_null, known.dtype)
+    numbers[numpy_column(values.is_valid())] = known
+    return numbers
 
 
 def _folded(bits: Bits) -> Bits:
@@ -82,7 +88,7 @@ def _folded(bits: Bits) -> Bits:
 def _text_bits(values: pa.Array) -> Bits:
     coded = values.dictionary_encode()
     of_texts = np.array([_number(text) for text in coded.dictionary.to_pylist() or [""]], np.uint64)
-    return np.asarray(of_texts[_plain(coded.indices)])
+    return np.asarray(of_texts[plain(coded.indices)])
 
 
 def _list_bits(values: pa.Array) -> Bits:
@@ -93,7 +99,7 @@ def _list_bits(values: pa.Array) -> Bits:
         elements = value_bits(values.values[values.offset * width : (values.offset + len(values)) * width])
         of_places = _places(width)
         return np.asarray((elements.reshape(-1, width) * of_places).sum(axis=1, dtype=np.uint64))
-    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = plain(pc.list_value_length(values)).astype(np.int64)
     ends = np.cumsum(lengths)
     elements = value_bits(values.flatten())
     places = np.arange(len(elements)) - np.repeat(ends - lengths, lengths)

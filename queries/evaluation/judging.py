@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from math import factorial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
 from attnrules.queries.heads import head_scores
 from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
 from attnrules.sql import Statements
 from attnrules.sql.methods import method_named, names
+from attnrules.warehouse.arrow import arrow_table, numpy_column
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -176,7 +176,7 @@ def _store_intervals(warehouse: Warehouse, place: Mapping[str, object], judge: J
     if not rows.num_rows:
         return
     of_list, seq_id, prediction, active, threshold = (
-        rows.column(name).to_numpy() for name in rows.column_names
+        numpy_column(rows.column(name)) for name in rows.column_names
     )
     everywhere = place["example_set"] == "all_positions"
     if everywhere:
@@ -204,11 +204,11 @@ def _store_intervals(warehouse: Warehouse, place: Mapping[str, object], judge: J
         )
     names = ("f1", "f1_at_threshold", "average_precision")
     ends = {
-        f"{name}_{end}": pa.array([f[i][j] for f in found], pa.float64(), from_pandas=True)
+        f"{name}_{end}": np.ma.masked_invalid(np.array([f[i][j] for f in found]))
         for i, name in enumerate(names)
         for j, end in enumerate(("low", "high"))
     }
-    warehouse.append("intervals", pa.table({"list": of_list[starts], **ends}))
+    warehouse.append("intervals", arrow_table({"list": of_list[starts], **ends}))
 
 
 def bootstrap_weights(sequences: Ints, seed: int) -> Floats:
@@ -357,20 +357,20 @@ def _baselines(
         yield way
     for name, table in _ceilings(warehouse, at, everywhere=example_set == "all_positions"):
         way = _Way(next(number), name, NO_SCALING)
-        numbers = pa.array(np.full(table.num_rows, way.number, np.int32))
-        warehouse.append("predictions", table.append_column("way", numbers))
+        numbers = np.full(len(table["place"]), way.number, np.int32)
+        warehouse.append("predictions", arrow_table({**table, "way": numbers}))
         yield way
 
 
 def _ceilings(
     warehouse: Warehouse, at: dict[str, int], *, everywhere: bool
-) -> Iterator[tuple[str, pa.Table]]:
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the ceilings: pre-activations of the head output rebuilt from all input features.
 
     z_q = sum over k of A[q,k] (((sum over i of a[k,i] d_i) + b_dec) W_V / sigma_k + b_V), every key, BOS too.
     """
     scores = head_scores(warehouse, at["layer"], at["head"], "paper")
-    bias = warehouse.sql(step("preactivation_biases"), at).to_arrow_table().column(0).to_numpy()
+    bias = arrays(warehouse, step("preactivation_biases"), at)["preactivation_bias"]
     constants = warehouse.sql(step("value_biases"), at).to_arrow_table()
     decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
     features = np.array([f for (f,) in warehouse.rows("SELECT feature FROM mined_features ORDER BY 1")])
@@ -389,7 +389,7 @@ def _ceilings(
         else:
             prediction = np.einsum("nd,nd->n", z, encoders[np.searchsorted(features, scope)]) + bias[scope]
             table = {"feature": scope, "place": place, "prediction": prediction}
-        yield name, pa.table({**table, "n_rules": np.zeros(len(table["feature"]), np.uint32)})
+        yield name, {**table, "n_rules": np.zeros(len(table["feature"]), np.int32)}
 
 
 def _carried_values(warehouse: Warehouse, values: Floats, places: Ints) -> tuple[Floats, Floats]:

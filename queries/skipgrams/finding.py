@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from attnrules.queries.arrays import Floats, Ints
 from attnrules.queries.heads import HeadScores
 from attnrules.sql import Statements
 from attnrules.sql.methods import method_named
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
     from attnrules.queries.skipgrams.mining import SkipgramSpec
@@ -122,7 +122,7 @@ def fill(warehouse: Warehouse, table: str, features: Ints, **entries: Any) -> No
     lengths = [len(row) for row in next(iter(entries.values()))]
     warehouse.append(
         table,
-        pa.table(
+        arrow_table(
             {
                 "feature": np.repeat(features, lengths),
                 **{name: np.concatenate(list(rows)) for name, rows in entries.items()},

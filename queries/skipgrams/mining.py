@@ -25,6 +25,7 @@ from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, find
 from attnrules.queries.skipgrams.weighted import key_means
 from attnrules.sql import Statements, head_name
 from attnrules.sql.methods import best, method_named, names
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -304,15 +305,13 @@ def _set_features(warehouse: Warehouse, batch: Batch) -> None:
 def _rule_table(
     ranked: RankedRules, at: dict[str, int], method: str, spec: SkipgramSpec, run_id: int
 ) -> pa.Table:
-    import pyarrow as pa
-
     n = len(ranked.feature)
     columns: dict[str, object] = {
         "layer": np.full(n, at["layer"]),
         "head": np.full(n, at["head"]),
         "feature": ranked.feature,
-        "method": pa.array([method]).take(pa.array(np.zeros(n, np.int64))),
-        "scaling": pa.array([spec.scaling]).take(pa.array(np.zeros(n, np.int64))),
+        "method": method,
+        "scaling": spec.scaling,
         "rank": ranked.rank,
         "through_head": np.full(n, at["head"]),
         "key_feature": ranked.key_feature,
@@ -322,9 +321,9 @@ def _rule_table(
     }
     if ranked.query_feature is not None:
         without = ranked.query_feature < 0
-        columns["query_feature"] = pa.array(ranked.query_feature, mask=without)
-        columns["attn_score"] = pa.array(ranked.attn_score, mask=without)
-    return pa.table({**columns, **ranked.support})
+        columns["query_feature"] = np.ma.masked_array(ranked.query_feature, without)
+        columns["attn_score"] = np.ma.masked_array(ranked.attn_score, without)
+    return arrow_table({**columns, **ranked.support})
 
 
 def _nothing_eligible(

@@ -18,6 +18,7 @@ from attnrules.queries.skipgrams.csr import Grouped
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search
 from attnrules.queries.skipgrams.weighted import PAIR_POSITIONS, KeyMeans, leading_keys
 from attnrules.sql import Statements
+from attnrules.warehouse.arrow import numpy_column
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -198,7 +199,7 @@ def _spans(warehouse: Warehouse, batch: Batch) -> Iterator[_Span]:
 def _narrow(warehouse: Warehouse, name: str, parameters: dict[str, object]) -> dict[str, Any]:
     """Return the columns of a step's result in their stored types: a range has tens of millions of rows."""
     table = warehouse.sql(step(name), parameters).to_arrow_table()
-    return {column: table.column(column).to_numpy() for column in table.column_names}
+    return {column: numpy_column(table.column(column)) for column in table.column_names}
 
 
 def _candidates(warehouse: Warehouse, batch: Batch, keys: Ints, values: Floats) -> tuple[_Pairs, float]:

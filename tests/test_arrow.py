@@ -1,0 +1,57 @@
+"""Columns handed between Arrow and numpy, and what that imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attnrules.warehouse.arrow import arrow_table, numpy_column
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | st.booleans()), st.lists(st.none() | st.integers(-(2**20), 2**20)))
+def test_numpy_column_is_what_to_numpy_returns(flags: list[bool | None], numbers: list[int | None]) -> None:
+    known = [flag for flag in flags if flag is not None]
+    for column in (
+        pa.array(known, pa.bool_()),
+        pa.chunked_array([pa.array(known, pa.bool_())[1:], pa.array(known, pa.bool_())]),
+        pa.array(numbers, pa.float32()),
+        pa.array(numbers, pa.float64())[1:],
+        pa.array(numbers, pa.int32())[2:],
+        pa.chunked_array([pa.array(numbers, pa.int64())[1:], pa.array(numbers[:1], pa.int64())]),
+    ):
+        expected = (
+            column.to_numpy()
+            if isinstance(column, pa.ChunkedArray)
+            else column.to_numpy(zero_copy_only=False)
+        )
+        np.testing.assert_array_equal(numpy_column(column), expected)
+
+
+def test_arrow_table_repeats_texts_and_makes_masked_entries_null() -> None:
+    numbers = np.ma.masked_array([1, 2, 3], [False, True, False])
+    table = arrow_table({"a": numbers, "b": "é", "c": np.array([True, False, True])})
+    assert table.to_pydict() == {"a": [1, None, 3], "b": ["é"] * 3, "c": [True, False, True]}
+
+
+@pytest.mark.parametrize("n", [0, 9])
+def test_arrow_table_of_any_length(n: int) -> None:
+    assert arrow_table({"text": "x", "number": np.arange(n)}).to_pydict() == {
+        "text": ["x"] * n,
+        "number": list(range(n)),
+    }
+
+
+def test_columns_are_handed_over_without_pandas() -> None:
+    code = (
+        "import sys, numpy as np; from attnrules.warehouse.arrow import arrow_table, numpy_column;"
+        "t = arrow_table({'a': np.ma.masked_array([1, 2], [0, 1]), 'b': 'x'}); numpy_column(t.column('a'));"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
