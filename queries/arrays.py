@@ -73,3 +73,17 @@ def mix32(numbers: Ints) -> Ints:
     h = h * np.uint64(0xC2B2AE35) & _LOW_32
     h ^= h >> np.uint64(16)
     return h.astype(np.int64)
+
+
+def exact_sums(owner: Ints, addend: Floats, n_owners: int) -> Floats:
+    """Return the macro `exact_sum` of the addends of each owner, the same bits: [n_owners].
+
+    Whole multiples of 2^-48, halves rounded away from zero, added as two numbers of 32 bits and more.
+    """
+    units = addend * 2.0**48
+    whole = np.trunc(units)
+    whole += np.trunc(2 * (units - whole))
+    high = np.trunc(whole * 2.0**-32)
+    whole -= high * 2.0**32
+    total = np.bincount(owner, high, n_owners) * 2.0**32 + np.bincount(owner, whole, n_owners)
+    return np.asarray(total * 2.0**-48)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
-from attnrules.queries.heads import head_scores
+from attnrules.queries.evaluation.carried import Attended, Queries, Received, list_predictions
+from attnrules.queries.heads import HeadScores, head_scores
 from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
 from attnrules.sql import Statements
 from attnrules.sql.methods import method_named, names
@@ -120,6 +121,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
     """
     at: dict[str, int] = {"layer": layer, "head": head}
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
+    scores = head_scores(warehouse, layer, head, "paper")
     if judge.baselines:
         warehouse.execute(step("make_token_means"), at)
     for example_set in judge.example_sets:
@@ -128,7 +130,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
         warehouse.execute(step("make_truth"), place)
         together: list[_Way] = []
         warehouse.execute(step("make_predictions"))
-        for way in _predictions(warehouse, at, judge, example_set):
+        for way in _predictions(warehouse, at, judge, example_set, scores):
             together.append(way)
             if warehouse.value("SELECT count(*) FROM predictions") >= _PREDICTIONS_AT_ONCE:
                 _judge(warehouse, place, together, judge, run_id, seq_len)
@@ -294,7 +296,9 @@ def _grids(warehouse: Warehouse, judge: Judge, example_set: str) -> dict[tuple[s
     }
 
 
-def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str) -> Iterator[_Way]:
+def _predictions(
+    warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str, scores: HeadScores
+) -> Iterator[_Way]:
     """Add to the temporary table `predictions` those of one way to predict after another, and yield it."""
     grid = judge.grid_of(example_set)
     place = {**at, "example_set": example_set}
@@ -320,22 +324,49 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
             _insert_predictions(warehouse, way, judge, lists[method, scaling])
             yield way
     additive = [(method, scaling) for method, scaling in lists if method_named(method).is_sum]
-    if additive or judge.baselines:
-        scaled = {"layer": at["layer"], "scaling": "features"}
-        warehouse.execute(step("make_scaled_activations"), scaled)
-        warehouse.execute(step("make_attended"), at)
-        if additive:
-            warehouse.execute(step("make_received"), {"bos_keys": judge.bos_keys})
-        warehouse.execute(step("make_query_side"))
-    for method, scaling in additive:
+    if not additive and not judge.baselines:
+        return
+    warehouse.execute(step("make_scaled_activations"), {"layer": at["layer"], "scaling": "features"})
+    warehouse.execute(step("make_attended"), at)
+    attended = Attended.read(warehouse)
+    for (method, scaling), rows in _sums(warehouse, attended, additive, lists, scores, judge):
         way = _Way(next(number), method, scaling)
-        gated = method_named(method).shares_rank == "key and query"
-        made_by = step("make_bucket_gates" if gated else "make_bucket_weights")
-        warehouse.execute(made_by, {"method": method, "scaling": scaling})
-        _insert_predictions(warehouse, way, judge, lists[method, scaling])
+        _append_predictions(warehouse, way, rows)
         yield way
     if judge.baselines:
-        yield from _baselines(warehouse, at, example_set, number)
+        yield from _baselines(warehouse, at, example_set, number, attended, scores)
+
+
+def _sums(
+    warehouse: Warehouse,
+    attended: Attended,
+    additive: list[tuple[str, str]],
+    lists: Mapping[tuple[str, str], list[int]],
+    scores: HeadScores,
+    judge: Judge,
+) -> Iterator[tuple[tuple[str, str], Iterator[dict[str, Any]]]]:
+    """Yield each method whose predictions are sums, with its scaling and its predictions."""
+    if not additive:
+        return
+    warehouse.execute(step("make_query_side"))
+    n_inputs = len(scores.values)
+    keys = arrays(warehouse, step("list_keys"), {"methods": [method for method, _ in additive]})
+    scope_of = arrays(warehouse, step("judged_scopes"))["scope"]
+    received = Received.of(
+        attended, scope_of, keys["scope"], keys["key_feature"], n_inputs, bos_keys=judge.bos_keys
+    )
+    queries = Queries.read(warehouse, n_inputs)
+    for method, scaling in additive:
+        rules = arrays(warehouse, step("list_rules"), {"method": method, "scaling": scaling})
+        yield (method, scaling), list_predictions(rules, received, queries, lists[method, scaling])
+
+
+def _append_predictions(warehouse: Warehouse, way: _Way, rows: Iterator[dict[str, Any]]) -> None:
+    parts = list(rows)
+    if parts:
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        columns["way"] = np.full(len(columns["place"]), way.number, np.int32)
+        warehouse.append("predictions", arrow_table(columns))
 
 
 def _insert_predictions(warehouse: Warehouse, way: _Way, judge: Judge, grid: list[int]) -> None:
@@ -344,7 +375,12 @@ def _insert_predictions(warehouse: Warehouse, way: _Way, judge: Judge, grid: lis
 
 
 def _baselines(
-    warehouse: Warehouse, at: dict[str, int], example_set: str, number: Iterator[int]
+    warehouse: Warehouse,
+    at: dict[str, int],
+    example_set: str,
+    number: Iterator[int],
+    attended: Attended,
+    scores: HeadScores,
 ) -> Iterator[_Way]:
     way = _Way(next(number), "always_active", NO_SCALING)
     here = {"example_set": example_set}
@@ -355,31 +391,30 @@ def _baselines(
         of_tokens = {**here, "way": way.number, "n_tokens": n_tokens}
         warehouse.execute(step("insert_token_predictions"), of_tokens)
         yield way
-    for name, table in _ceilings(warehouse, at, everywhere=example_set == "all_positions"):
+    everywhere = example_set == "all_positions"
+    for name, table in _ceilings(warehouse, at, attended, scores, everywhere=everywhere):
         way = _Way(next(number), name, NO_SCALING)
-        numbers = np.full(len(table["place"]), way.number, np.int32)
-        warehouse.append("predictions", arrow_table({**table, "way": numbers}))
+        _append_predictions(warehouse, way, iter([table]))
         yield way
 
 
 def _ceilings(
-    warehouse: Warehouse, at: dict[str, int], *, everywhere: bool
+    warehouse: Warehouse, at: dict[str, int], attended: Attended, scores: HeadScores, *, everywhere: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the ceilings: pre-activations of the head output rebuilt from all input features.
 
     z_q = sum over k of A[q,k] (((sum over i of a[k,i] d_i) + b_dec) W_V / sigma_k + b_V), every key, BOS too.
     """
-    scores = head_scores(warehouse, at["layer"], at["head"], "paper")
     bias = arrays(warehouse, step("preactivation_biases"), at)["preactivation_bias"]
     constants = warehouse.sql(step("value_biases"), at).to_arrow_table()
     decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
     features = np.array([f for (f,) in warehouse.rows("SELECT feature FROM mined_features ORDER BY 1")])
     encoders = scores.encoders[features]
-    attended = arrays(warehouse, step("attended_scales"), {"layer": at["layer"]})
-    place, scope = attended["place"], attended["scope"]
-    carried = _carried_values(warehouse, scores.values, place)
+    scales = arrays(warehouse, step("attended_scales"), {"layer": at["layer"]})
+    place, scope = scales["place"], scales["scope"]
+    carried = _carried_values(attended, scores.values, len(place))
     for name, kind, z in zip(names("ceiling"), ("from_features", "by_model"), carried, strict=True):
-        z += attended[f"scaled_{kind}"][:, None] * decoder_bias + attended[f"weight_{kind}"][:, None] * b_v
+        z += scales[f"scaled_{kind}"][:, None] * decoder_bias + scales[f"weight_{kind}"][:, None] * b_v
         if everywhere:
             table = {
                 "feature": np.tile(features, len(place)),
@@ -392,24 +427,23 @@ def _ceilings(
         yield name, {**table, "n_rules": np.zeros(len(table["feature"]), np.int32)}
 
 
-def _carried_values(warehouse: Warehouse, values: Floats, places: Ints) -> tuple[Floats, Floats]:
-    """Return what attention carries to each judged place, [len(places), d_head]: from features, by the model.
+def _carried_values(attended: Attended, values: Floats, n_places: int) -> list[Floats]:
+    """Return what attention carries to each judged place, [n_places, d_head]: from features, by the model.
 
     The sum over tokens of A[q,k] times the sum over features of a[k,i] d_i W_V / sigma_k.
     """
-    active = arrays(warehouse, step("token_features"))
-    tokens, token = np.unique(active["token"], return_inverse=True)
-    of_token = _sums_of_rows(values, active["feature"], active["activation"], token, len(tokens))
-    sources = arrays(warehouse, step("attended_tokens"))
+    active = attended.active
+    token = np.repeat(np.arange(len(active.n)), active.n)
+    of_token = _sums_of_rows(
+        values, active.values["feature"], active.values["activation"], token, len(active.n)
+    )
     # A token without an active feature has only its share of the biases.
-    row = np.searchsorted(tokens, sources["token"]).clip(max=max(0, len(tokens) - 1))
-    known = np.flatnonzero(tokens[row] == sources["token"]) if len(tokens) else row[:0]
-    place = np.searchsorted(places, sources["place"][known])
-
-    def carried(weight: str) -> Floats:
-        return _sums_of_rows(of_token, row[known], sources[weight][known], place, len(places))
-
-    return carried("weight_from_features"), carried("weight_by_model")
+    known = np.flatnonzero(active.n[attended.token])
+    place = attended.place[known]
+    return [
+        _sums_of_rows(of_token, attended.token[known], weights[known], place, n_places)
+        for weights in attended.weights.values()
+    ]
 
 
 def _sums_of_rows(matrix: Floats, rows: Ints, weights: Floats, owners: Ints, n_owners: int) -> Floats:

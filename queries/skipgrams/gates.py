@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, top_k
-from attnrules.queries.skipgrams.csr import Grouped
+from attnrules.queries.csr import Grouped
 
 # Queries of a rule, the least that each must add, and when they say enough to be stated: method.md
 # section 3.8.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.queries.arrays import Floats, Ints, arrays, top_k
-from attnrules.queries.skipgrams.csr import Grouped
+from attnrules.queries.csr import Grouped
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search
 from attnrules.queries.skipgrams.weighted import PAIR_POSITIONS, KeyMeans, leading_keys
 from attnrules.sql import Statements

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, top_k
-from attnrules.queries.skipgrams.csr import Grouped
+from attnrules.queries.csr import Grouped
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, fill, joined, ranked
 from attnrules.queries.skipgrams.gates import choose_queries
 from attnrules.sql import Statements
