@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnrules.warehouse.arrow import arrow_table, numpy_column
+from attnrules.warehouse.arrow import arrow_table, labels, numpy_column
 
 
 @settings(deadline=None)
@@ -55,3 +55,8 @@ def test_columns_are_handed_over_without_pandas() -> None:
         "sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_labels_are_the_names_of_their_codes() -> None:
+    table = arrow_table({"split": labels(np.array([2, 0, 2], np.int8), ("train", "val", "test"))})
+    assert table.to_pydict() == {"split": ["test", "train", "test"]}

@@ -6,6 +6,7 @@ a tenth of what mining one feature took. Buffers are handed over without it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +19,27 @@ if TYPE_CHECKING:
 def arrow_table(columns: dict[str, Any]) -> pa.Table:
     """Return a table of columns of numbers, [n] each; at least one must be an array.
 
-    Masked entries of a masked array become NULL, and a text stands for a column that holds it n times.
+    Masked entries of a masked array become NULL, a text stands for a column that holds it n times, and a
+    column of Arrow is taken as it is.
     """
     import pyarrow as pa
 
     n = next(len(column) for column in columns.values() if not isinstance(column, str))
-    return pa.table(
-        {
-            name: _repeated(column, n) if isinstance(column, str) else _numbers(column)
-            for name, column in columns.items()
-        }
+
+    def of_arrow(column: Any) -> pa.Array:
+        if isinstance(column, pa.Array):
+            return column
+        return _repeated(column, n) if isinstance(column, str) else _numbers(column)
+
+    return pa.table({name: of_arrow(column) for name, column in columns.items()})
+
+
+def labels(codes: npt.NDArray[np.int8], names: Sequence[str]) -> pa.DictionaryArray:
+    """Return a column of names, [n], each said by its place among `names`."""
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(
+        _numbers(codes), pa.concat_arrays([_repeated(name, 1) for name in names])
     )
 
 

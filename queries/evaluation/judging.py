@@ -16,11 +16,12 @@ import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
 from attnrules.queries.evaluation.carried import Attended, Queries, Received, list_predictions
+from attnrules.queries.evaluation.ordering import TestRows, order_rows
 from attnrules.queries.heads import HeadScores, head_scores
 from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
 from attnrules.sql import Statements
 from attnrules.sql.methods import method_named, names
-from attnrules.warehouse.arrow import arrow_table, numpy_column
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -162,24 +163,25 @@ def _judge(
         },
     )
     warehouse.execute(step("make_evaluated"), {"example_set": place["example_set"]})
-    for name in ("make_judged_rows", "make_judged_lists", "make_active_rows"):
+    rows = order_rows(warehouse)
+    for name in ("make_judged_lists", "make_active_rows"):
         warehouse.execute(step(name))
     warehouse.execute(step("insert_evaluations"), {**place, "run_id": run_id})
-    _store_intervals(warehouse, place, judge, seq_len)
+    _store_intervals(warehouse, place, judge, seq_len, rows)
     warehouse.execute(step("insert_metrics"), place)
     if place["example_set"] != "all_positions":
         warehouse.execute(step("insert_rule_scores"), place)
 
 
-def _store_intervals(warehouse: Warehouse, place: Mapping[str, object], judge: Judge, seq_len: int) -> None:
-    """Fill the temporary table `intervals` for the lists in `judged_rows`."""
+def _store_intervals(
+    warehouse: Warehouse, place: Mapping[str, object], judge: Judge, seq_len: int, rows: list[TestRows]
+) -> None:
+    """Fill the temporary table `intervals` for the lists whose rows on test are given."""
     warehouse.execute(step("make_intervals"))
-    rows = warehouse.sql(step("test_rows"), place).to_arrow_table()
-    if not rows.num_rows:
+    if not rows:
         return
-    of_list, seq_id, prediction, active, threshold = (
-        numpy_column(rows.column(name)) for name in rows.column_names
-    )
+    seq_id = arrays(warehouse, step("judged_places"))["seq_id"]
+    threshold = arrays(warehouse, step("list_thresholds"), place)["threshold"]
     everywhere = place["example_set"] == "all_positions"
     if everywhere:
         sequences = np.array([s for (s,) in warehouse.rows(step("held_out_test_sequences"))])
@@ -187,20 +189,18 @@ def _store_intervals(warehouse: Warehouse, place: Mapping[str, object], judge: J
         sequences = np.unique(seq_id)
     weights = bootstrap_weights(sequences, judge.seed)
     sequence_of = np.searchsorted(sequences, seq_id)
-    starts = np.flatnonzero(np.r_[True, of_list[1:] != of_list[:-1]])
     found = []
-    for rows in map(slice, starts, np.r_[starts[1:], len(of_list)]):
+    for own in rows:
         # Of all positions, those of sequences without a row count too.
-        drawn, sequence = (
-            (weights, sequence_of[rows]) if everywhere else _compressed(weights, sequence_of[rows])
-        )
+        sequence = sequence_of[own.place]
+        drawn, sequence = (weights, sequence) if everywhere else _compressed(weights, sequence)
         found.append(
             metric_intervals(
-                prediction[rows],
-                active[rows],
+                own.prediction,
+                own.is_active,
                 sequence,
                 drawn,
-                float(threshold[rows.start]),
+                float(threshold[own.list]),
                 seq_len - 1 if everywhere else None,
             )
         )
@@ -210,7 +210,7 @@ def _store_intervals(warehouse: Warehouse, place: Mapping[str, object], judge: J
         for i, name in enumerate(names)
         for j, end in enumerate(("low", "high"))
     }
-    warehouse.append("intervals", arrow_table({"list": of_list[starts], **ends}))
+    warehouse.append("intervals", arrow_table({"list": np.array([own.list for own in rows]), **ends}))
 
 
 def bootstrap_weights(sequences: Ints, seed: int) -> Floats:
@@ -351,7 +351,7 @@ def _sums(
     warehouse.execute(step("make_query_side"))
     n_inputs = len(scores.values)
     keys = arrays(warehouse, step("list_keys"), {"methods": [method for method, _ in additive]})
-    scope_of = arrays(warehouse, step("judged_scopes"))["scope"]
+    scope_of = arrays(warehouse, step("judged_places"))["scope"]
     received = Received.of(
         attended, scope_of, keys["scope"], keys["key_feature"], n_inputs, bos_keys=judge.bos_keys
     )

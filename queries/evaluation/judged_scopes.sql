@@ -1,5 +1,0 @@
--- Grain: a judged position, in order of its place.
--- Reads: judged
-SELECT scope
-FROM judged
-ORDER BY place;
