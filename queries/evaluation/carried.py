@@ -45,15 +45,22 @@ class Attended:
     @classmethod
     def read(cls, warehouse: Warehouse) -> Attended:
         """Read the temporary tables `attended` and `scaled_activations`."""
-        active = arrays(warehouse, step("token_features"))
-        sources = arrays(warehouse, step("attended_tokens"))
+        return cls.of(arrays(warehouse, step("attended_tokens")), arrays(warehouse, step("token_features")))
+
+    @classmethod
+    def of(cls, sources: dict[str, Any], active: dict[str, Any]) -> Attended:
+        """Return what columns say of sources, in order of place, and of features active at tokens.
+
+        Tokens are 65536 x sequence + position; the columns are those of `attended_tokens` and
+        `token_features`.
+        """
         tokens = np.unique(np.r_[active["token"], sources["token"]])
         features = {name: active[name] for name in ("feature", "activation")}
         return cls(
             sources["place"],
             np.searchsorted(tokens, sources["token"]),
             sources["token"] % 65536 > 0,
-            {kind: sources[f"weight_{kind}"] for kind in ("from_features", "by_model")},
+            {name.removeprefix("weight_"): sources[name] for name in sources if name.startswith("weight_")},
             Grouped.by(np.searchsorted(tokens, active["token"]), len(tokens), features),
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, top_k
 from attnrules.queries.csr import Grouped
+from attnrules.queries.evaluation.carried import Attended
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, fill, joined, ranked
 from attnrules.queries.skipgrams.gates import choose_queries
 from attnrules.sql import Statements
@@ -187,23 +188,31 @@ def gated_rules(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rule
     # The positions that stand for all come first, then those of one feature after another.
     scope = arrays(warehouse, step("gate_scopes"))["scope"]
     n_base = int(np.searchsorted(scope, 0))
-    amounts = arrays(warehouse, step("gate_amounts"), {**batch.at, "bos_keys": batch.bos_keys})
+    attended = Attended.of(
+        arrays(warehouse, step("gate_sources"), batch.at),
+        arrays(warehouse, step("gate_keys"), {"layer": batch.layer}),
+    )
     active = arrays(warehouse, step("gate_queries"), {"layer": batch.layer})
     n_inputs = len(batch.scores.keys)
+    all_keys = np.unique(groups.key_feature)
+    everywhere = _received_by(attended, range(n_base), all_keys, batch)
     rows, queries = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for feature, mine, key, v in zip(batch.features, own, keys, values, strict=True):
         if not len(mine):
             continue
         first, last = np.searchsorted(scope, [feature, feature + 1])
         rule, n_rules = groups.rank[mine] - 1, int(groups.rank[mine].max())
-        rule_of, v_of = np.full(n_inputs, -1), np.zeros(n_inputs)
-        rule_of[key], v_of[key] = rule, v
-        here = _at_places(amounts, n_base, first, last)
-        here = {name: column[rule_of[here["key_feature"]] >= 0] for name, column in here.items()}
+        order = np.argsort(key)
+        of_own = _received_by(attended, range(first, last), key[order], batch)
+        column = np.searchsorted(all_keys, key[order])
+        of_base = everywhere.rows(column)
+        of_key = np.r_[
+            np.repeat(order, everywhere.n[column]), np.repeat(order, of_own.n)
+        ]  # number of the key of each amount
+        place = np.r_[everywhere.values["place"][of_base], of_own.values["place"] - first + n_base]
+        amount = np.r_[everywhere.values["amount"][of_base], of_own.values["amount"]]
         carried = np.bincount(
-            here["place"] * n_rules + rule_of[here["key_feature"]],
-            v_of[here["key_feature"]] * here["amount"],
-            (n_base + last - first) * n_rules,
+            place * n_rules + rule[of_key], v[of_key] * amount, (n_base + last - first) * n_rules
         ).astype(np.float64)
         here = _at_places(active, n_base, first, last)
         gates = choose_queries(
@@ -219,6 +228,13 @@ def gated_rules(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rule
     return RankedRules(
         groups.feature[owner], groups.rank[owner], i, j, s, groups.value_score[owner], groups.score[owner]
     )
+
+
+def _received_by(attended: Attended, places: range, keys: Ints, batch: Batch) -> Grouped:
+    """Return G[q,i] at some places by each of `keys`, which ascend."""
+    column_of = np.full(len(batch.scores.keys), -1)
+    column_of[keys] = np.arange(len(keys))
+    return attended.received(places, column_of, len(keys), bos_keys=batch.bos_keys)
 
 
 def _at_places(rows: dict[str, Any], n_base: int, first: int, last: int) -> dict[str, Any]:
