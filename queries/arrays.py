@@ -75,14 +75,23 @@ def mix32(numbers: Ints) -> Ints:
     return h.astype(np.int64)
 
 
-def exact_sums(owner: Ints, addend: Floats, n_owners: int) -> Floats:
+def exact_sums(owner: Ints, addend: Floats, n_owners: int, most: float = np.inf) -> Floats:
     """Return the macro `exact_sum` of the addends of each owner, the same bits: [n_owners].
 
-    Whole multiples of 2^-48, halves rounded away from zero, added as two numbers of 32 bits and more.
+    Whole multiples of 2^-48, halves rounded away from zero. Doubles add them exactly where no owner's sizes
+    add up to more than 32; otherwise they are added as two numbers, of 32 bits and of the rest.
+
+    Arguments:
+        most: what the sizes of the addends of an owner add up to at most.
     """
     units = addend * 2.0**48
     whole = np.trunc(units)
-    whole += np.trunc(2 * (units - whole))
+    units -= whole
+    units *= 2
+    whole += np.trunc(units, out=units)
+    # Half of the bound is left to the rounding of addends.
+    if most < 16:
+        return np.asarray(np.bincount(owner, whole, n_owners) * 2.0**-48)
     high = np.trunc(whole * 2.0**-32)
     whole -= high * 2.0**32
     total = np.bincount(owner, high, n_owners) * 2.0**32 + np.bincount(owner, whole, n_owners)

@@ -112,13 +112,14 @@ class Received:
 
     Arguments:
         keys: [n], scope x number of input features + key, ascending. amounts: by key, `place` and `amount`.
-        places: the judged places of each scope.
+        places: the judged places of each scope. most: the largest sum of amounts over the keys of a place.
     """
 
     keys: Ints
     amounts: Grouped
     places: dict[int, range]
     n_inputs: int
+    most: float
 
     @classmethod
     def of(
@@ -135,7 +136,8 @@ class Received:
             parts.append(attended.received(places[int(own)], column_of, last - first, bos_keys=bos_keys))
         n = np.concatenate([part.n for part in parts])
         values = {name: np.concatenate([p.values[name] for p in parts]) for name in ("place", "amount")}
-        return cls(keys, Grouped(np.cumsum(n) - n, n, values), places, n_inputs)
+        most = float(np.bincount(values["place"], values["amount"]).max(initial=0))
+        return cls(keys, Grouped(np.cumsum(n) - n, n, values), places, n_inputs, most)
 
     def row(self, scope: int, key: Ints) -> Ints:
         """Return where keys of a scope are in `amounts`."""
@@ -195,19 +197,22 @@ def _bucket_scores(
     rank, gated = rules["rank"][once], rules["query_feature"][once] >= 0
     row = received.row(scope, rules["key_feature"][once])
     n = received.amounts.n[row]
-    entry, of_key = received.amounts.rows(row), np.repeat(np.arange(len(row)), n)
-    place = received.amounts.values["place"][entry] - places.start
-    if gated.any():
-        kept = ~gated[of_key] | _open(rules, queries, places)[rank[of_key], place]
-        entry, of_key, place = entry[kept], of_key[kept], place[kept]
+    met = received.amounts.columns_of(row)
+    place, score = met["place"] - places.start, met["amount"]
+    value = rules["value_score"][once]
+    score *= np.repeat(value, n)
     buckets, bucket = np.unique(rules["n_rules"], return_inverse=True)
-    cell = bucket[once][of_key] * len(places) + place
+    cell = np.repeat(bucket[once] * len(places), n) + place
+    if gated.any():
+        is_open = _open(rules, queries, places)
+        kept = ~np.repeat(gated, n) | is_open[np.repeat(rank, n), place]
+        cell, score = cell[kept], score[kept]
     n_cells = len(buckets) * len(places)
-    score = rules["value_score"][once][of_key] * received.amounts.values["amount"][entry]
-    met = np.zeros(n_cells, bool)
-    met[cell] = True
+    found = np.zeros(n_cells, bool)
+    found[cell] = True
+    total = exact_sums(cell, score, n_cells, np.abs(value).max(initial=0) * received.most)
     shape = len(buckets), len(places)
-    return exact_sums(cell, score, n_cells).reshape(shape), met.reshape(shape)
+    return total.reshape(shape), found.reshape(shape)
 
 
 def _open(rules: dict[str, Any], queries: Queries, places: range) -> Any:
