@@ -122,7 +122,6 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
     """
     at: dict[str, int] = {"layer": layer, "head": head}
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
-    scores = head_scores(warehouse, layer, head, "paper")
     if judge.baselines:
         warehouse.execute(step("make_token_means"), at)
     for example_set in judge.example_sets:
@@ -131,7 +130,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
         warehouse.execute(step("make_truth"), place)
         together: list[_Way] = []
         warehouse.execute(step("make_predictions"))
-        for way in _predictions(warehouse, at, judge, example_set, scores):
+        for way in _predictions(warehouse, at, judge, example_set):
             together.append(way)
             if warehouse.value("SELECT count(*) FROM predictions") >= _PREDICTIONS_AT_ONCE:
                 _judge(warehouse, place, together, judge, run_id, seq_len)
@@ -296,9 +295,7 @@ def _grids(warehouse: Warehouse, judge: Judge, example_set: str) -> dict[tuple[s
     }
 
 
-def _predictions(
-    warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str, scores: HeadScores
-) -> Iterator[_Way]:
+def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str) -> Iterator[_Way]:
     """Add to the temporary table `predictions` those of one way to predict after another, and yield it."""
     grid = judge.grid_of(example_set)
     place = {**at, "example_set": example_set}
@@ -329,6 +326,7 @@ def _predictions(
     warehouse.execute(step("make_scaled_activations"), {"layer": at["layer"], "scaling": "features"})
     warehouse.execute(step("make_attended"), at)
     attended = Attended.read(warehouse)
+    scores = head_scores(warehouse, at["layer"], at["head"], "paper")
     for (method, scaling), rows in _sums(warehouse, attended, additive, lists, scores, judge):
         way = _Way(next(number), method, scaling)
         _append_predictions(warehouse, way, rows)
