@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -101,7 +102,8 @@ def stamp(warehouse: Warehouse) -> None:
     """Write the digests of everything that is stored, in place of all there are; call it in a transaction."""
     _forget(warehouse, sql.table_names(), {})
     chunks = Chunks.stored(warehouse)
-    for table in tables():
+    # Most tables of a new file are empty.
+    for table in filter(partial(_has_rows, warehouse), tables()):
         for part in parts(warehouse, table):
             content = contents(_batches(warehouse, part), part, chunks if table in FACTS else None)
             _append(warehouse, part, content)
@@ -161,6 +163,8 @@ def of_added(table: str, rows: pa.Table) -> pa.Table:
 
 def problems(warehouse: Warehouse, table: str) -> list[str]:
     """Read every row of `table` and say in what it differs from what was written."""
+    if not _has_rows(warehouse, table) and not _is_digested(warehouse, table):
+        return []
     chunks = Chunks.stored(warehouse) if table in FACTS else None
     found = []
     for part in parts(warehouse, table):
@@ -178,6 +182,16 @@ def strays(warehouse: Warehouse) -> list[str]:
     known = {(part.table, part.name) for table in tables() for part in parts(warehouse, table)}
     found = set(warehouse.rows("SELECT DISTINCT table_name, part FROM digests"))
     return [f"digests of {table}, {part}, which do not exist" for table, part in sorted(found - known)]
+
+
+def _has_rows(warehouse: Warehouse, table: str) -> bool:
+    """Tell whether a table holds anything: a tenth of the time that going through its parts takes."""
+    return bool(warehouse.rows(f"SELECT true FROM {table} LIMIT 1"))
+
+
+def _is_digested(warehouse: Warehouse, table: str) -> bool:
+    query = "SELECT true FROM digests WHERE table_name = $table LIMIT 1"
+    return bool(warehouse.rows(query, {"table": table}))
 
 
 def tables() -> list[str]:

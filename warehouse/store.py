@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -369,6 +369,7 @@ def _environment() -> dict[str, object]:
     }
 
 
+@cache
 def _version_of(library: str) -> str | None:
     try:
         return version(library)
