@@ -126,20 +126,32 @@ def small_spec(planted_spec: IngestSpec) -> IngestSpec:
 
 
 @pytest.fixture(scope="session")
-def small_once(small_spec: IngestSpec, made_once: Callable[..., Any]) -> Path:
+def small_ingested_once(small_spec: IngestSpec, made_once: Callable[..., Any]) -> Path:
+    """A warehouse of few sequences, not mined. Not to be written to."""
+
+    def make(folder: Path) -> Path:
+        ingest(folder / "planted.duckdb", small_spec)
+        return folder / "planted.duckdb"
+
+    path: Path = made_once("small_ingested", make)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_once(small_ingested_once: Path, made_once: Callable[..., Any]) -> Path:
     """A warehouse with rows of every kind but interventions, for tests that read or copy all of them.
 
     Few sequences, and rules of four heads. Not to be written to.
     """
 
     def make(folder: Path) -> Path:
-        ingest(folder / "planted.duckdb", small_spec)
-        with Warehouse.open(folder / "planted.duckdb", writable=True) as warehouse:
+        made = Path(shutil.copy(small_ingested_once, folder / "planted.duckdb"))
+        with Warehouse.open(made, writable=True) as warehouse:
             spec = SkipgramSpec(n_features=None, examples_per_split=4, layers=(0, 1), heads=(0, 1))
             mine_skipgrams(warehouse, spec)
             mine_absence(warehouse, AbsenceSpec(max_examples=10))
             mine_counting(warehouse, CountingSpec(min_support=1))
-        return folder / "planted.duckdb"
+        return made
 
     path: Path = made_once("small", make)
     return path

@@ -278,7 +278,7 @@ METRICS = "precision, recall, f1, spearman, average_precision, f1_at_threshold, 
     scaling=st.sampled_from(["paper", "model"]),
 )
 def test_predictions_and_metrics_agree_with_the_definitions(
-    ingested_once: Path,
+    small_ingested_once: Path,
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
     bos_keys: bool,
@@ -287,7 +287,7 @@ def test_predictions_and_metrics_agree_with_the_definitions(
     scaling: str,
 ) -> None:
     path = tmp_path_factory.mktemp("random") / "random.duckdb"
-    shutil.copy(ingested_once, path)
+    shutil.copy(small_ingested_once, path)
     randomise_weights(path, seed)
     mine(
         path,

@@ -126,6 +126,26 @@ def as_version_2(source: Path, path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def small_v2_once(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small warehouse as version 2 wrote it. Not to be written to."""
+    return as_version_2(small_once, tmp_path_factory.mktemp("small_v2") / "w.duckdb")
+
+
+@pytest.fixture(scope="module")
+def small_upgraded(small_v2_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That one, upgraded. Not to be written to."""
+    path = Path(shutil.copy(small_v2_once, tmp_path_factory.mktemp("small_upgraded") / "w.duckdb"))
+    upgrade(path)
+    return path
+
+
+@pytest.fixture
+def small_v2(small_v2_once: Path, tmp_path: Path) -> Path:
+    """A private copy of it."""
+    return Path(shutil.copy(small_v2_once, tmp_path / "w.duckdb"))
+
+
 def contents(path: Path, only: dict[str, list[str]] | None = None) -> dict[str, tuple[list[str], list[Any]]]:
     """Of every table, the names of the columns and all rows in stored order."""
     with duckdb.connect(str(path), read_only=True) as connection:
@@ -173,33 +193,29 @@ def test_columns_that_version_2_lacks_are_not_known(extremes: Path) -> None:
 
 
 def test_a_mined_warehouse_has_the_same_metrics_and_passes_its_checks(
-    small_once: Path, tmp_path: Path
+    small_once: Path, small_upgraded: Path
 ) -> None:
-    path = as_version_2(small_once, tmp_path / "w.duckdb")
-    upgrade(path)
     ask = "FROM rule_metrics ORDER BY ALL"
-    with Warehouse.open(small_once) as mined, Warehouse.open(path) as upgraded:
+    with Warehouse.open(small_once) as mined, Warehouse.open(small_upgraded) as upgraded:
         assert upgraded.rows(ask) == mined.rows(ask)
         assert upgraded.value("SELECT count(*) FROM rule_metrics") > 1000
         assert [result.name for result in check(upgraded) if result.n_problems] == []
 
 
-def test_features_are_described_as_today(small_once: Path, tmp_path: Path) -> None:
-    path = as_version_2(small_once, tmp_path / "w.duckdb")
-    with duckdb.connect(str(path)) as connection:
+def test_features_are_described_as_today(small_once: Path, small_v2: Path) -> None:
+    with duckdb.connect(str(small_v2)) as connection:
         connection.execute("UPDATE output_features SET description = 'as before'")
-    upgrade(path)
+    upgrade(small_v2)
     ask = "SELECT layer, head, feature, description FROM output_features ORDER BY ALL"
-    with Warehouse.open(small_once) as mined, Warehouse.open(path) as upgraded:
+    with Warehouse.open(small_once) as mined, Warehouse.open(small_v2) as upgraded:
         assert upgraded.rows(ask) == mined.rows(ask)
 
 
-def test_an_unfinished_ingest_stays_unfinished(small_once: Path, tmp_path: Path) -> None:
-    path = as_version_2(small_once, tmp_path / "w.duckdb")
-    with duckdb.connect(str(path)) as connection:
+def test_an_unfinished_ingest_stays_unfinished(small_v2: Path) -> None:
+    with duckdb.connect(str(small_v2)) as connection:
         connection.execute("UPDATE heads SET kept_attention_mass = NULL")
-    upgrade(path)
-    with Warehouse.open(path) as upgraded:
+    upgrade(small_v2)
+    with Warehouse.open(small_v2) as upgraded:
         assert upgraded.value("SELECT count(kept_attention_mass) FROM heads") == 0
 
 
@@ -212,13 +228,10 @@ def test_an_unfinished_ingest_stays_unfinished(small_once: Path, tmp_path: Path)
         ("rules", "SET method = 'importance'", "whether the rules by importance of"),
     ],
 )
-def test_what_is_not_known_is_said(
-    small_once: Path, tmp_path: Path, table: str, change: str, words: str
-) -> None:
-    path = as_version_2(small_once, tmp_path / "w.duckdb")
-    with duckdb.connect(str(path)) as connection:
+def test_what_is_not_known_is_said(small_v2: Path, table: str, change: str, words: str) -> None:
+    with duckdb.connect(str(small_v2)) as connection:
         connection.execute(f"UPDATE {table} {change}")
-    done = upgrade(path, accept_problems=True)
+    done = upgrade(small_v2, accept_problems=True)
     assert done is not None
     assert len([said for said in done.not_known if said.startswith(words)]) == 1
 
@@ -306,21 +319,20 @@ def test_problems_are_refused_and_nothing_changes(attnrules: Callable[..., Any],
 
 
 def test_a_damaged_file_is_one_line_and_nothing_changes(
-    attnrules: Callable[..., Any], small_once: Path, tmp_path: Path
+    attnrules: Callable[..., Any], small_v2: Path
 ) -> None:
-    path = as_version_2(small_once, tmp_path / "w.duckdb")
-    bytes_ = bytearray(path.read_bytes())
+    bytes_ = bytearray(small_v2.read_bytes())
     # In every block; the first three hold headers.
     for at in range(3 * 4096 + 100_000, len(bytes_), 262_144):
         bytes_[at] ^= 0xFF
-    path.write_bytes(bytes_)
-    before = digest(path)
-    outcome = attnrules("upgrade", path)
+    small_v2.write_bytes(bytes_)
+    before = digest(small_v2)
+    outcome = attnrules("upgrade", small_v2)
     assert outcome.code != 0
     assert outcome.err.count("\n") == 1
     assert "unexpected" not in outcome.err
-    assert digest(path) == before
-    assert [p.name for p in tmp_path.iterdir()] == ["w.duckdb"]
+    assert digest(small_v2) == before
+    assert [p.name for p in small_v2.parent.iterdir()] == ["w.duckdb"]
 
 
 def test_the_old_file_is_kept_under_its_version(attnrules: Callable[..., Any], old: Path) -> None:
@@ -560,10 +572,9 @@ def test_a_folder_of_which_every_split_was_read_is_refused_where_one_split_diffe
 
 
 def test_special_tokens_go_on_being_read_as_before(
-    small_spec: IngestSpec, small_once: Path, tmp_path: Path
+    small_spec: IngestSpec, small_upgraded: Path, tmp_path: Path
 ) -> None:
-    path = as_version_2(small_once, tmp_path / "w.duckdb")
-    upgrade(path)
+    path = Path(shutil.copy(small_upgraded, tmp_path / "w.duckdb"))
     as_text = replace(small_spec, corpus=replace(small_spec.corpus, special_tokens="text"))
     with pytest.raises(AttnRulesError, match="was ingested with --special-tokens token, not text"):
         ingest(path, as_text)
