@@ -92,6 +92,7 @@ def test_every_page_is_linked_from_the_readme() -> None:
 # --- pages that are read off the code ---------------------------------------------------------------------------
 
 GENERATED = runpy.run_path(str(ROOT / "docs/generate.py"))["GENERATED"]
+PLAY = runpy.run_path(str(ROOT / "docs/play.py"))
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -168,7 +169,8 @@ def parse(arguments: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_parse(page: Path) -> None:
-    for arguments in commands(page):
+    run = [words[1:] for words in PLAY["commands"](page.read_text("utf-8"))]
+    for arguments in commands(page) + run:
         try:
             parse(arguments)
         except click.ClickException as error:

@@ -37,7 +37,7 @@ def command(warehouse: Path, sequences: int) -> None:
     """
     _ingest(warehouse, sequences)
     _mine(warehouse)
-    _print_best(warehouse)
+    print_best(warehouse)
 
 
 def _ingest(path: Path, n_sequences: int) -> None:
@@ -73,7 +73,8 @@ def _mine(path: Path) -> None:
         mine_skipgrams(opened, SkipgramSpec(n_features=12, held_out=50))
 
 
-def _print_best(path: Path) -> None:
+def print_best(path: Path) -> None:
+    """Print the features of the demo at `path` that their rules predict best, and what to try next."""
     from attnrules.queries.card import feature_card
     from attnrules.queries.heads import parse_feature
     from attnrules.queries.questions import ask
