@@ -111,15 +111,24 @@ def stamp(warehouse: Warehouse) -> None:
 
 def stamp_new(warehouse: Warehouse) -> None:
     """Write digests of weights and of what is stored once, where there is none; call it in a transaction."""
-    for table in tables():
+    for table in filter(partial(_has_rows, warehouse), tables()):
         for part in parts(warehouse, table):
             if table in FACTS or table in _LEDGERS or "feature" in part.by:
                 continue
             known = _stored(warehouse, part)
-            for scope in _scopes(warehouse, part) - known.keys():
-                of_scope = dict(zip(_SCOPE, scope, strict=True))
-                batches = _batches(warehouse, part, {name: of_scope[name] for name in part.by})
-                _append(warehouse, part, contents(batches, part))
+            if known:
+                _append(warehouse, part, _of_scopes(warehouse, part, _scopes(warehouse, part) - known.keys()))
+            else:
+                _append(warehouse, part, contents(_batches(warehouse, part), part))
+
+
+def _of_scopes(warehouse: Warehouse, part: Part, scopes: Iterable[Scope]) -> dict[Scope, Content]:
+    """Return what the rows of these scopes hold, without reading those of others."""
+    found: dict[Scope, Content] = {}
+    for scope in scopes:
+        of_scope = dict(zip(_SCOPE, scope, strict=True))
+        found |= contents(_batches(warehouse, part, {name: of_scope[name] for name in part.by}), part)
+    return found
 
 
 def restamp(warehouse: Warehouse, table: str, name: str = "", **at: int) -> None:
