@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from attnrules.errors import AttnRulesError, one_line
 from attnrules.ingest.capture.flow import Tokens
@@ -22,9 +21,8 @@ from attnrules.ingest.loading import Loaded, find, load
 from attnrules.ingest.reading import begin
 from attnrules.ingest.request import IngestSpec, Request, accept, choose_outputs
 from attnrules.ingest.sources.hub import hub_failure, is_offline, resolve
-from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import official_name
-from attnrules.ingest.sources.sae_hub import HubListing, list_hub
+from attnrules.ingest.sources.sae_hub import list_hub
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
 from attnrules.sql import WHOLE_LAYER
@@ -202,17 +200,16 @@ def _look_up_saes(
         commit=request.sae_commit(role),
     )
     # W_enc, W_dec and the encoder's bias, float32.
-    width = round(listing.largest_bytes / (4 * (2 * _width_read(role, listing, config) + 1)))
+    width = round(listing.largest_bytes / (4 * (2 * _width_read(listing.source, config) + 1)))
     where = f"hub, commit {listing.commit}, {_to_download(listing.missing_bytes)}"
-    source = SaeSource(role, name, listing.available, _never, reads_whole_layers=listing.reads_whole_layers)
-    return source, width, (what, where)
+    return listing.source, width, (what, where)
 
 
-def _width_read(role: Role, listing: HubListing, config: _Configuration) -> int:
+def _width_read(source: SaeSource, config: _Configuration) -> int:
     """Return how many numbers an SAE reads at a token, as far as the names of files tell."""
-    if role == "input":
+    if source.role == "input":
         return config.d_model
-    whole = listing.reads_whole_layers or any(at.is_whole_layer for at in listing.available or ())
+    whole = source.reads_whole_layers or any(at.is_whole_layer for at in source.available or ())
     return config.n_heads * config.d_head if whole else config.d_head
 
 
@@ -242,10 +239,6 @@ def _arithmetic_speed(device: str) -> float:
         float((matrix @ matrix)[0, 0])  # reading an entry waits for the device
         best = max(best, 2 * n**3 / (time.perf_counter() - started))
     return best
-
-
-def _never(location: Location, device: str) -> Any:
-    raise ValueError(f"a plan loads nothing: {location} on {device}")
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def _refuse_out_of_range(spec: IngestSpec, model: Dimensions) -> None:
 
 
 def _refuse_foreign_locations(source: SaeSource, model: Dimensions) -> None:
-    for at in source.available or ():
+    for at in source.available or () if not source.is_release else ():
         # An SAE on the stream leaving the last layer is no mistake, it just feeds no attention.
         past_last_layer = at.layer > model.n_layers - (source.role == "output")
         if past_last_layer or (at.head or 0) >= model.n_heads:

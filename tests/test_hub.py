@@ -364,3 +364,73 @@ def test_a_dry_run_downloads_no_weights_and_says_what_it_would(site: Site) -> No
         assert said in out, out
     for source in ("gpt2", "gpt2-small-res-jb", "danf0/attention-head-saes@main", "Skylion007/openwebtext"):
         assert re.search(rf"{re.escape(source)}: hub, commit [0-9a-f]{{40}}", out), out
+
+
+# --- SAEs over whole layers ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def layer_saes(planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of the planted model's two layers, named and laid out as gpt2-small-hook-z-kk is."""
+    import torch
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    config = json.loads((planted.model_dir / "config.json").read_text())
+    width, d_sae = config["n_embd"] if "n_embd" in config else config["hidden_size"], 32
+    folder = tmp_path_factory.mktemp("kk")
+    files = get_pretrained_saes_directory()["gpt2-small-hook-z-kk"].saes_map
+    for layer in range(2):
+        name = files[f"blocks.{layer}.hook_z"]
+        decoder = torch.randn(d_sae, width, generator=torch.Generator().manual_seed(layer)) / width**0.5
+        state = {"W_enc": decoder.T.contiguous(), "W_dec": decoder}
+        torch.save({**state, "b_enc": torch.zeros(d_sae), "b_dec": torch.zeros(width)}, folder / name)
+        said = {
+            "act_name": f"blocks.{layer}.attn.hook_z",
+            "act_size": width,
+            "dict_size": d_sae,
+            "head": "cat",
+        }
+        (folder / name.replace(".pt", "_cfg.json")).write_text(json.dumps(said))
+    return folder
+
+
+def test_the_preset_of_whole_layers_ingests_the_published_sources(site: Site, layer_saes: Path) -> None:
+    site.hub.serve("models/ckkissane/attn-saes-gpt2-small-all-layers", layer_saes)
+    path = site.home / "kk.duckdb"
+    dry = ["ingest", str(path), "--preset", "gpt2-small-kk", "--dry-run", "--device", "cpu"]
+    (code, out, err), ingested = site.run(
+        dry, ["ingest", str(path), "--preset", "gpt2-small-kk", *PRESET_OVERRIDES]
+    )
+    assert (code, ingested[0]) == (0, 0), err + ingested[2]
+    assert "output SAEs over whole layers: 0, 1" in out
+    query = "SELECT layer, head, source, hook_name FROM saes WHERE role = 'output' ORDER BY layer"
+    assert values(path, query) == [
+        (layer, -1, "gpt2-small-hook-z-kk", f"blocks.{layer}.attn.hook_z") for layer in range(2)
+    ]
+    assert values(path, "SELECT count(*) > 0 FROM output_activations WHERE head = -1") == [(True,)]
+
+
+def test_gemma_scope_is_planned_from_the_layer_that_a_residual_sae_enters(site: Site, tmp_path: Path) -> None:
+    config = {
+        "model_type": "gemma2", "hidden_size": 2304, "num_hidden_layers": 26, "num_attention_heads": 8,
+        "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 48,
+    }  # fmt: skip
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    site.hub.serve("models/google/gemma-2-2b", tmp_path / "model")
+    # What the plan reads of the SAEs are sizes: W_enc, W_dec and biases of 16,384 features.
+    for kind, width, place in (("res", 2304, "average_l0_102"), ("att", 2048, "average_l0_79")):
+        folder = tmp_path / kind / "layer_1" / "width_16k" / place
+        folder.mkdir(parents=True)
+        with (folder / "params.npz").open("wb") as file:
+            file.truncate(4 * 16384 * (2 * width + 1))
+        site.hub.serve(f"models/google/gemma-scope-2b-pt-{kind}", tmp_path / kind)
+    corpus = str(site.home / "corpus" / "train.jsonl")
+    words = ["ingest", str(tmp_path / "w.duckdb"), "--preset", "gemma-2-2b-scope", "--corpus", corpus]
+    every, second = site.run(
+        *([*words, "--device", "cpu", "--dry-run", *more] for more in ([], ["--layers", "2"]))
+    )
+    assert (every[0], second[0]) == (0, 0), every[2] + second[2]
+    assert f"output SAEs over whole layers: {', '.join(map(str, range(1, 26)))}" in every[1]
+    assert "heads       8, 8 of them new" in second[1]
+    assert re.search(r"output_features +16,384", second[1])

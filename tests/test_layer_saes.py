@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from attnrules import sql
+from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.ingest.sources.model import load_model
+from attnrules.queries.heads import parse_feature
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel
 from tests.test_other_models import add_tokenizer, build
@@ -220,3 +228,220 @@ def test_shares_by_weights_are_those_of_the_decoder_row(made: Made) -> None:
     rows = made.rows("SELECT weight_share FROM feature_heads ORDER BY feature, through_head")
     found = torch.tensor(rows).float().reshape(D_SAE, N_HEADS)
     same(found, norms / norms.sum(1, keepdim=True))
+
+
+# --- beside SAEs of single heads --------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(planted: PlantedModel, tmp_path: Path) -> Path:
+    """A random GPT-2 with an SAE over a whole layer in `out`, and SAEs of two heads in `heads`."""
+    write_model(tmp_path / "model", "gpt2", planted)
+    write_sae(tmp_path / "out" / "sae", Z)
+    for head in (1, 2):
+        random_sae(tmp_path / "heads" / str(head), Z, head, D_HEAD, 8)
+    return tmp_path
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    tables = {
+        "output_features": "layer, head, feature, n_tokens, preactivation_bias, description",
+        "feature_heads": "layer, head, feature, through_head, round(weight_share, 6), round(data_share, 3)",
+        "output_activations": "layer, head, seq_id, pos, feature, round(activation, 3)",
+        "attention_sources": "layer, head, seq_id, query_pos, key_pos, round(weight, 4)",
+        "projections": "layer, head, feature, key_vector",
+        "heads": "layer, head, b_V",
+    }
+    with Warehouse.open(path) as warehouse:
+        assert [result for result in check(warehouse) if result.n_problems] == []
+        return {
+            table: warehouse.rows(f"SELECT {columns} FROM {table} ORDER BY ALL")
+            for table, columns in tables.items()
+        }
+
+
+def heads_of_chunks(path: Path) -> list[Any]:
+    with Warehouse.open(path) as warehouse:
+        return [row[0] for row in warehouse.rows("SELECT heads FROM chunks ORDER BY chunk_id")]
+
+
+def test_both_kinds_are_added_to_each_other_in_any_order(planted: PlantedModel, home: Path) -> None:
+    shutil.copytree(home / "out", home / "both" / "layer")
+    shutil.copytree(home / "heads", home / "both" / "heads")
+    ingest(home / "together.duckdb", spec_of(planted, home, "both"))
+    for first, second in (("out", "heads"), ("heads", "out")):
+        path = home / f"{first}.duckdb"
+        ingest(path, replace(spec_of(planted, home, first), n_sequences=4, chunk_size=3))
+        # What was stored first needs the further sequences too, from where it came.
+        ingest(path, spec_of(planted, home, second))
+        assert contents(path) == contents(home / "together.duckdb")
+    assert heads_of_chunks(path)[0] == ["L1", "L1H0:attention", "L1H1", "L1H2", "L1H3:attention"]
+
+
+def test_an_sae_is_replaced_with_all_that_came_from_it(planted: PlantedModel, home: Path) -> None:
+    spec = spec_of(planted, home)
+    ingest(home / "w.duckdb", spec)
+    ingest(home / "w.duckdb", spec_of(planted, home, "heads"))
+    write_sae(home / "other" / "sae", ATTN_OUT)
+    other = spec_of(planted, home, "other")
+    with pytest.raises(AttnRulesError, match=r"the output SAE of L1 from .* --replace-output-sae"):
+        ingest(home / "w.duckdb", other)
+    ingest(home / "w.duckdb", replace(other, replace_output_saes=True))
+    ingest(home / "fresh.duckdb", other)
+    ingest(home / "fresh.duckdb", spec_of(planted, home, "heads"))
+    assert contents(home / "w.duckdb") == contents(home / "fresh.duckdb")
+
+
+def test_an_interrupted_ingest_goes_on(planted: PlantedModel, home: Path) -> None:
+    spec = replace(spec_of(planted, home), batch_size=1, chunk_size=2)
+
+    def stop(progress: Any) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(home / "w.duckdb", spec, stop)
+    ingest(home / "w.duckdb", spec)
+    ingest(home / "whole.duckdb", spec)
+    assert contents(home / "w.duckdb") == contents(home / "whole.duckdb")
+
+
+def test_damage_to_what_heads_bring_is_found(planted: PlantedModel, home: Path) -> None:
+    ingest(home / "w.duckdb", spec_of(planted, home))
+    with Warehouse.open(home / "w.duckdb", writable=True) as warehouse:
+        warehouse.execute("UPDATE feature_heads SET through_head = 3 WHERE feature = 2 AND through_head = 1")
+        warehouse.execute(
+            "UPDATE feature_heads SET mean_contribution = mean_contribution + 1 WHERE through_head = 0"
+        )
+        found = {result.name: result.first_problem for result in check(warehouse) if result.n_problems}
+    assert {*found} == {"feature_heads", "contents of feature_heads"}
+    with Warehouse.open(home / "w.duckdb", writable=True) as warehouse:
+        problems = [row[0] for row in warehouse.rows(sql.checks()["feature_heads"])]
+    assert "L1.2: 4 rows for 3 heads stored, it reads 4" in problems
+    assert any("its heads bring" in problem for problem in problems)
+
+
+def test_a_laboratory_reads_the_activations_that_are_stored(planted: PlantedModel, home: Path) -> None:
+    ingest(home / "w.duckdb", spec_of(planted, home))
+    # The last ingest names other SAEs: those of the layer are found where they came from.
+    ingest(home / "w.duckdb", spec_of(planted, home, "heads"))
+    with Warehouse.open(home / "w.duckdb") as warehouse:
+        tokens = np.array(warehouse.rows("SELECT token_id FROM tokens ORDER BY seq_id, pos")).reshape(
+            N_SEQ, -1
+        )
+        rows = warehouse.rows(
+            "SELECT seq_id, pos, feature, activation FROM output_activations WHERE head = -1 AND pos > 2 LIMIT 9"
+        )
+        attention = warehouse.rows(
+            "SELECT seq_id, query_pos, weight FROM attention_sources WHERE head = 3 AND key_pos = 1"
+        )
+        seq, pos, feature, activation = (np.array(column) for column in zip(*rows, strict=True))
+        nowhere = np.zeros((len(seq), SEQ_LEN), bool)
+        at_1 = nowhere.copy()
+        at_1[:, 1] = True
+        trials = {
+            "tokens": tokens[seq],
+            "query_pos": pos,
+            "feature": feature,
+            "through_head": np.full(len(seq), 3),
+            "keys": at_1,
+            "changed": nowhere,
+            "probe": np.zeros(len(seq), int),
+        }
+        read = Laboratory.open(warehouse, LaboratorySpec(device="cpu")).measure(LAYER, -1, trials)
+    np.testing.assert_allclose(read["activation"], activation, rtol=1e-4, atol=1e-5)
+    expected = {(s, q): weight for s, q, weight in attention}
+    np.testing.assert_allclose(
+        read["attention_to_key"], [expected[at] for at in zip(seq, pos, strict=True)], rtol=1e-4
+    )
+
+
+def test_its_features_cannot_be_mined_yet(planted: PlantedModel, home: Path) -> None:
+    ingest(home / "w.duckdb", spec_of(planted, home))
+    with (
+        Warehouse.open(home / "w.duckdb", writable=True) as warehouse,
+        pytest.raises(UsageError, match="over a whole layer cannot be mined yet"),
+    ):
+        mine_skipgrams(warehouse, SkipgramSpec(features=(parse_feature("L1.3"),)))
+
+
+# --- how they are written ---------------------------------------------------------------------------
+
+
+def stored_activations(path: Path) -> list[Any]:
+    with Warehouse.open(path) as warehouse:
+        return warehouse.rows("SELECT * FROM output_activations ORDER BY ALL")
+
+
+@pytest.mark.parametrize(
+    ("change", "hook_name"),
+    [
+        ({"hook_name": f"blocks.{LAYER}.attn.hook_out"}, ATTN_OUT),
+        ({"hook_name": None, "hook_point": ATTN_OUT}, ATTN_OUT),
+        ({"hook_name": None, "hook_point": Z, "hook_point_head_index": None}, Z),
+    ],
+    ids=["bridge", "before version 6", "before version 6, z"],
+)
+def test_other_spellings_of_a_hook_are_read(
+    planted: PlantedModel, home: Path, change: dict[str, Any], hook_name: str
+) -> None:
+    write_sae(home / "plain" / "sae", hook_name)
+    shutil.copytree(home / "plain", home / "old")
+    path = home / "old" / "sae" / "cfg.json"
+    config = json.loads(path.read_text())
+    metadata = config.pop("metadata")
+    config |= {"activation_fn_str": "relu", "hook_head_index": None, **change}
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    assert metadata["hook_name"] == hook_name
+    for name in ("plain", "old"):
+        ingest(home / f"{name}.duckdb", spec_of(planted, home, name))
+    assert stored_activations(home / "old.duckdb") == stored_activations(home / "plain.duckdb")
+
+
+def test_a_checkpoint_of_concatenated_heads_is_read(planted: PlantedModel, home: Path) -> None:
+    write_checkpoint(home / "kk", home / "out" / "sae")
+    for name in ("out", "kk"):
+        ingest(home / f"{name}.duckdb", spec_of(planted, home, name))
+    assert stored_activations(home / "kk.duckdb") == stored_activations(home / "out.duckdb")
+
+
+def write_checkpoint(folder: Path, sae: Path) -> None:
+    """Write the weights of a SAELens folder as those of gpt2-small-hook-z-kk are published."""
+    folder.mkdir()
+    name = f"gpt2-small_L{LAYER}_Hcat_z_lr1.20e-03_l18.00e-01_ds{D_SAE}_bs4096_v5"
+    torch.save(load_file(sae / "sae_weights.safetensors"), folder / f"{name}.pt")
+    config = {
+        "seed": 49, "lr": 0.0012, "l1_coeff": 0.8, "seq_len": 128, "enc_dtype": "fp32", "model_name": "gpt2-small",
+        "site": "z", "layer": LAYER, "device": "cuda", "head": "cat", "concat_heads": True, "act_name": Z,
+        "act_size": D_MODEL, "dict_size": D_SAE,
+    }  # fmt: skip
+    (folder / f"{name}_cfg.json").write_text(json.dumps(config))
+
+
+# --- refused by name --------------------------------------------------------------------------------
+
+
+def test_an_sae_behind_a_norm_is_refused(planted: PlantedModel, tmp_path: Path) -> None:
+    write_model(tmp_path / "model", "gemma-2", planted)
+    write_sae(tmp_path / "out" / "sae", ATTN_OUT)
+    with pytest.raises(
+        AttnRulesError, match=r"a norm or a scale lies between.*use an SAE on blocks.1.attn.hook_z"
+    ):
+        ingest(tmp_path / "w.duckdb", spec_of(planted, tmp_path))
+
+
+def test_two_saes_of_one_layer_are_refused(planted: PlantedModel, home: Path) -> None:
+    write_sae(home / "out" / "second", ATTN_OUT)
+    with pytest.raises(AttnRulesError, match="holds several SAEs of L1; name a folder with one of each"):
+        ingest(home / "w.duckdb", spec_of(planted, home))
+
+
+def test_heads_of_a_whole_layer_are_refused(planted: PlantedModel, home: Path) -> None:
+    with pytest.raises(UsageError, match="restricts the heads whose rules are sought"):
+        ingest(home / "w.duckdb", replace(spec_of(planted, home), heads=(1,)))
+
+
+def test_an_sae_of_another_width_is_refused(planted: PlantedModel, home: Path) -> None:
+    write_sae(home / "wide" / "sae", Z, d_in=30)
+    with pytest.raises(AttnRulesError, match=r"reads width 30, but .* of all 4 heads of model has width 24"):
+        ingest(home / "w.duckdb", spec_of(planted, home, "wide"))

@@ -94,14 +94,17 @@ def declared(where: str, metadata: Mapping[str, Any]) -> Declared:
     )
 
 
-def configuration(module: Any, read: Declared) -> str:
-    """Return what decides, besides the weights, what an SAE computes: canonical JSON."""
+def configuration(module: Any, read: Declared, hook: str | None = None) -> str:
+    """Return what decides, besides the weights, what an SAE computes: canonical JSON.
+
+    `hook` is which of several hooks of its location it reads, None where there is only one.
+    """
     config = module.cfg
     facts = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in _NOT_IDENTITY}
     # What is read is flat, whatever the form that it was trained in.
     facts |= {"architecture": config.architecture(), "reshape_activations": "none"}
     facts |= {"reads_centred_weights": read.centred, "reads_folded_value_biases": read.biases_folded}
-    return canonical(facts)
+    return canonical(facts if hook is None else {**facts, "hook": hook})
 
 
 def read_json(path: Path) -> dict[str, Any]:

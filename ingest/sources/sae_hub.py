@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from attnrules.errors import AttnRulesError, one_line
 from attnrules.ingest.sources.hub import hub_failure, resolve
 from attnrules.ingest.sources.locations import Location, place_of_file
 from attnrules.ingest.sources.sae_releases import fill, is_release, release_source, repository, template_of
+from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
 
 _SAELENS_FILES = ("cfg.json", "sae_weights.safetensors")
@@ -22,15 +24,13 @@ class HubListing:
 
     Arguments:
         commit: what it is at. missing_bytes: to download. largest_bytes: size of its largest weights file.
-        available: where it has SAEs, as far as the names of files tell; None where that cannot be listed.
-        reads_whole_layers: where nothing can be listed, whether its output SAEs read all heads of a layer.
+        source: where it has SAEs, as far as the names of files or SAELens's list of releases tell.
     """
 
     commit: str
     missing_bytes: int
     largest_bytes: int
-    available: frozenset[Location] | None
-    reads_whole_layers: bool = False
+    source: SaeSource
 
 
 def download(
@@ -86,9 +86,12 @@ def list_hub(
         commit=commit,
         missing_bytes=sum(file.file_size for file in files if file.will_download),
         largest_bytes=max((file.file_size for file in weights), default=0),
-        available=frozenset(places) if release is None else release.available,
-        reads_whole_layers=release is not None and release.reads_whole_layers,
+        source=release or SaeSource(role, source, frozenset(places), _never),
     )
+
+
+def _never(location: Location, device: str) -> Any:
+    raise ValueError(f"a list loads nothing: {location} on {device}")
 
 
 def _release_patterns(

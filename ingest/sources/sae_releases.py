@@ -102,6 +102,7 @@ def release_source(role: Role, release: str, sae_id: str | None) -> SaeSource:
         None if known is None else _offered(role, template, known),
         load,
         commit=lambda: resolve(repository(release), None),
+        is_release=known is not None,
         reads_whole_layers=role == "output" and "{head}" not in template,
     )
 

@@ -21,6 +21,7 @@ class SaeSource:
         load: loads the SAELens module at a location onto a device.
         model_names: model names found in the configurations.
         commit: returns the hub commit that `load` has read from, None for a local folder.
+        is_release: whether `available` is what SAELens lists of a release, whatever model is asked for.
         reads_whole_layers: where nothing can be listed, whether its output SAEs read all heads of a layer.
     """
 
@@ -30,6 +31,7 @@ class SaeSource:
     load: Callable[[Location, str], Any]
     model_names: frozenset[str] = field(default_factory=frozenset)
     commit: Callable[[], str | None] = lambda: None
+    is_release: bool = False
     reads_whole_layers: bool = False
 
     def offers(self, at: Location) -> bool:

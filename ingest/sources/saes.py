@@ -206,7 +206,7 @@ def _loaded(where: str, source: SaeSource, location: Location, model: Model) -> 
         module=module,
         architecture=str(module.cfg.architecture()),
         sha256=tensors_sha256(dict(module.state_dict())),
-        configuration=configuration(module, read),
+        configuration=configuration(module, read, hook_name if location.is_whole_layer else None),
         weights=weights if shift is None else weights.shifted(shift),
         declared=read,
         output_map=None if output_map is None else output_map.to(model.device),
