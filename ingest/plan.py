@@ -25,8 +25,7 @@ from attnrules.ingest.sources.model import official_name
 from attnrules.ingest.sources.sae_hub import list_hub
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.sql import WHOLE_LAYER
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import WHOLE_LAYER, Warehouse
 
 # Of the demo's warehouse: 2,000 sequences of 64 tokens, 2 layers of 4 heads, TopK 16 and 8, the default
 # --min-attention. Rows per token and layer or head; bytes on disk per row.

@@ -18,7 +18,7 @@ from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
 from attnrules.ingest.sources.saes import find_saes
-from attnrules.sql import WHOLE_LAYER
+from attnrules.warehouse import WHOLE_LAYER
 
 # What an INTEGER holds.
 _MOST_SEQUENCES = 2**31 - 1

@@ -17,8 +17,7 @@ from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.sae_weights import Role
 from attnrules.ingest.sources.saes import Sae
-from attnrules.sql import WHOLE_LAYER
-from attnrules.warehouse import Warehouse, digests
+from attnrules.warehouse import WHOLE_LAYER, Warehouse, digests
 
 
 def store_weights(

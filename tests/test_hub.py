@@ -419,8 +419,9 @@ def test_gemma_scope_is_planned_from_the_layer_that_a_residual_sae_enters(site: 
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     site.hub.serve("models/google/gemma-2-2b", tmp_path / "model")
     # What the plan reads of the SAEs are sizes: W_enc, W_dec and biases of 16,384 features.
-    for kind, width, place in (("res", 2304, "average_l0_102"), ("att", 2048, "average_l0_79")):
-        folder = tmp_path / kind / "layer_1" / "width_16k" / place
+    places = (("res", 2304, 1, "average_l0_102"), ("att", 2048, 2, "average_l0_93"))
+    for kind, width, layer, place in places:
+        folder = tmp_path / kind / f"layer_{layer}" / "width_16k" / place
         folder.mkdir(parents=True)
         with (folder / "params.npz").open("wb") as file:
             file.truncate(4 * 16384 * (2 * width + 1))

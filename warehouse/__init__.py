@@ -7,6 +7,7 @@ with `sql/`, `upgrade` writes a file of an earlier version anew, `export` writes
 `descriptions` reads those of others, `asked` logs what ran.
 """
 
+from attnrules.sql import WHOLE_LAYER, head_name
 from attnrules.warehouse.asked import Query
 from attnrules.warehouse.describe import POOR_CAUSES, POOR_RECONSTRUCTION, describe
 from attnrules.warehouse.descriptions import import_descriptions
@@ -18,6 +19,7 @@ from attnrules.warehouse.upgrade import Upgrade, upgrade
 __all__ = [
     "POOR_CAUSES",
     "POOR_RECONSTRUCTION",
+    "WHOLE_LAYER",
     "Query",
     "Upgrade",
     "Warehouse",
@@ -25,6 +27,7 @@ __all__ = [
     "check",
     "describe",
     "export",
+    "head_name",
     "import_descriptions",
     "info",
     "upgrade",

@@ -16,7 +16,7 @@ from attnrules.commands.output import tell_json
 from attnrules.commands.provenance import configured
 from attnrules.commands.terminal import tell, visible
 from attnrules.errors import AttnRulesError
-from attnrules.sql import head_name
+from attnrules.sql import WHOLE_LAYER, head_name
 
 _DIGITS = 12
 # What a reader needs to compute the same again, in the order of mention.
@@ -82,13 +82,16 @@ def _saes(saes: list[dict[str, Any]], poor: tuple[float, str]) -> Iterable[str]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for sae in saes:
         hook = re.sub(r"\.\d+\.", ".{layer}.", sae["hook_name"], count=1)
-        key = (sae["role"], sae["source"], sae["resolved_commit"], hook, configured(sae), sae["d_sae"])
+        whole = sae["head"] == WHOLE_LAYER
+        key = (sae["role"], sae["source"], sae["resolved_commit"], hook, configured(sae), sae["d_sae"], whole)
         groups.setdefault(key, []).append(sae)
-    for (role, source, _, hook, configuration, width), members in groups.items():
+    for (role, source, _, hook, configuration, width, whole), members in groups.items():
         architecture, _, options = configuration.partition(", ")
         places = _numbers("layer", [sae["layer"] for sae in members])
         what = f"on {hook}"
-        if role == "output":
+        if whole:
+            what += " of all heads of a layer at once"
+        elif role == "output":
             what += " of one head each"
             places = f"{len(members)} heads, {places}"
         yield (

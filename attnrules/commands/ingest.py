@@ -60,7 +60,7 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
 @revision_option
 @click.option("--input-sae", required=True, help="SAELens release, hub repository or local folder.")
 @click.option("--input-sae-id", help="SAE id in the release.  [blocks.{layer}.hook_resid_pre]")
-@click.option("--output-sae", required=True, help="The same for the per-head SAEs.")
+@click.option("--output-sae", required=True, help="The same for the SAEs of heads or whole layers.")
 @output_sae_id_option
 @click.option(
     "--corpus",

@@ -25,8 +25,7 @@ from attnrules.ingest.capture.batching import BatchSize, is_out_of_memory
 from attnrules.ingest.capture.forward import CONTRIBUTIONS, Block, Capture, Targets
 from attnrules.ingest.capture.stages import Stages, Stop
 from attnrules.ingest.sources.local_corpus import FilesRead
-from attnrules.sql import WHOLE_LAYER, head_name
-from attnrules.warehouse import Warehouse, digests
+from attnrules.warehouse import WHOLE_LAYER, Warehouse, digests, head_name
 
 Tokens = npt.NDArray[np.int64]
 

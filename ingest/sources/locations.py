@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.sql import WHOLE_LAYER, head_name
+from attnrules.warehouse import WHOLE_LAYER, head_name
 
 # Other names of a hook: those of TransformerLens's bridges, and the stream leaving the layer before.
 _RESIDUAL = re.compile(r"blocks\.(\d{1,4})\.(hook_resid_pre|hook_in|hook_resid_post|hook_out)")

@@ -10,7 +10,7 @@ from attnrules.ingest.sources.hub import hub_failure, resolve
 from attnrules.ingest.sources.locations import Location, place_of_hook
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
-from attnrules.sql import WHOLE_LAYER
+from attnrules.warehouse import WHOLE_LAYER
 
 # Ids that releases use, tried in this order where none is given.
 DEFAULT_SAE_IDS: dict[Role, tuple[str, ...]] = {
