@@ -390,12 +390,6 @@ def test_a_threshold_that_is_no_number_is_refused(model: Any, tmp_path: Path) ->
         load(model, tmp_path)
 
 
-def test_an_sae_of_all_heads_is_refused_by_name(tmp_path: Path) -> None:
-    write_sae(tmp_path / "sae", f"blocks.{LAYER}.attn.hook_z", None, architecture="standard")
-    with pytest.raises(AttnRulesError, match="of all heads at once"):
-        find_saes("output", str(tmp_path), sae_id=None, layers=None, heads=None)
-
-
 # --- per-head checkpoints --------------------------------------------------------------------------
 
 
