@@ -21,7 +21,7 @@ from attnrules.ingest.loading import Loaded, find, load
 from attnrules.ingest.reading import begin
 from attnrules.ingest.request import IngestSpec, Request, accept, choose_outputs
 from attnrules.ingest.sources.hub import hub_failure, is_offline, resolve
-from attnrules.ingest.sources.model import official_name
+from attnrules.ingest.sources.model import configuration_of, official_name
 from attnrules.ingest.sources.sae_hub import list_hub
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
@@ -253,15 +253,15 @@ class _Configuration:
 
 def _configuration(request: Request) -> tuple[_Configuration, str]:
     """Return the dimensions of the model and where its weights come from."""
-    from transformers import AutoConfig
-
     name = request.spec.model
     local = Path(name).exists()
     target = name if local else official_name(name)
     try:
         commit = None if local else request.model_commit or resolve(target, request.spec.revision)
-        config = AutoConfig.from_pretrained(target, revision=commit)
+        config = configuration_of(target, commit)
         where = "local, found" if local else f"hub, commit {commit}, {_missing_of_model(target, commit)}"
+    except AttnRulesError:
+        raise
     except Exception as error:
         raise AttnRulesError(f"model {name}: {hub_failure(error) or one_line(error)}") from error
     n_heads = int(config.num_attention_heads)

@@ -29,7 +29,8 @@ class IngestSpec:
     """What to ingest.
 
     Arguments:
-        model: local Hugging Face folder, name TransformerLens knows, or hub id; `revision` of the hub.
+        model: local Hugging Face folder or GGUF file, name TransformerLens knows, or hub id; `revision` of
+            the hub.
         input_sae, output_sae: SAELens release, hub repository or local folder; the ids are templates
             over {layer} and {head} for releases.
         corpus: documents and how to cut them.

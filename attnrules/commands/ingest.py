@@ -56,7 +56,9 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     callback=_list_presets,
     help="List the presets with their options.",
 )
-@click.option("--model", required=True, help="Local Hugging Face folder, TransformerLens name or hub id.")
+@click.option(
+    "--model", required=True, help="Hugging Face folder, GGUF file, TransformerLens name or hub id."
+)
 @revision_option
 @click.option("--input-sae", required=True, help="SAELens release, hub repository or local folder.")
 @click.option("--input-sae-id", help="SAE id in the release.  [blocks.{layer}.hook_resid_pre]")

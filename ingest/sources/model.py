@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.sources.gguf_files import is_gguf, read_configuration, restore
 from attnrules.ingest.sources.hub import hub_failure, resolve
 from attnrules.ingest.sources.identity import canonical, identity
 from attnrules.ingest.sources.model_files import WholeModel, check_folder
@@ -94,7 +95,7 @@ class Model:
         self.revision = revision
         self.resolved_commit = commit
         local = Path(name)
-        self.name = local.resolve().name if local.is_dir() else name
+        self.name = local.resolve().name if local.exists() else name
         config = bridge.cfg
         self.n_layers = int(config.n_layers)
         self.n_heads = int(config.n_heads)
@@ -301,7 +302,7 @@ class Model:
 def load_model(
     name: str, *, revision: str | None, device: str, commit: str | None = None, centred: bool = True
 ) -> Model:
-    """Load a local Hugging Face folder, a name TransformerLens knows, or a hub id.
+    """Load a local Hugging Face folder, a GGUF file, a name TransformerLens knows, or a hub id.
 
     `commit`, where it is known, is what the `revision` stands for. The weights are processed as method.md
     section 1 says; not `centred` leaves the residual stream as it is. Raises `AttnRulesError` when there is
@@ -311,14 +312,20 @@ def load_model(
     if local.exists():
         # Without this a local load asks the hub about every file, minutes of retries offline.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        check_folder(local)
+        if not is_gguf(local):
+            check_folder(local)
     import torch
     from transformer_lens.model_bridge import TransformerBridge
 
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
-    target = str(local.resolve()) if local.is_dir() else official_name(name)
+    target = str(local.resolve()) if local.exists() else official_name(name)
 
     def boot() -> Any:
+        if is_gguf(local):
+            restored, tokenizer = restore(local)
+            return TransformerBridge.boot_transformers(
+                local.name, device=device, hf_model=restored.to(device), tokenizer=tokenizer
+            )
         return TransformerBridge.boot_transformers(
             target, device=device, revision=commit, dtype=torch.float32, model_class=WholeModel(name)
         )
@@ -413,6 +420,18 @@ def _require_attention(model: Model) -> None:
         )
 
 
+def configuration_of(name: str, commit: str | None) -> Any:
+    """Return the transformers configuration of a model, without its weights; `commit` where it is on the hub.
+
+    Raises `AttnRulesError` for a GGUF file that cannot be restored, what transformers raises for the others.
+    """
+    from transformers import AutoConfig
+
+    if is_gguf(Path(name)):
+        return read_configuration(Path(name))
+    return AutoConfig.from_pretrained(name, revision=commit)
+
+
 def official_name(name: str) -> str:
     """Return the hub id of a model, which TransformerLens may know under a shorter name."""
     from transformer_lens.supported_models import MODEL_ALIASES
@@ -446,7 +465,7 @@ def _bos_token_id(name: str, tokenizer: Any, vocab_size: int) -> int:
 
 
 def _load_failure(name: str, error: Exception) -> str:
-    if Path(name).is_dir():
+    if Path(name).exists():
         return f"model {name}: cannot be loaded: {one_line(error)}"
     if said := hub_failure(error):
         return f"model {name}: {said}"

@@ -39,12 +39,14 @@ def check_folder(folder: Path) -> None:
     bounds, and for a configuration that declares far more parameters than the weights files hold.
     """
     if not folder.is_dir():
-        raise AttnRulesError(f"model {folder}: is a file; name the folder that holds config.json")
+        raise AttnRulesError(
+            f"model {folder}: is a file, but not a GGUF one; name the folder that holds config.json"
+        )
     if not (folder / "config.json").is_file():
         raise AttnRulesError(f"model {folder}: no config.json in it; name a Hugging Face model folder")
     for path in sorted(folder.glob("*.json")):
         _read_json(folder, path)
-    _check_weights(folder, _declared_parameters(folder))
+    _check_weights(folder, _configured_parameters(folder))
 
 
 def _read_json(folder: Path, path: Path) -> None:
@@ -86,31 +88,40 @@ def nests_deeper(content: object, depth: int) -> bool:
     return True
 
 
-def _declared_parameters(folder: Path) -> int:
-    """Return how many parameters the configuration declares; nothing is allocated for them."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+def _configured_parameters(folder: Path) -> int:
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder)
     except Exception as error:
         raise AttnRulesError(f"model {folder}: config.json cannot be used: {one_line(error)}") from error
+    return declared_parameters(f"model {folder}: config.json", config)
+
+
+def declared_parameters(source: str, config: Any) -> int:
+    """Return how many parameters a configuration declares, shared ones once; nothing is allocated for them.
+
+    0 for what is no causal language model. `source` names the configuration in messages. Raises
+    `AttnRulesError` for dimensions out of bounds and for what no model can be built from.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
     for name, largest in _LARGEST.items():
         value = getattr(config, name, None)
         if value is None or isinstance(value, (list, dict)):
             continue
         if type(value) is not int or not 1 <= value <= largest:
             raise AttnRulesError(
-                f"model {folder}: config.json says {name} {str(value)[:40]}; it must be a whole number from 1"
-                f" to {largest:,}"
+                f"{source} says {name} {str(value)[:40]}; it must be a whole number from 1 to {largest:,}"
             )
     try:
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config)
     except ValueError:
-        return 0  # no causal language model: refused by name when its hooks are looked for
+        return 0  # refused by name when its hooks are looked for
     except Exception as error:
-        raise AttnRulesError(f"model {folder}: config.json cannot be used: {one_line(error)}") from error
+        raise AttnRulesError(f"{source} cannot be used: {one_line(error)}") from error
     return sum(parameter.numel() for parameter in empty.parameters())
 
 
