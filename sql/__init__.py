@@ -23,6 +23,7 @@ __all__ = [
     "best_descriptions_statement",
     "catalogue_query",
     "checks",
+    "clear_roles_statement",
     "derived_statements",
     "forget_statements",
     "head_name",
@@ -101,6 +102,11 @@ def derived_statements() -> list[Statement]:
 def best_descriptions_statement() -> Statement:
     """Return the statement that gives every input feature the best description there is."""
     return _derived("stored_descriptions_3_pick")
+
+
+def clear_roles_statement() -> Statement:
+    """Return the statement that forgets what heads attend to."""
+    return _derived("head_roles_1_clear")
 
 
 def forget_statements() -> list[Statement]:

@@ -222,9 +222,11 @@ class Warehouse:
         digests.restamp_features(self, layer, head, features)
 
     def outdate_derived(self) -> None:
-        """Mark counts, descriptions and kept attention mass as not yet computed from the facts."""
+        """Mark counts, descriptions, kept attention mass and roles as not yet computed from the facts."""
         self.execute(sql.ledger_statement("outdate_derived"))
+        self.execute(sql.clear_roles_statement())
         digests.restamp(self, "heads", "derived")
+        digests.restamp(self, "head_roles")
 
     def forget_output_features(self, layer: int, head: int) -> None:
         """Delete a head's output SAE, its features and activations, and everything mined about them."""
@@ -255,7 +257,7 @@ class Warehouse:
         self._handle.interrupt()
 
     def refresh_derived(self) -> None:
-        """Recompute counts, descriptions and kept attention mass from the facts, in one transaction."""
+        """Recompute counts, descriptions, attention and roles of heads from the facts, in one transaction."""
         with self.transaction():
             for statement in sql.derived_statements():
                 self.execute(statement)
@@ -263,6 +265,7 @@ class Warehouse:
             digests.restamp(self, "output_features", "derived")
             digests.restamp(self, "feature_heads", "derived")
             digests.restamp(self, "heads", "derived")
+            digests.restamp(self, "head_roles")
             digests.restamp(self, "feature_descriptions", "tokens")
 
     @contextmanager
