@@ -25,6 +25,7 @@ from attnrules.ingest.sources.model import UNCENTRED, Model, load_model
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
 from attnrules.ingest.sources.saes import Sae, find_saes, load_sae
+from attnrules.ingest.sources.vocabulary import special_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,6 +123,38 @@ class Laboratory:
                 commit=commits.saes.get((role, sources[f"{role}_sae"])),
             )
         return cls(model, found, _held(warehouse), spec.batch_size)
+
+    @property
+    def bos_token_id(self) -> int:
+        """The token put in front of every sequence."""
+        return self._model.bos_token_id
+
+    @property
+    def n_ctx(self) -> int:
+        """Most tokens in a sequence."""
+        return self._model.n_ctx
+
+    def ordinary_tokens(self) -> Array:
+        """Return the ids of tokens that the tokenizer knows and that are not special: [n]."""
+        tokenizer = self._model.bridge.tokenizer
+        special = {self._model.bos_token_id, *tokenizer.all_special_ids, *special_tokens(tokenizer)}
+        known = sorted(token for token in tokenizer.get_vocab().values() if token < self._model.vocab_size)
+        return np.array([token for token in known if token not in special], np.int64)
+
+    def attention(self, layer: int, tokens: Array, query_pos: Array, key_pos: Array) -> Array:
+        """Return what each head of a layer attends to, mean over queries: [n_kinds, n_rows, n_heads].
+
+        `tokens` [n_rows, n_pos] are sequences; `key_pos` [n_kinds, n_queries] has for every kind of key the
+        one of each query position `query_pos` [n_queries].
+        """
+        import torch
+
+        rows = torch.as_tensor(tokens, device=self._model.device)
+        parts = []
+        for batch in torch.split(rows, self._batch_size):
+            pattern = read_layer(self._model, layer, batch).pattern.float().cpu().numpy()
+            parts.append(pattern[:, :, query_pos, key_pos].mean(axis=-1).transpose(2, 0, 1))
+        return np.concatenate(parts, axis=1)
 
     def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
         """Return the token whose embedding excites each input feature most; of the first layer only.

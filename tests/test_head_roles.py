@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+from attnrules.ingest.capture.forward import read_layer
+from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+from attnrules.queries.interventions import ProbeSpec, probe
+from attnrules.queries.interventions.probing import repeated_tokens
 from attnrules.queries.questions import ask
-from attnrules.warehouse import Warehouse, check
+from attnrules.warehouse import Warehouse, check, digests
 from tests import tiny
 from tests.tiny import HEADS, Tiny, build
 
@@ -181,3 +188,54 @@ def problems(warehouse: Warehouse) -> list[str | None]:
     found = [result for result in check(warehouse) if result.name == "head_roles"]
     assert len(found) == 1
     return [result.first_problem for result in found if result.n_problems]
+
+
+def test_probe_is_what_the_model_attends_to(small: Path) -> None:
+    spec = ProbeSpec(n_sequences=3, n_tokens=6)
+    with Warehouse.open(small, writable=True) as warehouse:
+        laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+        rows = probe(warehouse, spec, laboratory)
+        kept = warehouse.rows("SELECT layer, head, role, attention FROM head_probes ORDER BY ALL")
+        again = probe(warehouse, spec, laboratory)
+        assert warehouse.value("SELECT count(*) FROM head_probes") == len(rows)
+        assert not digests.problems(warehouse, "head_probes")
+    assert again == rows
+    assert kept == sorted((r["layer"], r["head"], r["role"], r["attention"]) for r in rows)
+    tokens = repeated_tokens(laboratory, spec)
+    assert tokens.shape == (3, 13)
+    assert all(len(set(row[1:7])) == 6 for row in tokens.tolist())
+    assert (tokens[:, 1:7] == tokens[:, 7:]).all()
+    for row in rows:
+        pattern = read_layer(laboratory._model, row["layer"], torch.as_tensor(tokens)).pattern
+        by_sequence = [
+            sum(
+                float(pattern[i, row["head"], q, k])
+                for q in range(7, 13)
+                # No token is twice in r, so the last key of the definition is the only one.
+                for k in keys_of(row["role"], tokens[i].tolist(), q)
+            )
+            / 6
+            for i in range(3)
+        ]
+        assert row["attention"] == pytest.approx(np.mean(by_sequence), abs=1e-5)
+        half = 1.96 * np.std(by_sequence, ddof=1) / math.sqrt(3)
+        assert row["attention_high"] == pytest.approx(min(1, np.mean(by_sequence) + half), abs=1e-5)
+
+
+def test_card_of_a_head_shows_roles_beside_the_probe(
+    small: Path, attnrules: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, err = attnrules("intervene", str(small), "--probe", "--device", "cpu", "--layers", "0")
+    assert code == 0
+    assert "L0H0: previous_token" in err
+    code, out, _ = attnrules("show", str(small), "L0H0")
+    assert code == 0
+    assert "previous token" in out
+    assert "repeated tokens" in out
+    code, out, _ = attnrules("show", str(small), "L0H0", "--json")
+    card = json.loads(out)
+    assert [row["role"] for row in card["roles"] if row["probe"] is None] == []
+    assert sum(row["share"] for row in card["distances"]) <= 1 + 1e-9
+    code, _, err = attnrules("show", str(small), "L7H0")
+    assert code != 0
+    assert "L7H0: not in this warehouse" in err

@@ -221,6 +221,10 @@ class Warehouse:
         """Write digests of all that was mined of these features, in the transaction that mined them."""
         digests.restamp_features(self, layer, head, features)
 
+    def stamp(self, table: str) -> None:
+        """Write digests of all of a table, in the transaction that wrote its rows."""
+        digests.restamp(self, table)
+
     def outdate_derived(self) -> None:
         """Mark counts, descriptions, kept attention mass and roles as not yet computed from the facts."""
         self.execute(sql.ledger_statement("outdate_derived"))

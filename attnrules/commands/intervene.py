@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ from attnrules.commands.terminal import say
 from attnrules.sql import head_name
 
 if TYPE_CHECKING:
-    from attnrules.queries.interventions import InterveneHead
+    from attnrules.ingest.intervene import Laboratory
+    from attnrules.queries.interventions import InterveneHead, InterveneSpec
+    from attnrules.warehouse import Warehouse
 
 
 @click.command("intervene")
@@ -64,18 +67,26 @@ if TYPE_CHECKING:
     show_default=True,
     help="Neutral tokens to insert instead, for comparison.",
 )
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Test no rules: read what heads attend to on repeated random tokens.",
+)
 @device_option("cpu, cuda, mps or auto.")
 @batch_size_option("Sequences in a forward pass.")
 @seed_option
-def command(warehouse: Path, features: str, device: str, batch_size: int | None, **options: Any) -> None:
+def command(
+    warehouse: Path, features: str, device: str, batch_size: int | None, probe: bool, **options: Any
+) -> None:
     """Insert and replace tokens, run the model, and see whether rules hold.
 
     Run `mine absence` or `mine counting` first. Testing again replaces the outcomes of the same features
-    and scaling.
+    and scaling. `--probe` needs nothing mined; `show L0H3` shows what it finds.
 
     \b
     attnrules intervene gpt2.duckdb --layers 0
     attnrules intervene gpt2.duckdb --model ./gpt2 --features L0H3.17 --examples 50
+    attnrules intervene gpt2.duckdb --probe
     """
     quiet_libraries()
     from attnrules.ingest.intervene import Laboratory, LaboratorySpec
@@ -92,6 +103,9 @@ def command(warehouse: Path, features: str, device: str, batch_size: int | None,
     with Warehouse.open(warehouse, writable=True) as opened:
         say("loading the model ...")
         laboratory = Laboratory.open(opened, sources)
+        if probe:
+            _probe(opened, spec, laboratory)
+            return
         result = intervene(opened, spec, laboratory, lambda head: say(f"testing {head} ..."))
     for head in result.heads:
         say(
@@ -100,6 +114,19 @@ def command(warehouse: Path, features: str, device: str, batch_size: int | None,
             f" {head.n_counting_confirmed} counting rules of {head.n_counting_tested} tested"
             f" ({head.n_counting}); {head.n_passes} sequences run",
         )
+
+
+def _probe(opened: Warehouse, spec: InterveneSpec, laboratory: Laboratory) -> None:
+    """Probe the heads that were chosen, and say which role is the clearest of each."""
+    from attnrules.queries.interventions import ProbeSpec, probe
+
+    asked = ProbeSpec(layers=spec.layers, heads=spec.heads, seed=spec.seed)
+    with opened.run("intervene", {"probe": True, **asdict(asked)}):
+        rows = probe(opened, asked, laboratory, lambda layer: say(f"probing {layer} ..."))
+    for name in dict.fromkeys(f"L{row['layer']}H{row['head']}" for row in rows):
+        roles = [row for row in rows if f"L{row['layer']}H{row['head']}" == name]
+        words = ", ".join(f"{row['role']} {row['attention']:.2f}" for row in roles)
+        say(f"{name}: {words}")
 
 
 def _by_chance(head: InterveneHead) -> str:

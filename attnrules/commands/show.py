@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnrules.commands.head import head_lines
 from attnrules.commands.options import Count, json_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.terminal import tell, visible
@@ -28,22 +29,30 @@ _SHOWN_LISTS = (4, 16, 64, 256, 1024, 4096)
 
 @click.command("show")
 @warehouse_argument
-@click.argument("feature", metavar="L0H3.17")
+@click.argument("feature", metavar="L0H3.17 or L0H3")
 @click.option("--rules", "n_rules", type=Count(1), default=4, show_default=True, help="Per method.")
 @json_option("As JSON.")
 def command(warehouse: Path, feature: str, n_rules: int, as_json: bool) -> None:
-    """Show what fires an output feature, its rules and how well they predict it."""
-    from attnrules.queries.card import feature_card
-    from attnrules.queries.heads import parse_feature
+    """Show what fires an output feature, its rules and how well they predict it.
+
+    Of a head, written L0H3, show what it attends to and which features rules predict best.
+    """
+    from attnrules.queries.card import feature_card, head_card
+    from attnrules.queries.heads import HeadId, parse_feature, parse_head
     from attnrules.warehouse import Warehouse
 
-    wanted = parse_feature(feature)
+    wanted = parse_head(feature) or parse_feature(feature)
     with Warehouse.open(warehouse) as opened:
-        card = feature_card(opened, wanted, n_rules=n_rules)
+        if isinstance(wanted, HeadId):
+            of_head = head_card(opened, wanted)
+            found, lines = of_head.as_dict(), head_lines(of_head, warehouse)
+        else:
+            card = feature_card(opened, wanted, n_rules=n_rules)
+            found, lines = card.as_dict(), card_lines(card, warehouse)
     if as_json:
-        tell_json(card.as_dict())
+        tell_json(found)
     else:
-        tell(*card_lines(card, warehouse))
+        tell(*lines)
 
 
 def statements(card: FeatureCard, rules: list[dict[str, Any]]) -> list[str]:

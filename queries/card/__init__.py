@@ -1,10 +1,13 @@
-"""One output feature on one card."""
+"""One output feature, or one head, on one card."""
 
 from __future__ import annotations
 
 from attnrules.queries.card.gathering import FeatureCard, feature_card
+from attnrules.queries.card.of_head import HeadCard, head_card
 
 __all__ = [
     "FeatureCard",
+    "HeadCard",
     "feature_card",
+    "head_card",
 ]

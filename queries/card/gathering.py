@@ -57,35 +57,35 @@ class FeatureCard:
 def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10) -> FeatureCard:
     """Gather the card of a feature; raises `UsageError` when the warehouse does not hold it."""
     at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
-    rows = _dicts(warehouse, "feature", at)
+    rows = dictionaries(warehouse, "feature", at)
     if not rows:
         names = ", ".join(head_name(*at) for at in output_heads(warehouse))
         raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
-    rules = _dicts(warehouse, "rules", {**at, "n_rules": n_rules})
+    rules = dictionaries(warehouse, "rules", {**at, "n_rules": n_rules})
     minimal = _minimal(warehouse, feature, at)
     return FeatureCard(
         feature=rows[0],
-        examples=_dicts(warehouse, "examples", at),
+        examples=dictionaries(warehouse, "examples", at),
         rules=rules,
-        metrics=_dicts(warehouse, "metrics", at),
+        metrics=dictionaries(warehouse, "metrics", at),
         minimal=minimal,
         tokens=_tokens(warehouse, at, [*rules, *(rule for kept in minimal for rule in kept["rules"])]),
-        fires_on=_dicts(warehouse, "fires_on", at),
+        fires_on=dictionaries(warehouse, "fires_on", at),
         sources=_as_dicts(ask(warehouse, "output_feature_sources", {**at, "limit": 6})),
-        best=_dicts(warehouse, "best_lists", at),
-        absences=_dicts(warehouse, "absences", {**at, "n_rules": n_rules}),
-        counting=_dicts(warehouse, "counting", {**at, "n_rules": n_rules}),
+        best=dictionaries(warehouse, "best_lists", at),
+        absences=dictionaries(warehouse, "absences", {**at, "n_rules": n_rules}),
+        counting=dictionaries(warehouse, "counting", {**at, "n_rules": n_rules}),
     )
 
 
 def _minimal(warehouse: Warehouse, feature: FeatureId, at: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
-    for of_list in _dicts(warehouse, "lists", at):
+    for of_list in dictionaries(warehouse, "lists", at):
         method, scaling = of_list["method"], of_list["scaling"]
         kept = minimal_rules(warehouse, feature, method, scaling, bos_keys=of_list["bos_keys"])
         if kept is not None:
             named = {**at, "method": method, "scaling": scaling, "ranks": list(kept.ranks)}
-            found.append({**asdict(kept), "rules": _dicts(warehouse, "rules_by_rank", named)})
+            found.append({**asdict(kept), "rules": dictionaries(warehouse, "rules_by_rank", named)})
     return found
 
 
@@ -100,7 +100,8 @@ def _tokens(warehouse: Warehouse, at: dict[str, Any], rules: list[dict[str, Any]
     return [row for row in rows if (row["method"], row["scaling"], row["rank"]) in shared]
 
 
-def _dicts(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+def dictionaries(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one of the card's statements."""
     return _as_dicts(warehouse.sql(step(name), parameters))
 
 

@@ -6,6 +6,7 @@ from attnrules.queries.heads.run import HeadRun, Run, Spec, refuse_unknown
 from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores
 from attnrules.queries.heads.selection import (
     FeatureId,
+    HeadId,
     choose_heads,
     feature_counts,
     features_of,
@@ -13,11 +14,13 @@ from attnrules.queries.heads.selection import (
     live_features,
     output_heads,
     parse_feature,
+    parse_head,
 )
 
 __all__ = [
     "SCALINGS",
     "FeatureId",
+    "HeadId",
     "HeadRun",
     "HeadScores",
     "Run",
@@ -30,5 +33,6 @@ __all__ = [
     "live_features",
     "output_heads",
     "parse_feature",
+    "parse_head",
     "refuse_unknown",
 ]

@@ -42,6 +42,23 @@ def parse_feature(text: str) -> FeatureId:
     return FeatureId(int(layer), WHOLE_LAYER if head is None else int(head), int(feature))
 
 
+@dataclass(frozen=True, order=True)
+class HeadId:
+    """A head, written L0H3."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}"
+
+
+def parse_head(text: str) -> HeadId | None:
+    """Read `L0H3`; None for anything else."""
+    match = re.fullmatch(r"L([0-9]{1,4})H([0-9]{1,4})", text.strip(), re.IGNORECASE)
+    return None if match is None else HeadId(int(match[1]), int(match[2]))
+
+
 def finished_sequences(warehouse: Warehouse) -> int:
     """Return the number of sequences; raises `AttnRulesError` when the ingest is missing or unfinished."""
     n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))

@@ -1,7 +1,8 @@
-"""Absence and counting rules, tested on the model."""
+"""Absence and counting rules, and roles of heads, tested on the model."""
 
 from __future__ import annotations
 
+from attnrules.queries.interventions.probing import ProbeSpec, probe
 from attnrules.queries.interventions.running import (
     InterveneHead,
     InterveneResult,
@@ -14,6 +15,8 @@ __all__ = [
     "InterveneHead",
     "InterveneResult",
     "InterveneSpec",
+    "ProbeSpec",
     "chance_confirmed",
     "intervene",
+    "probe",
 ]
