@@ -20,6 +20,7 @@ from attnrules.queries.interventions.probing import repeated_tokens
 from attnrules.queries.questions import ask
 from attnrules.warehouse import Warehouse, check, digests
 from tests import tiny
+from tests.conftest import Outcome
 from tests.tiny import HEADS, Tiny, build
 
 ROLES = ("previous_token", "duplicate_token", "induction", "bos", "self")
@@ -222,20 +223,16 @@ def test_probe_is_what_the_model_attends_to(small: Path) -> None:
         assert row["attention_high"] == pytest.approx(min(1, np.mean(by_sequence) + half), abs=1e-5)
 
 
-def test_card_of_a_head_shows_roles_beside_the_probe(
-    small: Path, attnrules: Callable[..., tuple[int, str, str]]
-) -> None:
-    code, _, err = attnrules("intervene", str(small), "--probe", "--device", "cpu", "--layers", "0")
-    assert code == 0
-    assert "L0H0: previous_token" in err
-    code, out, _ = attnrules("show", str(small), "L0H0")
-    assert code == 0
-    assert "previous token" in out
-    assert "repeated tokens" in out
-    code, out, _ = attnrules("show", str(small), "L0H0", "--json")
-    card = json.loads(out)
+def test_card_of_a_head_shows_roles_beside_the_probe(small: Path, attnrules: Callable[..., Outcome]) -> None:
+    done = attnrules("intervene", small, "--probe", "--device", "cpu", "--layers", "0")
+    assert done.code == 0
+    assert "L0H0: previous_token" in done.err
+    shown = attnrules("show", small, "L0H0").out
+    assert "previous token" in shown
+    assert "repeated tokens" in shown
+    card = json.loads(attnrules("show", small, "L0H0", "--json").out)
     assert [row["role"] for row in card["roles"] if row["probe"] is None] == []
     assert sum(row["share"] for row in card["distances"]) <= 1 + 1e-9
-    code, _, err = attnrules("show", str(small), "L7H0")
-    assert code != 0
-    assert "L7H0: not in this warehouse" in err
+    missing = attnrules("show", small, "L7H0")
+    assert missing.code != 0
+    assert "L7H0: not in this warehouse" in missing.err
