@@ -15,6 +15,7 @@ from pathlib import Path
 from attnrules.ingest import held, remarks
 from attnrules.ingest.capture.flow import Flow, Ledger, chunk_size, work
 from attnrules.ingest.capture.forward import Capture
+from attnrules.ingest.capture.rotation import Rotation
 from attnrules.ingest.capture.stages import in_thread
 from attnrules.ingest.devices import environment, set_precision
 from attnrules.ingest.loading import Loaded, find, load
@@ -79,11 +80,13 @@ class _Ready:
         corpus: begun to be read.
         captures: one for each device.
         errors: the share of variance that each SAE misses on the first rows.
+        rotations: of layers with rotary positions, how they turn queries and keys, None where not found out.
     """
 
     corpus: Corpus
     captures: list[Capture]
     errors: Mapping[tuple[Role, Location], float]
+    rotations: Mapping[int, Rotation | None]
 
 
 def _make_ready(loaded: Loaded, stored: Warehouse | None, report: Report) -> _Ready:
@@ -93,12 +96,12 @@ def _make_ready(loaded: Loaded, stored: Warehouse | None, report: Report) -> _Re
     corpus = begin(loaded, stored, _SAMPLED_ROWS)
     set_precision(spec.dtype, spec.seed)
     captures = [loaded.capture()]
-    captures[0].verify(corpus.sample[:1], loaded.targets.layers)
+    rotations = captures[0].verify(corpus.sample[:1], loaded.targets.layers)
     errors = captures[0].reconstruction_errors(corpus.sample)
     for device in loaded.devices[1:]:
         report(IngestProgress(f"loading onto {device}"))
         captures.append(loaded.capture_on(device, stored))
-    return _Ready(corpus, captures, errors)
+    return _Ready(corpus, captures, errors, rotations)
 
 
 @contextmanager
@@ -120,10 +123,13 @@ def _fill(warehouse: Warehouse, loaded: Loaded, ready: _Ready, report: Report) -
     result.warnings += remarks.of_names(model, loaded.sources.inputs, loaded.sources.outputs)
     result.warnings += remarks.of_training(loaded.saes, spec.corpus.seq_len)
     result.warnings += remarks.of_reconstructions(ready.errors)
+    result.warnings += remarks.of_rotations(model, ready.rotations)
     result.warnings += remarks.of_unrecorded(warehouse)
     result.warnings += store_changed_files(warehouse, spec, ready.corpus)
     with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
-        in_thread(partial(store_weights, warehouse, loaded, ready.errors), warehouse.interrupt)
+        in_thread(
+            partial(store_weights, warehouse, loaded, ready.errors, ready.rotations), warehouse.interrupt
+        )
         _capture_all(warehouse, run_id, loaded, ready, report, result)
         result.warnings += remarks.of_special_tokens(warehouse, model)
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attnrules.ingest.capture.rotation import Rotation
 from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.sae_source import SaeSource
@@ -67,6 +68,20 @@ def of_reconstructions(errors: Mapping[tuple[Role, Location], float]) -> list[st
                 f" read (worst {worst}: {poor[worst]:.2f} of the variance is missed); {POOR_CAUSES}"
             )
     return warnings
+
+
+def of_rotations(model: Model, rotations: Mapping[int, Rotation | None]) -> list[str]:
+    """Say in which layers the logits are not those of the weights and of a rotation by the distance."""
+    unknown = [layer for layer, rotation in rotations.items() if rotation is None]
+    if not unknown:
+        return []
+    layers = ", ".join(map(str, unknown))
+    return [
+        f"model {model.name}: the attention of layer{'s' if len(unknown) > 1 else ''} {layers} is not that of"
+        " W_Q, W_K and a rotation by the distance (it may normalise queries and keys), so that S(i,j) is not"
+        " known: magnitude, importance, absence and counting rules are refused there, the methods called"
+        " weighted are as good as ever"
+    ]
 
 
 def of_special_tokens(warehouse: Warehouse, model: Model) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from attnrules.ingest.capture.rotation import Rotation
 from attnrules.ingest.embeddings import embedding_descriptions
 from attnrules.ingest.loading import Loaded
 from attnrules.ingest.request import Request
@@ -21,12 +22,15 @@ from attnrules.warehouse import WHOLE_LAYER, Warehouse, digests
 
 
 def store_weights(
-    warehouse: Warehouse, loaded: Loaded, errors: Mapping[tuple[Role, Location], float]
+    warehouse: Warehouse,
+    loaded: Loaded,
+    errors: Mapping[tuple[Role, Location], float],
+    rotations: Mapping[int, Rotation | None],
 ) -> None:
     """Store the model, SAEs and everything that is known from the weights alone, where not yet there.
 
-    `errors` are the shares of variance that the SAEs miss. Of the heads whose output SAE is replaced,
-    everything that came from it is deleted first; all or nothing.
+    `errors` are the shares of variance that the SAEs miss, `rotations` what `Capture.verify` returns. Of the
+    heads whose output SAE is replaced, everything that came from it is deleted first; all or nothing.
     """
     with warehouse.transaction():
         for at in loaded.replaced:
@@ -34,13 +38,16 @@ def store_weights(
         if loaded.replaced:
             warehouse.outdate_derived()
         if not warehouse.rows("FROM model"):
-            _store_model(warehouse, loaded.request, loaded.model)
+            _store_model(warehouse, loaded.request, loaded.model, is_rotary=bool(rotations))
         _store_saes(warehouse, loaded, errors)
+        _store_rotations(warehouse, rotations)
         digests.stamp_new(warehouse)
 
 
-def _store_model(warehouse: Warehouse, request: Request, model: Model) -> None:
+def _store_model(warehouse: Warehouse, request: Request, model: Model, *, is_rotary: bool) -> None:
     facts = {**model.facts(), "dtype": request.spec.dtype}
+    if is_rotary:
+        facts["positional_embedding"] = "rotary"
     warehouse.append("model", pa.Table.from_pylist([facts]))
     warehouse.append("corpus", pa.Table.from_pylist([_corpus_facts(request)]))
     warehouse.append("vocabulary", _vocabulary(model))
@@ -69,6 +76,26 @@ def _store_saes(warehouse: Warehouse, loaded: Loaded, errors: Mapping[tuple[Role
         warehouse.append("output_features", _output_features(sae, layer, head))
         for rows in _feature_heads(sae, layer, head, n_heads):
             warehouse.append("feature_heads", rows)
+
+
+def _store_rotations(warehouse: Warehouse, rotations: Mapping[int, Rotation | None]) -> None:
+    """Store the rotation of every stored head that lacks it: new ones, and those of an earlier version."""
+    lacking = warehouse.rows(
+        "FROM heads ANTI JOIN rotations USING (layer, head) SELECT layer, head ORDER BY ALL"
+    )
+    known = [(layer, head, rotation) for layer, head in lacking if (rotation := rotations.get(layer))]
+    rows = [{"layer": layer, "head": head, **asdict(rotation)} for layer, head, rotation in known]
+    if rows:
+        schema = pa.schema(
+            {
+                "layer": pa.int16(),
+                "head": pa.int16(),
+                "frequencies": pa.list_(pa.float64()),
+                "pairing": pa.string(),
+                "magnitude": pa.float64(),
+            }
+        )
+        warehouse.append("rotations", pa.Table.from_pylist(rows, schema))
 
 
 def _vocabulary(model: Model) -> pa.Table:

@@ -25,6 +25,7 @@ class Method:
         finder: `module:function`, called with a `queries.skipgrams.finding.Search`; it returns `RankedRules`.
         needs_means: whether the finder reads `Search.means`, what attention carries to a feature.
         per_block: whether the finder reads the corpus in one pass for as many features as memory allows.
+        ranks_by_attn: whether S(i,j) decides which rules it finds, so that it has to be known at a distance.
         in_best: whether `--method best` mines it.
     """
 
@@ -36,6 +37,7 @@ class Method:
     finder: str | None = None
     needs_means: bool = False
     per_block: bool = False
+    ranks_by_attn: bool = False
     in_best: bool = False
 
     @property
@@ -54,6 +56,7 @@ METHODS: dict[str, Method] = {
             "pairs by exp(S) V: weights alone, the paper's",
             match_score="product",
             finder=f"{_SKIPGRAMS}.weights:magnitude",
+            ranks_by_attn=True,
         ),
         Method(
             "importance",
@@ -61,6 +64,7 @@ METHODS: dict[str, Method] = {
             "pairs by the gradient of a linearised head on train examples, the paper's",
             match_score="linear",
             finder=f"{_SKIPGRAMS}.importance:importance",
+            ranks_by_attn=True,
         ),
         Method(
             "unigram",

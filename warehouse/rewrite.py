@@ -10,7 +10,7 @@ from attnrules.warehouse import digests
 from attnrules.warehouse.store import Warehouse
 
 # Tables that no file of version 2 has, nor every one of version 3.
-_ADDED = frozenset(("corpus_files", "digests", "feature_heads", "head_probes", "head_roles"))
+_ADDED = frozenset(("corpus_files", "digests", "feature_heads", "head_probes", "head_roles", "rotations"))
 # Columns that a file lacks and that another column of it stands for: before version 4 an SAE read one head.
 _STOOD_FOR = {"through_head": "head"}
 # Views of the same names are not taken for tables: what they hold is a query of whoever made the file.

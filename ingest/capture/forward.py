@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
+from attnrules.ingest.capture.rotation import Rotation, has_rotary_positions, read_rotation
 from attnrules.ingest.capture.sparse import Active, Columns, Copied, SparseSae, ToHost
 from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
@@ -163,14 +164,17 @@ class Capture:
         self._forward(tokens, batch.attention, batch.hooks())
         return batch.blocks
 
-    def verify(self, tokens: npt.NDArray[np.int64], layers: Sequence[int]) -> None:
+    def verify(self, tokens: npt.NDArray[np.int64], layers: Sequence[int]) -> dict[int, Rotation | None]:
         """Make sure that a layer's attention, run again on its own input, gives its own pattern.
 
-        Raises `AttnRulesError` naming the model when it does not: then the attention reads something
-        other than the layer norm of the residual stream and cannot be computed from features.
+        Returns, for layers with rotary positions, how they turn queries and keys: None where the logits
+        of their heads are not those of the weights and of a rotation. Raises `AttnRulesError` naming the
+        model when its pattern is another: then the attention reads something other than the layer norm of
+        the residual stream and cannot be computed from features.
         """
         attention = _Attention(self.model, layers)
         streams: dict[int, Tensor] = {}
+        rotations: dict[int, Rotation | None] = {}
 
         def keep(residual: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG001
             streams[layer] = residual.detach()
@@ -189,6 +193,11 @@ class Capture:
                     " its layer norm's output alone, so it cannot be computed from input features;"
                     " this architecture is not supported"
                 )
+            normalized, call = attention.call
+            if has_rotary_positions(self.model, call):
+                rotations[layer] = read_rotation(
+                    self.model, layer, normalized[0], call, attention.pattern[0], self.dtype
+                )
             if layer == max(layers):
                 raise _StopPassError
 
@@ -197,6 +206,7 @@ class Capture:
             hooks.append((_resid_pre(layer), partial(keep, layer=layer)))
             hooks += attention.hooks_when_seen(layer, partial(compare, layer=layer))
         self._forward(tokens, attention, hooks)
+        return rotations
 
     def reconstruction_errors(self, tokens: npt.NDArray[np.int64]) -> dict[tuple[Role, Location], float]:
         """Return the share of variance that each SAE misses of what it reads on `tokens` [batch, pos].
@@ -268,6 +278,12 @@ class _Attention:
         self._layers = layers
         self._call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         self._again: dict[str, Tensor] | None = None
+
+    @property
+    def call(self) -> tuple[Tensor, dict[str, Any]]:
+        """What the attention of the layer reads, [batch, pos, d_model], and the arguments it has by name."""
+        positional, named = self._call
+        return (positional[0] if positional else named["hidden_states"]), named
 
     def hooks(self) -> list[tuple[str, Any]]:
         """Return the forward hooks that it needs."""

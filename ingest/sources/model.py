@@ -220,6 +220,12 @@ class Model:
             scale *= layer + 1
         return scale
 
+    def soft_cap(self, layer: int) -> float | None:
+        """Return what bounds the attention logits of a layer through tanh, None where nothing does."""
+        original = getattr(self.bridge.blocks[layer].attn, "original_component", None)
+        cap = getattr(original, "attn_logit_softcapping", None)
+        return float(cap) if cap else None
+
     def facts(self) -> dict[str, object]:
         """Return the row of the table `model`."""
         config = self.bridge.cfg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,8 @@ class Distractors:
         feature, pair: output feature, and place of the pair within it from 1.
         key, query: i and j. value, attn: V(f,i), S(i,j). key_rank: place of i in the order of S(.,j), from 0.
         distractor: i2, -1 where there is none. distractor_rank, distractor_value, distractor_attn: of i2.
+        attn_distance, distractor_attn_distance: the distances that attn and distractor_attn are of, None
+            where S is the same at every distance.
     """
 
     feature: Ints
@@ -65,6 +67,8 @@ class Distractors:
     distractor_rank: Ints
     distractor_value: Floats
     distractor_attn: Floats
+    attn_distance: Ints | None = None
+    distractor_attn_distance: Ints | None = None
 
     @property
     def found(self) -> Any:
@@ -109,6 +113,7 @@ def mine_absence(
     """
     spec.refuse_out_of_bounds("pairs", "max_examples")
     run = Run.as_asked(warehouse, "mine absence", spec)
+    run.refuse_unknown_rotation()
     bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
     return AbsenceResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report))
 
@@ -126,14 +131,22 @@ def find_distractors(
     """
     everything = np.arange(len(scores.keys)) if candidates is None else candidates
     # A smaller head whose features are the candidates: ids are places in `everything` until the end.
-    local = HeadScores(
-        scores.keys[everything], scores.queries[everything], scores.values[everything], scores.encoders
+    local = replace(
+        scores,
+        keys=scores.keys[everything],
+        queries=scores.queries[everything],
+        values=scores.values[everything],
     )
     parts = []
     for start in range(0, len(features), _FEATURES_AT_ONCE):
         parts.append(_find_in_block(local, features[start : start + _FEATURES_AT_ONCE], pairs))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     feature, pair, key, query, value, attn, key_rank, distractor, rank, low, drawn = columns
+    distances: dict[str, Ints] = {}
+    if scores.distances:
+        # Of a distractor that there is none of, -1, it is not read.
+        distances["attn_distance"] = _distances(local, key, query)
+        distances["distractor_attn_distance"] = _distances(local, distractor, query)
     return Distractors(
         feature,
         pair,
@@ -146,7 +159,13 @@ def find_distractors(
         rank,
         low,
         drawn,
+        **distances,
     )
+
+
+def _distances(scores: HeadScores, keys: Ints, queries: Ints) -> Ints:
+    _, best = scores.attn_scores(keys, queries)
+    return np.asarray(np.array(scores.distances)[best])
 
 
 def _find_in_block(scores: HeadScores, features: Ints, pairs: int) -> tuple[Any, ...]:
@@ -166,7 +185,7 @@ def _distractors_of(scores: HeadScores, values: Floats, key: Ints, query: Ints) 
     `values` [rows, candidates]: V(f,.) of each row's feature. `key`, `query` [rows].
     """
     rows = np.arange(len(key))
-    attn = scores.queries[query] @ scores.keys.T
+    attn = scores.attn_to_keys(query)
     pushes_down = (values < 0) & (values[rows, key] > 0)[:, None]
     distractor = np.where(pushes_down, attn, -np.inf).argmax(axis=1)
     found = pushes_down[rows, distractor]
@@ -187,7 +206,7 @@ def _pairs(scores: HeadScores, features: Ints, values: Floats, pairs: int) -> tu
     distinct, place = np.unique(key, return_inverse=True)
     query = np.concatenate(
         [
-            (scores.keys[distinct[start : start + _FEATURES_AT_ONCE]] @ scores.queries.T).argmax(axis=1)
+            scores.attn_to_queries(distinct[start : start + _FEATURES_AT_ONCE]).argmax(axis=1)
             for start in range(0, len(distinct), _FEATURES_AT_ONCE)
         ]
     )[place]
@@ -230,7 +249,7 @@ def _mine_head(here: HeadRun[AbsenceSpec], bootstrap: SequenceBootstrap) -> Abse
         raise AttnRulesError(
             f"{warehouse.path}: no input feature of layer {here.layer} fires after BOS; ingest more sequences"
         )
-    scores = head_scores(warehouse, here.layer, here.head, spec.scaling)
+    scores = head_scores(warehouse, here.layer, here.head, spec.scaling, bos_keys=spec.bos_keys)
     found = find_distractors(scores, here.features, pairs=spec.pairs, candidates=candidates)
     of_features = {**at, "scaling": spec.scaling, "features": here.features.tolist()}
     for table in ("distractors", "distractor_examples", "interventions", "absence_tests"):
@@ -396,6 +415,9 @@ def _distractor_table(
         "has_distractor_key": found.outranks,
         "run_id": np.full(n, run_id),
     }
+    if found.attn_distance is not None:
+        columns["attn_distance"] = found.attn_distance
+        columns["distractor_attn_distance"] = pa.array(found.distractor_attn_distance, mask=none)
     for name, values in zip(_STATISTICS, zip(*of_corpus, strict=True), strict=True):
         columns[name] = pa.array(values, pa.float64())
     return pa.table(columns)

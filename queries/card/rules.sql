@@ -9,6 +9,7 @@ SELECT
     query_feature,
     query_description,
     attn_score,
+    attn_distance,
     value_score,
     score
 FROM rule_texts

@@ -114,6 +114,7 @@ def mine_counting(
     """
     spec.refuse_out_of_bounds("pairs", "min_support")
     run = Run.as_asked(warehouse, "mine counting", spec)
+    run.refuse_unknown_rotation()
     bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
     return CountingResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report))
 
@@ -121,7 +122,7 @@ def mine_counting(
 def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> CountingHead:
     warehouse, spec, at, features = here.warehouse, here.spec, here.at, here.features
     candidates = live_features(warehouse, here.layer, bos_keys=spec.bos_keys)
-    scores = head_scores(warehouse, here.layer, here.head, spec.scaling)
+    scores = head_scores(warehouse, here.layer, here.head, spec.scaling, bos_keys=spec.bos_keys)
     found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
     for table in ("counting_counts", "counting_rules", "counting_tests", "interventions"):
         warehouse.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnrules.queries.heads.rotation import Rotation, refuse_unknown_rotation
 from attnrules.queries.heads.run import HeadRun, Run, Spec, refuse_unknown
 from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores
 from attnrules.queries.heads.selection import (
@@ -23,6 +24,7 @@ __all__ = [
     "HeadId",
     "HeadRun",
     "HeadScores",
+    "Rotation",
     "Run",
     "Spec",
     "choose_heads",
@@ -35,4 +37,5 @@ __all__ = [
     "parse_feature",
     "parse_head",
     "refuse_unknown",
+    "refuse_unknown_rotation",
 ]

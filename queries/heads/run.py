@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attnrules.errors import UsageError
 from attnrules.queries.arrays import Ints, one_blas_thread
+from attnrules.queries.heads.rotation import refuse_unknown_rotation
 from attnrules.queries.heads.scores import SCALINGS
 from attnrules.queries.heads.selection import choose_heads, features_of, finished_sequences
 from attnrules.sql import head_name
@@ -111,6 +112,12 @@ class Run(Generic[AnySpec]):
             (*at, features_of(warehouse, *at, spec.n_features, spec.features, spec.seed)) for at in chosen
         ]
         return cls(warehouse, command, spec, n_sequences, heads)
+
+    def refuse_unknown_rotation(self) -> None:
+        """Raise `AttnRulesError` where S(i,j), by which this command finds pairs, is not known of a head."""
+        refuse_unknown_rotation(
+            self.warehouse, [(layer, head) for layer, head, _ in self.heads], self.command
+        )
 
     def over_heads(
         self, work: Callable[[HeadRun[AnySpec]], Found], report: Callable[[str], None]

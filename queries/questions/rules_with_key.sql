@@ -8,6 +8,7 @@ SELECT
     key_description,
     query_description,
     round(attn_score, 3) AS attn_score,
+    attn_distance,
     round(value_score, 3) AS value_score
 FROM rule_texts
 WHERE contains(key_description, $text)

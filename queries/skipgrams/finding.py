@@ -5,7 +5,7 @@ A finder takes a `Search` and returns `RankedRules`; sql/methods.py names it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,8 @@ class RankedRules:
         support: further columns of the table `rules`, of rules that were counted in the corpus.
         contribution: of pairs counted in the corpus, the size of their contributions, and of those of all
             pairs that were seen before all but the largest were pruned.
+        attn_distance: the distance that attn_score is of, filled in by `find` for a model with rotary
+            positions.
     """
 
     feature: Ints
@@ -92,6 +94,7 @@ class RankedRules:
     score: Floats
     support: dict[str, Floats] = field(default_factory=dict)
     contribution: tuple[float, float] = (0.0, 0.0)
+    attn_distance: Ints | None = None
 
     def of(self, features: Ints) -> RankedRules:
         """Return the rules of these features."""
@@ -107,13 +110,17 @@ class RankedRules:
 
 
 def find(method: str, search: Search) -> RankedRules:
-    """Find rules by the method of that name."""
+    """Find rules by the method of that name, with S at the distance where the head attends to the pair."""
     finder = method_named(method).finder
     if finder is None:
         raise ValueError(f"{method} has no rules")
     module, _, function = finder.partition(":")
     found: RankedRules = getattr(import_module(module), function)(search)
-    return found
+    scores = search.batch.scores
+    if found.query_feature is None or not scores.distances:
+        return found
+    attn_score, best = scores.attn_scores(found.key_feature, found.query_feature)
+    return replace(found, attn_score=attn_score, attn_distance=np.array(scores.distances)[best])
 
 
 def fill(warehouse: Warehouse, table: str, features: Ints, **entries: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays
-from attnrules.queries.heads import HeadScores
+from attnrules.queries.heads import HeadScores, Rotation
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, fill, joined, ranked
 from attnrules.queries.skipgrams.weights import top_queries, top_values
 from attnrules.sql import Statements
@@ -73,7 +73,12 @@ def importance_rules(
         places = at_queries["example"] - first, np.searchsorted(q, at_queries["feature"])
         at_query[places] = at_queries["activation"]
         s = batch.scores.keys[k] @ batch.scores.queries[q].T
-        importance = closed_form_importance(at_keys, at_query, examples["pos"][first:last], s, v)
+        at = at_keys, at_query, examples["pos"][first:last]
+        if batch.scores.rotation is None:
+            importance = closed_form_importance(*at, s, v)
+        else:
+            sides = batch.scores.keys[k], batch.scores.queries[q]
+            importance = turned_importance(*at, *sides, v, batch.scores.rotation)
         flat = importance.reshape(-1)
         found = np.flatnonzero(flat)
         best = found[np.argsort(-np.abs(flat[found]), kind="stable")][:max_rules]
@@ -91,15 +96,48 @@ def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floa
         s: S(i,j), [n_keys, n_queries]. v: V(f,i), [n_keys].
     """
     pull = at_query @ s.T
-    logits = np.matmul(at_keys, pull[:, :, None])[:, :, 0]
+    slope = _slopes(np.matmul(at_keys, pull[:, :, None])[:, :, 0], pos, at_keys @ v)
+    reached = np.matmul(slope[:, None], at_keys)[:, 0]
+    return np.asarray(s * (reached.T @ at_query))
+
+
+def turned_importance(
+    at_keys: Floats, at_query: Floats, pos: Ints, keys: Floats, queries: Floats, v: Floats, rotation: Rotation
+) -> Floats:
+    """Return importance [n_keys, n_queries] where S depends on the distance (method.md section 3.2).
+
+    S is that of each example's own distances q - n. A pair of dimensions is one complex number, which the
+    rotation multiplies: sums over positions are then products per frequency, and no S_D is ever formed.
+
+    Arguments:
+        at_keys, at_query, pos, v: as in `closed_form_importance`.
+        keys, queries: d_i W_K [n_keys, d_head] and d_j W_Q [n_queries, d_head].
+    """
+    key_pairs, key_rest = rotation.as_complex(keys)
+    query_pairs, query_rest = rotation.as_complex(queries)
+    distance = pos[:, None] - np.arange(at_keys.shape[1])
+    # [n_examples, n_positions, n_pairs], by how much the keys there are turned back.
+    phase = np.exp(-1j * distance[:, :, None] * rotation.frequencies) * rotation.magnitude**2
+    asked = (at_query @ query_pairs).conj()[:, None]
+    logits = (asked * (at_keys @ key_pairs) * phase).real.sum(axis=2)
+    logits += np.matmul(at_keys @ key_rest, (at_query @ query_rest)[:, :, None])[:, :, 0]
+    slope = _slopes(logits, pos, at_keys @ v)
+    reached = np.matmul(slope[:, None], at_keys)[:, 0]
+    importance = (key_rest @ query_rest.T) * (reached.T @ at_query)
+    turned = np.matmul((slope[:, :, None] * phase).swapaxes(1, 2), at_keys)
+    for pair in range(turned.shape[1]):
+        score = np.outer(key_pairs[:, pair], query_pairs[:, pair].conj())
+        importance += (score * (turned[:, pair].T @ at_query)).real
+    return np.asarray(importance)
+
+
+def _slopes(logits: Floats, pos: Ints, u: Floats) -> Floats:
+    """Return p_n (u_n - pred), [n_examples, n_positions], of logits s_n, which become -inf beyond q."""
     logits[np.arange(logits.shape[1]) > pos[:, None]] = -np.inf
     logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
     p = np.exp(logits)
     p /= p.sum(axis=1, keepdims=True)
-    u = at_keys @ v
-    slope = p * (u - (p * u).sum(axis=1, keepdims=True))
-    reached = np.matmul(slope[:, None], at_keys)[:, 0]
-    return np.asarray(s * (reached.T @ at_query))
+    return np.asarray(p * (u - (p * u).sum(axis=1, keepdims=True)))
 
 
 def _distinct_queries(scores: HeadScores, keys: Ints, num_queries: int) -> list[Ints]:

@@ -20,6 +20,7 @@ from attnrules.queries.heads import (
     finished_sequences,
     head_scores,
     refuse_unknown,
+    refuse_unknown_rotation,
 )
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, find
 from attnrules.queries.skipgrams.weighted import key_means
@@ -157,6 +158,8 @@ def mine_skipgrams(
     warehouse.add_methods()
     n_sequences = finished_sequences(warehouse)
     heads = choose_heads(warehouse, spec.layers, spec.heads, spec.features)
+    for method in (name for name in spec.methods if method_named(name).ranks_by_attn):
+        refuse_unknown_rotation(warehouse, heads, f"--method {method}")
     result = SkipgramResult()
     # Before the first head is mined, so that a wrong feature of the last one is not found after hours.
     chosen = [_choose_features(warehouse, spec, layer, head, n_sequences, result) for layer, head in heads]
@@ -265,7 +268,7 @@ class _Mined:
 
 def _mine_head(here: HeadRun[SkipgramSpec]) -> _Mined:
     mined, spec = _Mined(), here.spec
-    scores = head_scores(here.warehouse, here.layer, here.head, spec.scaling)
+    scores = head_scores(here.warehouse, here.layer, here.head, spec.scaling, bos_keys=spec.bos_keys)
     for some in _split(here.features, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
         _mine_block(here, Batch(here.layer, here.head, some, scores, spec.bos_keys, spec.seed), mined)
     return mined
@@ -323,6 +326,8 @@ def _rule_table(
         without = ranked.query_feature < 0
         columns["query_feature"] = np.ma.masked_array(ranked.query_feature, without)
         columns["attn_score"] = np.ma.masked_array(ranked.attn_score, without)
+        if ranked.attn_distance is not None:
+            columns["attn_distance"] = np.ma.masked_array(ranked.attn_distance, without)
     return arrow_table({**columns, **ranked.support})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def magnitude_rules(
 ) -> RankedRules:
     """Rank pairs by exp(S(i,j) + 1e-10) * V(f,i), largest first (method.md section 3.1).
 
+    In a model with rotary positions S is the largest over the distances of the head (section 2.3).
     Ranked in log space, because exp(S) leaves even a double for S > 709; the score itself is then infinite.
     Ties are broken by (key, query).
     """
@@ -106,19 +108,19 @@ def top_queries(scores: HeadScores, keys: Ints, num_queries: int) -> tuple[Ints,
     n = len(scores.queries)
     k = min(num_queries, n)
     # The largest entry of S, and how far single precision can be off, of each key.
-    largest = np.linalg.norm(scores.keys[keys], axis=1) * np.linalg.norm(scores.queries, axis=1).max(
-        initial=0
-    )
+    longest = scores.largest_gain * np.linalg.norm(scores.keys[keys], axis=1)
+    largest = longest * np.linalg.norm(scores.queries, axis=1).max(initial=0)
     off = (scores.keys.shape[1] + 3) * np.finfo(np.float32).eps * largest
     single = np.float32 if largest.max(initial=0) < np.finfo(np.float32).max else np.float64
     across = np.ascontiguousarray(scores.queries.T, single)
     queries, attn = [np.zeros((0, k), np.int64)], [np.zeros((0, k))]
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         own = keys[start : start + _KEYS_AT_ONCE]
-        near = np.matmul(scores.keys[own].astype(single), across)
+        turned = (np.matmul(keys_at.astype(single), across) for keys_at in scores.turned_keys(own))
+        near = reduce(np.maximum, turned)
         least = _at_most_kth(near, k) - 2 * off[start : start + _KEYS_AT_ONCE]
         row, j = np.divmod(np.flatnonzero(near >= least[:, None].astype(single)), n)
-        s = np.einsum("nd,nd->n", scores.keys[own[row]], scores.queries[j])
+        s, _ = scores.attn_scores(own[row], j)
         order = np.lexsort((j, -s, row))
         row = row[order]
         best = order[np.arange(len(row)) - np.searchsorted(row, row) < k].reshape(-1, k)

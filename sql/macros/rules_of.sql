@@ -12,7 +12,8 @@ SELECT
     r.query_description,
     r.attn_score,
     r.value_score,
-    r.score
+    r.score,
+    r.attn_distance
 FROM given AS g
 INNER JOIN main.rule_texts AS r ON g.layer = r.layer AND g.head = r.head AND g.feature = r.feature
 UNION ALL BY NAME

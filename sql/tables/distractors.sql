@@ -27,6 +27,8 @@ CREATE TABLE distractors (
     matched_difference DOUBLE,
     matched_low DOUBLE,
     matched_high DOUBLE,
+    attn_distance INTEGER,
+    distractor_attn_distance INTEGER,
     run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE distractors IS 'Absence rules [key] ... [distractor] ... [query] -/-> feature as the weights suggest them, and what the corpus says; a pair without a distractor has NULLs from distractor_feature on';
@@ -39,12 +41,12 @@ COMMENT ON COLUMN distractors.through_head IS 'The head whose attention and W_V 
 COMMENT ON COLUMN distractors.key_feature IS 'Input feature i that pushes the output feature up; of pair 1 the one of largest V(f,i)';
 COMMENT ON COLUMN distractors.query_feature IS 'Input feature j; of pair 1 the one of largest S(i,j)';
 COMMENT ON COLUMN distractors.value_score IS 'V(f,i)';
-COMMENT ON COLUMN distractors.attn_score IS 'S(i,j)';
+COMMENT ON COLUMN distractors.attn_score IS 'S(i,j), in a model with rotary positions at attn_distance';
 COMMENT ON COLUMN distractors.key_rank IS 'How many candidate keys a query token with j attends to more than to i (ties: by feature), 0-based rank';
 COMMENT ON COLUMN distractors.distractor_feature IS 'Input feature i2: the first key in the order of S(.,j) with V(f,i2) < 0; NULL where there is none';
 COMMENT ON COLUMN distractors.distractor_rank IS 'Its place in the order of S(.,j), from 0';
 COMMENT ON COLUMN distractors.distractor_value_score IS 'V(f,i2), < 0';
-COMMENT ON COLUMN distractors.distractor_attn_score IS 'S(i2,j)';
+COMMENT ON COLUMN distractors.distractor_attn_score IS 'S(i2,j), in a model with rotary positions at distractor_attn_distance';
 COMMENT ON COLUMN distractors.has_distractor_key IS 'Whether the distractor outranks the key: distractor_rank < key_rank';
 COMMENT ON COLUMN distractors.kq_count IS 'Sequences in which i, then j occur and the distractor does not stand at or before j; NULL without a distractor';
 COMMENT ON COLUMN distractors.kkq_count IS 'The same with the distractor at or before j';
@@ -57,4 +59,6 @@ COMMENT ON COLUMN distractors.matched_kkq IS 'The same with the distractor';
 COMMENT ON COLUMN distractors.matched_difference IS 'Mean activation with the distractor minus without, matched for the activation of the key and the distance from key to query; < 0 where the distractor suppresses';
 COMMENT ON COLUMN distractors.matched_low IS 'Lower end of its 95% bootstrap interval over sequences';
 COMMENT ON COLUMN distractors.matched_high IS 'Upper end';
+COMMENT ON COLUMN distractors.attn_distance IS 'The distance q - k that S is of: of those at which the head attends most, the one where it is largest; NULL where S is the same at every distance, and in files of earlier versions, whose S is at distance 0';
+COMMENT ON COLUMN distractors.distractor_attn_distance IS 'The same of the distractor';
 COMMENT ON COLUMN distractors.run_id IS 'Run that found it';

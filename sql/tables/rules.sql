@@ -20,6 +20,7 @@ CREATE TABLE rules (
     lift DOUBLE,
     lift_low DOUBLE,
     lift_high DOUBLE,
+    attn_distance INTEGER,
     run_id INTEGER NOT NULL
 );
 COMMENT ON TABLE rules IS 'Skip-gram rules [key_feature] ... [query_feature] -> feature, ranked; rows of one list that share a rank are one rule';
@@ -32,7 +33,7 @@ COMMENT ON COLUMN rules.rank IS 'Place within the feature, from 1; the keys of o
 COMMENT ON COLUMN rules.through_head IS 'The head whose attention and W_V the rule acts through; equals head where the SAE reads one head';
 COMMENT ON COLUMN rules.key_feature IS 'Input feature i, active at some position k <= q';
 COMMENT ON COLUMN rules.query_feature IS 'Input feature j, active at q; NULL where the rule has no query';
-COMMENT ON COLUMN rules.attn_score IS 'S(i,j); NULL where the rule has no query';
+COMMENT ON COLUMN rules.attn_score IS 'S(i,j), in a model with rotary positions at attn_distance; NULL where the rule has no query';
 COMMENT ON COLUMN rules.value_score IS 'V(f,i)';
 COMMENT ON COLUMN rules.score IS 'What the rule was ranked by; infinite where exp(S) exceeds a double';
 COMMENT ON COLUMN rules.support_positions IS 'Positions where the feature is active, the query too, and the key at a position attended to; of method mined';
@@ -43,4 +44,5 @@ COMMENT ON COLUMN rules.recall IS 'Of all positions where the feature is active,
 COMMENT ON COLUMN rules.lift IS 'precision over the share of all positions where the feature is active';
 COMMENT ON COLUMN rules.lift_low IS 'Lower end of the 95% interval of lift (Wilson, positions taken as independent)';
 COMMENT ON COLUMN rules.lift_high IS 'Upper end of that interval';
+COMMENT ON COLUMN rules.attn_distance IS 'The distance q - k that S is of: of those at which the head attends most, the one where it is largest; NULL where S is the same at every distance, and in files of earlier versions, whose S is at distance 0';
 COMMENT ON COLUMN rules.run_id IS 'Run that found it';

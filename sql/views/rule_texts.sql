@@ -14,7 +14,8 @@ SELECT
     q.description AS query_description,
     r.attn_score,
     r.value_score,
-    r.score
+    r.score,
+    r.attn_distance
 FROM rules AS r
 LEFT JOIN input_features AS k ON r.layer = k.layer AND r.key_feature = k.feature
 LEFT JOIN input_features AS q ON r.layer = q.layer AND r.query_feature = q.feature;
@@ -30,6 +31,7 @@ COMMENT ON COLUMN rule_texts.key_feature IS 'Input feature i, active at some pos
 COMMENT ON COLUMN rule_texts.key_description IS 'Description of the key, as in input_features';
 COMMENT ON COLUMN rule_texts.query_feature IS 'Input feature j, active at q; NULL where the rule has no query';
 COMMENT ON COLUMN rule_texts.query_description IS 'Description of the query; NULL where the rule has none';
-COMMENT ON COLUMN rule_texts.attn_score IS 'S(i,j); NULL where the rule has no query';
+COMMENT ON COLUMN rule_texts.attn_score IS 'S(i,j), in a model with rotary positions at attn_distance; NULL where the rule has no query';
 COMMENT ON COLUMN rule_texts.value_score IS 'V(f,i)';
 COMMENT ON COLUMN rule_texts.score IS 'What the rule was ranked by; infinite where exp(S) exceeds a double';
+COMMENT ON COLUMN rule_texts.attn_distance IS 'The distance q - k that S is of: of those at which the head attends most, the one where it is largest; NULL where S is the same at every distance, and in files of earlier versions, whose S is at distance 0';

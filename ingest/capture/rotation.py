@@ -1,0 +1,111 @@
+"""How a layer turns its queries and keys by their positions, read off what its attention is called with.
+
+What is read is tried: it counts only where it gives the attention of the model again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attnrules.ingest.sources.model import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# How far a rebuilt pattern may be from the model's. A wrong rotation is off by nearly 1 somewhere.
+_TOLERANCE = {"float32": 0.01}
+_TOLERANCE_ROUNDED = 0.05
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The rotation of a layer's queries and keys (method.md section 2.3); a row of `rotations` per head.
+
+    Arguments:
+        frequencies: [n_pairs], radians per position; empty where the layer turns nothing.
+        pairing: which of the first 2 n_pairs dimensions are turned together: `halves`, pair f being (f,
+            f + n_pairs), or `adjacent`, pair f being (2 f, 2 f + 1).
+        magnitude: factor on what is turned, of queries and of keys; 1 but under YaRN and its kin.
+    """
+
+    frequencies: tuple[float, ...]
+    pairing: str
+    magnitude: float
+
+    def applied(self, vectors: Tensor) -> Tensor:
+        """Turn vectors [..., pos, d_head] by their positions 0, 1, ..."""
+        import torch
+
+        n = len(self.frequencies)
+        positions = torch.arange(vectors.shape[-2], dtype=vectors.dtype)
+        angles = torch.outer(positions, torch.tensor(self.frequencies, dtype=vectors.dtype))
+        turned, rest = vectors[..., : 2 * n], vectors[..., 2 * n :]
+        at = -2 if self.pairing == "halves" else -1
+        pairs = turned.unflatten(-1, (2, n) if self.pairing == "halves" else (n, 2))
+        first, second = pairs.unbind(at)
+        cos, sin = self.magnitude * angles.cos(), self.magnitude * angles.sin()
+        both = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=at)
+        return torch.cat((both.flatten(-2), rest), dim=-1)
+
+
+def has_rotary_positions(model: Model, call: Mapping[str, Any]) -> bool:
+    """Say whether a layer's attention, called with `call`, may turn queries and keys."""
+    return (
+        call.get("position_embeddings") is not None
+        or str(model.bridge.cfg.positional_embedding_type) == "rotary"
+    )
+
+
+def read_rotation(
+    model: Model, layer: int, normalized: Tensor, call: Mapping[str, Any], pattern: Tensor, dtype: str
+) -> Rotation | None:
+    """Return how a layer turns its queries and keys, None where that is not found out.
+
+    Arguments:
+        normalized: [pos, d_model], what the layer's attention reads. call: what it is called with besides.
+        pattern: [n_heads, query, key], its attention, which the rotation has to give again.
+    """
+    import torch
+
+    x = normalized.detach().double().cpu()
+    weights = [model.head_weights(layer, head) for head in range(model.n_heads)]
+    queries, keys = (
+        torch.stack([x @ getattr(w, f"W_{name}").double() + getattr(w, f"b_{name}") for w in weights])
+        for name in "QK"
+    )
+    expected = pattern.detach().double().cpu()
+    tolerance = _TOLERANCE.get(dtype, _TOLERANCE_ROUNDED)
+    for rotation in _candidates(call.get("position_embeddings"), model.d_head):
+        logits = rotation.applied(queries) @ rotation.applied(keys).mT / model.attn_scale(layer)
+        cap = model.soft_cap(layer)
+        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        # What the model masks, later positions and those beyond a window, has no attention at all.
+        rebuilt = logits.masked_fill(expected == 0, -torch.inf).softmax(-1)
+        if float((rebuilt - expected).abs().max()) < tolerance:
+            return rotation
+    return None
+
+
+def _candidates(positions: Any, d_head: int) -> Iterator[Rotation]:
+    """Yield the rotations that the cosines and sines given to an attention may stand for.
+
+    Libraries hand on one of each pair, or both, in the order of either pairing.
+    """
+    import torch
+
+    if isinstance(positions, (tuple, list)) and len(positions) == 2 and positions[0].shape[-2] > 1:
+        cos, sin = (table.detach().double().cpu().reshape(-1, *table.shape[-2:])[0] for table in positions)
+        width = cos.shape[-1]
+        angles = torch.atan2(sin[1], cos[1])
+        magnitude = float(torch.hypot(sin[1], cos[1]).mean())
+        half = width // 2
+        if width <= d_head and width == 2 * half and torch.equal(cos[:, :half], cos[:, half:]):
+            yield Rotation(tuple(angles[:half].tolist()), "halves", magnitude)
+        if width <= d_head and width == 2 * half and torch.equal(cos[:, ::2], cos[:, 1::2]):
+            yield Rotation(tuple(angles[::2].tolist()), "adjacent", magnitude)
+        if 2 * width <= d_head:
+            yield Rotation(tuple(angles.tolist()), "adjacent", magnitude)
+            yield Rotation(tuple(angles.tolist()), "halves", magnitude)
+    yield Rotation((), "halves", 1.0)
