@@ -41,13 +41,16 @@ class Rotation:
         n = len(self.frequencies)
         positions = torch.arange(vectors.shape[-2], dtype=vectors.dtype)
         angles = torch.outer(positions, torch.tensor(self.frequencies, dtype=vectors.dtype))
-        turned, rest = vectors[..., : 2 * n], vectors[..., 2 * n :]
-        at = -2 if self.pairing == "halves" else -1
-        pairs = turned.unflatten(-1, (2, n) if self.pairing == "halves" else (n, 2))
-        first, second = pairs.unbind(at)
+        if self.pairing == "halves":
+            at = slice(0, n), slice(n, 2 * n)
+        else:
+            at = slice(0, 2 * n, 2), slice(1, 2 * n, 2)
+        first, second = (vectors[..., places] for places in at)
         cos, sin = self.magnitude * angles.cos(), self.magnitude * angles.sin()
-        both = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=at)
-        return torch.cat((both.flatten(-2), rest), dim=-1)
+        turned = vectors.clone()
+        turned[..., at[0]] = first * cos - second * sin
+        turned[..., at[1]] = second * cos + first * sin
+        return turned
 
 
 def has_rotary_positions(model: Model, call: Mapping[str, Any]) -> bool:
@@ -95,16 +98,18 @@ def _candidates(positions: Any, d_head: int) -> Iterator[Rotation]:
     """
     import torch
 
-    if isinstance(positions, (tuple, list)) and len(positions) == 2 and positions[0].shape[-2] > 1:
+    if isinstance(positions, tuple) and len(positions) == 2 and positions[0].shape[-2] > 1:
         cos, sin = (table.detach().double().cpu().reshape(-1, *table.shape[-2:])[0] for table in positions)
+        if not cos[0].any():  # GPT-J hands on the sines first
+            cos, sin = sin, cos
+        # A magnitude of 1 is not to be off by the rounding of cosines.
+        angles, magnitude = torch.atan2(sin[1], cos[1]), round(float(torch.hypot(sin[1], cos[1]).mean()), 6)
         width = cos.shape[-1]
-        angles = torch.atan2(sin[1], cos[1])
-        magnitude = float(torch.hypot(sin[1], cos[1]).mean())
         half = width // 2
-        if width <= d_head and width == 2 * half and torch.equal(cos[:, :half], cos[:, half:]):
+        if width <= d_head and torch.equal(cos[:, :half], cos[:, width - half :]):
             yield Rotation(tuple(angles[:half].tolist()), "halves", magnitude)
-        if width <= d_head and width == 2 * half and torch.equal(cos[:, ::2], cos[:, 1::2]):
-            yield Rotation(tuple(angles[::2].tolist()), "adjacent", magnitude)
+        if width <= d_head and torch.equal(cos[:, ::2][:, :half], cos[:, 1::2]):
+            yield Rotation(tuple(angles[1::2].tolist()), "adjacent", magnitude)
         if 2 * width <= d_head:
             yield Rotation(tuple(angles.tolist()), "adjacent", magnitude)
             yield Rotation(tuple(angles.tolist()), "halves", magnitude)

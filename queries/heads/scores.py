@@ -45,7 +45,7 @@ class HeadScores:
         return self.encoders[features] @ self.values.T
 
     def attn_scores(self, keys: Ints, queries: Ints) -> tuple[Floats, Ints]:
-        """Return S(i,j) of pairs, [n], and the places of its distance in `distances`, 0 where there are none."""
+        """Return S(i,j) of pairs, [n], and the place of its distance in `distances`, 0 if there is none."""
         wanted = self.queries[queries]
         at = np.array([np.einsum("nd,nd->n", turned, wanted) for turned in self.turned_keys(keys)])
         # Of equal ones the distance that is attended to more.
