@@ -145,7 +145,7 @@ def _method_lines(card: FeatureCard, method: str, scaling: str) -> list[str]:
     for rank, rows in _by_rank(mine).items():
         v = _range([row["value_score"] for row in rows])
         s = [row["attn_score"] for row in rows if row["attn_score"] is not None]
-        scores = f"S {_range(s)}, V {v}" if s else f"V {v}"
+        scores = f"S {_range(s)}{_distance_words(rows)}, V {v}" if s else f"V {v}"
         lines.append(f"  {rank:3}  {statement(card, rows)}   ({scores})")
     for kept in card.minimal:
         if (kept["method"], kept["scaling"]) == (method, scaling):
@@ -167,6 +167,14 @@ def _by_rank(rules: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     for rule in rules:
         by_rank.setdefault(rule["rank"], []).append(rule)
     return by_rank
+
+
+def _distance_words(rows: list[dict[str, Any]]) -> str:
+    """Say where the key stands when the query attends to it as much as S says."""
+    distances = sorted({row["attn_distance"] for row in rows if row["attn_distance"] is not None})
+    if not distances:
+        return ""
+    return f" at distance {', '.join(map(str, distances))}"
 
 
 def _range(values: list[float]) -> str:

@@ -21,7 +21,7 @@ _TOLERANCE_ROUNDED = 0.05
 
 @dataclass(frozen=True)
 class Rotation:
-    """The rotation of a layer's queries and keys (method.md section 2.3); a row of `rotations` per head.
+    """The rotation of a layer's queries and keys (method.md section 2.4); a row of `rotations` per head.
 
     Arguments:
         frequencies: [n_pairs], radians per position; empty where the layer turns nothing.

@@ -1,5 +1,5 @@
 -- Grain: a distance at which a head attends, most attended first: the fewest that together hold half of its stored
--- attention to keys, at most $n_most (method.md section 2.3).
+-- attention to keys, at most $n_most (method.md section 2.4).
 -- Reads: attention_sources
 WITH by_distance AS (
     SELECT

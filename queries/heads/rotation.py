@@ -24,7 +24,7 @@ MOST_DISTANCES = 8
 
 @dataclass(frozen=True)
 class Rotation:
-    """The rotation of a head's queries and keys by their positions (method.md section 2.3).
+    """The rotation of a head's queries and keys by their positions (method.md section 2.4).
 
     Arguments:
         frequencies: [n_pairs], radians per position. adjacent: whether pair f is the dimensions
@@ -71,7 +71,7 @@ def rotation_of(warehouse: Warehouse, layer: int, head: int) -> tuple[bool, Rota
 
 
 def attended_distances(warehouse: Warehouse, layer: int, head: int, *, bos_keys: bool) -> tuple[int, ...]:
-    """Return the distances that hold most of a head's attention, largest first (method.md section 2.3)."""
+    """Return the distances that hold most of a head's attention, largest first (method.md section 2.4)."""
     where = {"layer": layer, "head": head, "bos_keys": bos_keys, "n_most": MOST_DISTANCES}
     found = tuple(distance for (distance,) in warehouse.rows(step("attended_distances"), where))
     # A head that attends to BOS alone.

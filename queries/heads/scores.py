@@ -28,7 +28,7 @@ class HeadScores:
         keys, queries, values: [n_input_features, d_head], row i is d_i through W_K, W_Q, W_V; under
             `model` scaling the biases are added and the queries divided by the attention scale.
         encoders: [n_output_features, d_head], row f is w_f.
-        distances: those that S is taken at, the largest counting (method.md section 2.3); empty where S is
+        distances: those that S is taken at, the largest counting (method.md section 2.4); empty where S is
             the same at every distance.
         rotation: how keys are turned by the distance, None where they are not or that is not known.
     """

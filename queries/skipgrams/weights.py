@@ -52,7 +52,7 @@ def magnitude_rules(
 ) -> RankedRules:
     """Rank pairs by exp(S(i,j) + 1e-10) * V(f,i), largest first (method.md section 3.1).
 
-    In a model with rotary positions S is the largest over the distances of the head (section 2.3).
+    In a model with rotary positions S is the largest over the distances of the head (section 2.4).
     Ranked in log space, because exp(S) leaves even a double for S > 709; the score itself is then infinite.
     Ties are broken by (key, query).
     """
