@@ -53,6 +53,12 @@ SCALARS = {
         " WHERE (k.layer, k.head, k.feature) = ($layer, $head, $key_feature)"
         " AND (q.layer, q.head, q.feature) = ($layer, $head, $query_feature)",
     ),
+    "attn_score_at": (
+        "attn_score_at({a}layer, {a}head, {a}key_feature, {a}query_feature, {a}pos)",
+        "SELECT list_inner_product(k.key_vector::DOUBLE[], q.query_vector::DOUBLE[]) FROM projections k, projections q"
+        " WHERE (k.layer, k.head, k.feature) = ($layer, $head, $key_feature)"
+        " AND (q.layer, q.head, q.feature) = ($layer, $head, $query_feature)",
+    ),
     "value_score": (
         "value_score({a}layer, {a}head, {a}feature, {a}key_feature)",
         "SELECT array_inner_product(p.value_vector, f.encoder) FROM projections p, output_features f"

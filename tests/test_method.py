@@ -90,7 +90,10 @@ def by_hand() -> dict[str, float]:
         "G[2,Montreal], sequence 1": received(0, 2, 0),
         "G[2,speaks], sequence 1": received(0, 2, 1),
     }
+    # A key (x, y) turned back by 90 degrees is (y, -x).
+    turned = np.stack([KEYS[:, 1], -KEYS[:, 0]], axis=1) @ QUERIES.T
     for (i, a), (j, b) in itertools.product(enumerate(NAMES), repeat=2):
+        numbers[f"S_1({a},{b})"] = turned[i, j]
         numbers[f"magnitude({a},{b})"] = np.exp(s[i, j] + 1e-10) * v[i]
     numbers |= hand_importance(s, v) | hand_mined() | hand_weighted(v) | hand_predictions(v)
     numbers["c[2,1]"] = 0.75 * v[0] * STRENGTH[0] / SCALE[0]
@@ -398,6 +401,24 @@ def test_scores_from_the_weights(example: Warehouse, batch: Batch) -> None:
     by_v = unigram_rules(batch.scores, batch.features, num_values=2, max_rules=4, negative_values=False)
     assert by_v.key_feature.tolist() == [MONTREAL, SPEAKS]
     assert by_v.score.tolist() == [1.5, -1.0]
+
+
+def test_scores_at_a_distance(example: Warehouse) -> None:
+    quarter = {
+        "layer": [0],
+        "head": [0],
+        "frequencies": [[np.pi / 2]],
+        "pairing": ["halves"],
+        "magnitude": [1.0],
+    }
+    # `example` is one session, in which a transaction would be for good.
+    example.append("rotations", pa.table(quarter))
+    found = {
+        f"S_1({a},{b})": example.value(f"SELECT attn_score_at(0, 0, {i}, {j}, 1)")
+        for (i, a), (j, b) in itertools.product(enumerate(NAMES), repeat=2)
+    }
+    example.execute("DELETE FROM rotations")
+    assert_by_hand(**found)
 
 
 def test_pairs_by_magnitude(batch: Batch) -> None:

@@ -124,7 +124,7 @@ def slow_importance(
     score: Callable[[int], np.ndarray],
     v: np.ndarray,
 ) -> np.ndarray:
-    """Method.md section 3.2 word by word; `score(D)` is S_D, [n_keys, n_queries]."""
+    """Section 3.2 of the method word by word; `score(D)` is S_D, [n_keys, n_queries]."""
     total = np.zeros((at_keys.shape[2], at_query.shape[1]))
     for a, at_q, q in zip(at_keys, at_query, pos, strict=True):
         s = np.array([a[n] @ score(q - n) @ at_q for n in range(q + 1)])

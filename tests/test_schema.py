@@ -18,6 +18,7 @@ OLDER_DUCKDB = "ATTNRULES_OLD_DUCKDB_PYTHON"
 # A call of every macro, on the planted warehouse.
 CALLS = {
     "attn_score": "SELECT attn_score(layer, head, 0, 1) FROM heads ORDER BY layer, head",
+    "attn_score_at": "SELECT attn_score_at(layer, head, 0, 1, 2) FROM heads ORDER BY layer, head",
     "bytes_text": "SELECT bytes_text('C3A9')",
     "dfa": "FROM dfa(0, 0, 0, 0, 5)",
     "exact_sum": "SELECT exact_sum(activation) FROM output_activations",
