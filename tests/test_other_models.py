@@ -18,7 +18,7 @@ from attnrules.ingest.sources.model import Model, load_model
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel
-from tests.test_pipeline import random_llama, random_sae
+from tests.test_pipeline import random_llama, random_sae, rotated
 
 TOKENS = {"vocab_size": 48, "bos_token_id": 47, "eos_token_id": 47}
 SHAPE = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
@@ -232,6 +232,31 @@ def qwen2(folder: Path, planted: PlantedModel) -> None:
     Qwen2ForCausalLM(config).save_pretrained(folder)
 
 
+def most_attended(sources: list[tuple[int, int, int, float]]) -> dict[tuple[int, int], list[int]]:
+    """The fewest distances that hold half of each head's attention, at most 8."""
+    total: dict[tuple[int, int], dict[int, float]] = {}
+    for layer, head, distance, weight in sources:
+        of_head = total.setdefault((layer, head), {})
+        of_head[distance] = of_head.get(distance, 0.0) + weight
+    found = {}
+    for at, by_distance in total.items():
+        order = sorted(by_distance, key=lambda distance: -by_distance[distance])
+        before = [sum(by_distance[d] for d in order[:place]) for place in range(len(order))]
+        found[at] = [
+            d for d, held in zip(order, before, strict=True) if held < sum(by_distance.values()) / 2
+        ][:8]
+    return found
+
+
+def largest_scores(keys: torch.Tensor, queries: torch.Tensor, distances: list[int]) -> torch.Tensor:
+    """The largest score of each key with each query, the key at a position and the query a distance on."""
+    at = [
+        rotated(keys[:, None])[:, 0] @ rotated(queries[:, None].repeat(1, distance + 1, 1))[:, -1].T
+        for distance in distances
+    ]
+    return torch.stack(at).amax(dim=0)
+
+
 @pytest.mark.parametrize("make", [llama, qwen2])
 def test_rules_of_a_grouped_model_are_ranked_by_its_raw_weights(
     planted: PlantedModel, tmp_path: Path, make: Callable[[Path, PlantedModel], None]
@@ -259,6 +284,10 @@ def test_rules_of_a_grouped_model_are_ranked_by_its_raw_weights(
             "SELECT layer, head, feature, key_feature, query_feature, attn_score, value_score FROM rules"
             " ORDER BY layer, head, feature, rank"
         )
+        sources = warehouse.rows(
+            "SELECT layer, head, query_pos - key_pos, weight FROM attention_sources WHERE key_pos > 0"
+        )
+    distances = most_attended(sources)
     # The norms' weights are 1 and nothing is folded in: the file's matrices are the head's own.
     weights = load_file(tmp_path / "model" / "model.safetensors")
     mined: dict[tuple[int, int, int], list[tuple[int, int, float, float]]] = {}
@@ -275,7 +304,7 @@ def test_rules_of_a_grouped_model_are_ranked_by_its_raw_weights(
             weights[f"{attn}.{name}_proj.weight"].double()[6 * at : 6 * at + 6].T
             for name, at in (("q", head), ("k", group), ("v", group))
         )
-        S = ((decoder @ key) @ (decoder @ query).T).tolist()
+        S = largest_scores(decoder @ key, decoder @ query, distances[layer, head]).tolist()
         best_queries = [sorted(range(96), key=lambda j, row=row: -row[j])[:4] for row in S]
         for feature in (f for of_layer, of_head, f in mined if (of_layer, of_head) == (layer, head)):
             found = mined[layer, head, feature]
