@@ -245,6 +245,7 @@ def ingest_into(
     batch_size: int | None = None,
     chunk_size: int | None = None,
     replace_output_saes: bool = False,
+    n_output_tokens: int | None = None,
     seed: int = 0,
     report: Callable[[IngestProgress], None] = _silent,
 ) -> IngestResult:
@@ -281,6 +282,7 @@ def ingest_into(
         batch_size=batch_size,
         chunk_size=chunk_size,
         replace_output_saes=replace_output_saes,
+        n_output_tokens=n_output_tokens,
         seed=seed,
     )
     return ingest(Path(path), spec, report)

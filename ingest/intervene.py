@@ -6,8 +6,9 @@ Knows nothing of rules: what is changed, and what the readings mean, is for the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.capture.batching import is_out_of_memory
-from attnrules.ingest.capture.forward import read_layer
+from attnrules.ingest.capture.forward import read_end, read_layer
 from attnrules.ingest.commits import commits_of
 from attnrules.ingest.devices import choose_device
 from attnrules.ingest.held import recorded_id
@@ -36,6 +37,9 @@ Array = npt.NDArray[Any]
 
 # Sequences in a forward pass, by type of device: it is read at one position and stops at one layer.
 _BATCH = {"cpu": 256, "cuda": 2048, "mps": 512}
+
+# Entries of a trial that are a row of positions.
+_BY_POSITION = ("tokens", "keys", "changed")
 
 _READINGS = ("activation", "attention_to_key", "attention_to_changed", "probe_activation")
 
@@ -189,20 +193,41 @@ class Laboratory:
         `probe_activation`, the probe's mean activation over the changed positions; NaN where there are no
         such positions.
         """
+        return self._in_batches(trials, partial(self._read, layer, head))
+
+    def log_probabilities(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model on every trial as it is, without a feature's contribution, and without a control's.
+
+        A contribution is activation times decoder row, subtracted where the output SAE reads, at the query
+        position alone; the rest of the model runs on (method.md section 12.3). A trial is an entry of the
+        arrays `tokens` [n, seq_len], `query_pos`, `feature`, `activation`, `control` (a feature, -1 for none)
+        and `control_activation` [n], and `watched` [n, m], token ids, -1 for none. Returns log-probabilities
+        in nats of the watched tokens to come next, `as_is`, `removed` and `controlled` [n, m], NaN where
+        there is no token or no control; and `final_scale` [n], the scale of the final norm as it is.
+        """
+        return self._in_batches(trials, partial(self._read_next, layer, head), n_passes=3)
+
+    def _in_batches(
+        self,
+        trials: Mapping[str, Array],
+        read: Callable[[Mapping[str, Array]], dict[str, Array]],
+        n_passes: int = 1,
+    ) -> dict[str, Array]:
+        """Return what `read` gives of trials [n, ...], read in batches of `n_passes` sequences a trial."""
         n = len(trials["tokens"])
-        readings = {name: np.full(n, np.nan) for name in _READINGS}
+        readings: dict[str, Array] = {}
         # Later tokens change nothing: trials of about the same query position are cut off behind it.
         order = np.argsort(trials["query_pos"], kind="stable")
         start = 0
         while start < n:
-            rows = order[start : start + self._batch_size]
+            rows = order[start : start + max(1, self._batch_size // n_passes)]
             stop = int(trials["query_pos"][rows].max()) + 1
             batch = {
-                name: column[rows, :stop] if column.ndim == 2 else column[rows]
+                name: column[rows, :stop] if name in _BY_POSITION else column[rows]
                 for name, column in trials.items()
             }
             try:
-                columns = self._read(layer, head, batch)
+                columns = read(batch)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -210,14 +235,14 @@ class Laboratory:
                     raise AttnRulesError(
                         "the device has too little memory for one sequence; use --device cpu"
                     ) from error
-                self._batch_size = len(rows) // 2
+                self._batch_size = n_passes * (len(rows) // 2)
                 continue
-            for name, column in zip(_READINGS, columns, strict=True):
-                readings[name][rows] = column
+            for name, column in columns.items():
+                readings.setdefault(name, np.full((n, *column.shape[1:]), np.nan))[rows] = column
             start += len(rows)
         return readings
 
-    def _read(self, layer: int, head: int, trials: Mapping[str, Array]) -> tuple[Array, ...]:
+    def _read(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         import torch
 
         device = self._model.device
@@ -234,7 +259,28 @@ class Laboratory:
             for where in ("keys", "changed")
         ]
         probed = self._probe(layer, reading.residual, trials["changed"], trials["probe"])
-        return activation.float().cpu().numpy(), *to, probed
+        return dict(zip(_READINGS, (activation.float().cpu().numpy(), *to, probed), strict=True))
+
+    def _read_next(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        import torch
+
+        sae = self._sae("output", Location(layer, head))
+        arms = [np.zeros(len(trials["tokens"]), np.int64), trials["feature"], trials["control"].clip(min=0)]
+        sizes = [np.zeros(len(arms[0])), trials["activation"], trials["control_activation"]]
+        amounts = torch.as_tensor(np.concatenate(sizes), dtype=torch.float32)[:, None]
+        contributions = amounts * sae.weights.decoder[torch.as_tensor(np.concatenate(arms))]
+        tokens, q = (
+            torch.as_tensor(np.concatenate([trials[name]] * 3), device=self._model.device)
+            for name in ("tokens", "query_pos")
+        )
+        end = read_end(self._model, tokens, q, [_subtracting(self._model, sae, q, contributions)])
+        watched = torch.as_tensor(np.concatenate([trials["watched"]] * 3), device=tokens.device)
+        chances = end.logits.log_softmax(dim=1).gather(1, watched.clamp(min=0))
+        found = chances.masked_fill(watched < 0, torch.nan).cpu().numpy()
+        as_is, removed, controlled = np.split(found, 3)
+        controlled[trials["control"] < 0] = np.nan
+        scale = end.scale[: len(as_is)].cpu().numpy()
+        return {"as_is": as_is, "removed": removed, "controlled": controlled, "final_scale": scale}
 
     def _probe(self, layer: int, residual: Tensor, where: Array, probe: Array) -> Array:
         """Return each row's mean activation of its input feature over the marked positions."""
@@ -291,6 +337,26 @@ def _held(warehouse: Warehouse) -> dict[tuple[str, Location], _Held]:
         )
         for role, layer, head, source, sha256, configuration, commit in rows
     }
+
+
+def _subtracting(model: Model, sae: Sae, positions: Tensor, contributions: Tensor) -> tuple[str, Any]:
+    """Return the hook that subtracts `contributions` [batch, d_in] at `positions` [batch] where an SAE reads.
+
+    Of a head's output that is its part of z: what follows, W_O and any norm behind it, is the model's own,
+    so that it holds for layers whose attention and MLP run in parallel too.
+    """
+    import torch
+
+    first = model.d_head * max(0, sae.location.head or 0)
+    rows = torch.arange(len(positions), device=positions.device)
+
+    def subtract(read: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
+        changed = read.clone().flatten(2)
+        part = changed[rows, positions, first : first + contributions.shape[1]]
+        changed[rows, positions, first : first + contributions.shape[1]] = part - contributions.to(part)
+        return changed.reshape(read.shape)
+
+    return sae.location.hook_name, subtract
 
 
 def _sources(warehouse: Warehouse, spec: LaboratorySpec) -> dict[str, Any]:

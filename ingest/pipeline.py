@@ -19,6 +19,7 @@ from attnrules.ingest.capture.rotation import Rotation
 from attnrules.ingest.capture.stages import in_thread
 from attnrules.ingest.devices import environment, set_precision
 from attnrules.ingest.loading import Loaded, find, load
+from attnrules.ingest.output_rows import saes_without_tokens, store_output_tokens
 from attnrules.ingest.reading import Corpus, begin, store_changed_files
 from attnrules.ingest.request import IngestSpec, accept
 from attnrules.ingest.sources.corpus import shortage
@@ -130,6 +131,10 @@ def _fill(warehouse: Warehouse, loaded: Loaded, ready: _Ready, report: Report) -
         in_thread(
             partial(store_weights, warehouse, loaded, ready.errors, ready.rotations), warehouse.interrupt
         )
+        if saes := saes_without_tokens(warehouse, loaded):
+            report(IngestProgress("reading off the weights what features say"))
+            store = partial(store_output_tokens, warehouse, loaded, saes, ready.corpus.sample)
+            in_thread(store, warehouse.interrupt)
         _capture_all(warehouse, run_id, loaded, ready, report, result)
         result.warnings += remarks.of_special_tokens(warehouse, model)
     return result

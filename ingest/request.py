@@ -22,6 +22,8 @@ from attnrules.warehouse import WHOLE_LAYER
 
 # What an INTEGER holds.
 _MOST_SEQUENCES = 2**31 - 1
+# Of each side of each feature.
+_MOST_OUTPUT_TOKENS = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class IngestSpec:
         chunk_size: sequences committed together, None for as many as memory holds a few times.
         replace_output_saes: whether an output SAE that differs from the stored one of its head takes its
             place, instead of being refused.
+        n_output_tokens: tokens kept of each side that an output feature promotes or suppresses most; None for
+            20 where none are stored, and for those that are.
         seed: seeds torch; recorded with the run.
     """
 
@@ -63,6 +67,7 @@ class IngestSpec:
     batch_size: int | None = None
     chunk_size: int | None = None
     replace_output_saes: bool = False
+    n_output_tokens: int | None = None
     seed: int = 0
 
 
@@ -145,6 +150,10 @@ def _refuse_out_of_bounds(spec: IngestSpec) -> None:
         raise UsageError(f"--seq-len {spec.corpus.seq_len}: must lie between 2 and 65535")
     if not 1 <= spec.n_sequences <= _MOST_SEQUENCES:
         raise UsageError(f"--sequences {spec.n_sequences}: must lie between 1 and {_MOST_SEQUENCES}")
+    if spec.n_output_tokens is not None and not 1 <= spec.n_output_tokens <= _MOST_OUTPUT_TOKENS:
+        raise UsageError(
+            f"--output-tokens {spec.n_output_tokens}: must lie between 1 and {_MOST_OUTPUT_TOKENS}"
+        )
     if not 0 <= spec.min_attention < 1:
         raise UsageError(f"--min-attention {spec.min_attention}: must be at least 0 and below 1")
     if spec.corpus.special_tokens not in SPECIAL_TOKENS:

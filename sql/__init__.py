@@ -25,6 +25,7 @@ __all__ = [
     "checks",
     "clear_roles_statement",
     "derived_statements",
+    "forget_statement",
     "forget_statements",
     "head_name",
     "ledger_statement",
@@ -107,6 +108,11 @@ def best_descriptions_statement() -> Statement:
 def clear_roles_statement() -> Statement:
     """Return the statement that forgets what heads attend to."""
     return _derived("head_roles_1_clear")
+
+
+def forget_statement(table: str) -> Statement:
+    """Return the statement that deletes the rows of `table` of $layer, $head."""
+    return Statements(__name__, "forget")(table)
 
 
 def forget_statements() -> list[Statement]:

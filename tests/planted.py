@@ -6,8 +6,8 @@ bring and a corpus, and returns the ground truth. It needs no attnrules code, an
 **Residual stream.** The rows of the Hadamard matrix of order 64, divided by 8, are orthonormal;
 all but the first have mean zero. Each input feature i owns one such row h_i. A token is the sum
 of its own feature and its class's, with levels (3/4, 1), (1, 3/4) or, for a word without a class,
-(5/4, none): by the 3-4-5 triangle every embedding has norm 5/4. Position embeddings, W_O and the
-MLP weights are zero, but the first MLP adds the constant u of norm 15/16 along a row that no
+(5/4, none): by the 3-4-5 triangle every embedding has norm 5/4. Position embeddings, W_O of the first
+layer and the MLP weights are zero, but the first MLP adds the constant u of norm 15/16 along a row that no
 feature owns. So the layer norm divides by exactly
 
     sigma_0 = (5/4) / 8 = 5/32,      sigma_1 = sqrt((5/4)^2 + (15/16)^2) / 8 = 25/128,
@@ -38,6 +38,10 @@ for f's keys and 0 for all others (negative for suppressors). So S V > 0 exactly
 these rank first by S + ln V, and the predicted score is positive exactly where f's skip-gram
 condition holds, for any number of further candidates. Model scaling changes S to S / 4, less 1/4
 for all pairs in head 0 of layer 0, where b_K . b_Q / 4 = -1/4.
+
+**What features say** (`PROMOTED`, layer 1): W_O turns the feature's coordinate of the value space into a
+quarter of the row of a word without a class, which no other token has: the feature raises the logit of this
+word and, directly, of no other. All other features write nothing.
 
 **Absence** (layer 0, head 1): the distractor's logit is 5/4 of the key's, so that one distractor
 takes the attention of 30 keys. **Counting** (layer 0, head 2): a key and its opponent share a
@@ -293,6 +297,14 @@ OUTPUT_FEATURES: dict[tuple[int, int, str], OutputFeature] = {
     **{(layer, head, "always"): ALWAYS for layer in range(N_LAYERS) for head in range(N_HEADS)},
 }
 
+# The one token that a feature makes the model say; all others write nothing.
+PROMOTED = {
+    (1, 0, "midnight"): "whisper",
+    (1, 0, "night or lamp"): "bell",
+    (1, 0, "breakfast"): "knock",
+    (1, 0, "French kitchen"): "drum",
+}
+
 # Truth beyond skip-grams, by (layer, head, name): (key, distractor, query).
 ABSENCE = {
     (0, 1, "mouse at food"): ("[food]", "[predator]", "squeaks"),
@@ -434,6 +446,11 @@ class PlantedModel:
             )
             for at, (i, i2, j, *numbers) in COUNTING.items()
         }
+
+    @cached_property
+    def promoted_tokens(self) -> dict[HeadFeature, int]:
+        """Per feature that makes the model say a token: that token."""
+        return {self._by_head_feature(at): self.vocabulary.index(word) for at, word in PROMOTED.items()}
 
     def is_active(self, layer: int, head: int, feature: int, tokens: list[int], q: int) -> bool:
         """Whether the output feature is active at position q of a row (token ids, BOS first)."""
@@ -588,6 +605,16 @@ def head_weights(layer: int, head: int) -> tuple[dict[str, Tensor], dict[str, Te
     return W, b
 
 
+def write_weights(layer: int) -> Tensor:
+    """The layer's W_O [n_heads * d_head, d_model]."""
+    W_O = torch.zeros(N_HEADS * D_HEAD, D_MODEL)
+    for head in range(N_HEADS):
+        for dim, name in enumerate(features_of(layer, head)):
+            if (layer, head, name) in PROMOTED:
+                W_O[head * D_HEAD + dim] = direction(PROMOTED[layer, head, name]) / 4
+    return W_O
+
+
 def features_of(layer: int, head: int) -> dict[str, OutputFeature]:
     """A head's output features by name; the k-th owns coordinate k of the value space."""
     return {key[2]: f for key, f in OUTPUT_FEATURES.items() if key[:2] == (layer, head)}
@@ -603,7 +630,7 @@ def write_model(directory: Path) -> None:
         heads = [head_weights(layer, head) for head in range(N_HEADS)]
         W = torch.cat([head_W[name] for name in "QKV" for head_W, _ in heads], dim=1)
         b = torch.cat([head_b[name] for name in "QKV" for _, head_b in heads])
-        # Undone by the processing: ln_1 doubles, and b_V moves to b_O, where W_O = 0 stops it.
+        # Undone by the processing: ln_1 doubles, and b_V moves to b_O, beyond which nothing is read.
         b[-N_HEADS * D_HEAD :] += 0.25
         state |= {
             f"transformer.h.{layer}.{name}": value
@@ -612,7 +639,7 @@ def write_model(directory: Path) -> None:
                 "ln_1.bias": torch.zeros(D_MODEL),
                 "attn.c_attn.weight": W / 2,
                 "attn.c_attn.bias": b,
-                "attn.c_proj.weight": torch.zeros(D_MODEL, D_MODEL),
+                "attn.c_proj.weight": write_weights(layer),
                 "attn.c_proj.bias": torch.zeros(D_MODEL),
                 "ln_2.weight": torch.ones(D_MODEL),
                 "ln_2.bias": torch.zeros(D_MODEL),

@@ -30,6 +30,10 @@ def build(architecture: str) -> Any:
     import transformers as t
 
     builders: dict[str, Callable[[], Any]] = {
+        "gpt-2": lambda: t.GPT2LMHeadModel(
+            t.GPT2Config(**TOKENS, n_positions=64, n_embd=24, n_layer=2, n_head=4)
+        ),
+        "llama": lambda: t.LlamaForCausalLM(t.LlamaConfig(**GROUPED, head_dim=6)),
         "gpt-neox": lambda: t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**TOKENS, **SHAPE, intermediate_size=32)),
         "gpt-j": lambda: t.GPTJForCausalLM(
             t.GPTJConfig(**TOKENS, n_positions=64, n_embd=24, n_layer=2, n_head=4, rotary_dim=6)

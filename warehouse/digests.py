@@ -36,8 +36,9 @@ _SCOPE = ("chunk_id", "run_id", "layer", "head", "feature")
 _LEDGERS: dict[str, tuple[str, ...]] = {"chunks": ("chunk_id",), "runs": ("run_id",)}
 # Tables written by the head or layer, though their rows are of features.
 _WRITTEN_BY_HEAD = FACTS | {
-    "projections", "output_features", "feature_heads", "input_features", "feature_descriptions",
-}  # fmt: skip
+    *("projections", "output_features", "feature_heads", "input_features", "feature_descriptions"),
+    *("output_effects", "output_tokens", "output_corpus_tokens", "rule_right_sides"),
+}
 # What comes from the facts, summed at ingest or computed by refresh_derived, in tables that hold weights too.
 _DERIVED = {
     "feature_heads": ("total_contribution", "mean_contribution", "data_share"),

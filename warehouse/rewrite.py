@@ -10,7 +10,13 @@ from attnrules.warehouse import digests
 from attnrules.warehouse.store import Warehouse
 
 # Tables that no file of version 2 has, nor every one of version 3.
-_ADDED = frozenset(("corpus_files", "digests", "feature_heads", "head_probes", "head_roles", "rotations"))
+_ADDED = frozenset(
+    (
+        *("corpus_files", "digests", "feature_heads", "head_probes", "head_roles", "rotations"),
+        *("output_corpus_tokens", "output_effects", "output_tests", "output_token_tests", "output_tokens"),
+        *("rule_right_sides", "unembedding"),
+    )
+)
 # Columns that a file lacks and that another column of it stands for: before version 4 an SAE read one head.
 _STOOD_FOR = {"through_head": "head"}
 # Views of the same names are not taken for tables: what they hold is a query of whoever made the file.

@@ -271,6 +271,19 @@ class Warehouse:
             digests.restamp(self, "heads", "derived")
             digests.restamp(self, "head_roles")
             digests.restamp(self, "feature_descriptions", "tokens")
+            digests.restamp(self, "output_corpus_tokens")
+            for layer, head in self.rows("SELECT DISTINCT layer, head FROM output_features"):
+                self.renew_right_sides(layer, head)
+
+    def renew_right_sides(self, layer: int, head: int) -> None:
+        """Compute anew how rules write the right side of a head's features; call it in a transaction.
+
+        Whenever what the view `output_words` reads of the head has changed.
+        """
+        at = {"layer": layer, "head": head}
+        self.execute(sql.forget_statement("rule_right_sides"), at)
+        self.execute(sql.ledger_statement("fill_right_sides"), at)
+        digests.restamp(self, "rule_right_sides", **at)
 
     @contextmanager
     def session(self) -> Iterator[Connection]:

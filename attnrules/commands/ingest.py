@@ -108,6 +108,12 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     is_flag=True,
     help="Replace the output features of a head whose SAE differs from the stored one, and drop its rules.",
 )
+@click.option(
+    "--output-tokens",
+    "n_output_tokens",
+    type=Count(1),
+    help="Tokens kept that an output feature promotes most, and suppresses most.  [20, or those stored]",
+)
 @seed_option
 @click.option("--dry-run", is_flag=True, help="Check the sources and print the plan; write nothing.")
 def command(
@@ -134,6 +140,7 @@ def command(
     batch_size: int | None,
     chunk_size: int | None,
     replace_output_sae: bool,
+    n_output_tokens: int | None,
     seed: int,
     dry_run: bool,
 ) -> None:
@@ -168,6 +175,7 @@ def command(
         chunk_size=chunk_size,
         dtype=dtype,
         replace_output_saes=replace_output_sae,
+        n_output_tokens=n_output_tokens,
         seed=seed,
     )
     if dry_run:

@@ -24,11 +24,12 @@ from attnrules.commands.options import (
 )
 from attnrules.commands.progress import quiet_libraries
 from attnrules.commands.terminal import say
+from attnrules.errors import UsageError
 from attnrules.sql import head_name
 
 if TYPE_CHECKING:
     from attnrules.ingest.intervene import Laboratory
-    from attnrules.queries.interventions import InterveneHead, InterveneSpec
+    from attnrules.queries.interventions import InterveneHead
     from attnrules.warehouse import Warehouse
 
 
@@ -68,6 +69,11 @@ if TYPE_CHECKING:
     help="Neutral tokens to insert instead, for comparison.",
 )
 @click.option(
+    "--outputs",
+    is_flag=True,
+    help="Test what features make the model say, instead of rules.",
+)
+@click.option(
     "--probe",
     is_flag=True,
     help="Test no rules: read what heads attend to on repeated random tokens.",
@@ -76,21 +82,31 @@ if TYPE_CHECKING:
 @batch_size_option("Sequences in a forward pass.")
 @seed_option
 def command(
-    warehouse: Path, features: str, device: str, batch_size: int | None, probe: bool, **options: Any
+    warehouse: Path,
+    features: str,
+    device: str,
+    batch_size: int | None,
+    outputs: bool,
+    probe: bool,
+    **options: Any,
 ) -> None:
     """Insert and replace tokens, run the model, and see whether rules hold.
 
     Run `mine absence` or `mine counting` first. Testing again replaces the outcomes of the same features
-    and scaling. `--probe` needs nothing mined; `show L0H3` shows what it finds.
+    and scaling. With --outputs, which needs no rules, what a feature writes is taken away where it is active,
+    and the log-probabilities of next tokens are compared. `--probe` needs nothing mined either; `show L0H3`
+    shows what it finds.
 
     \b
     attnrules intervene gpt2.duckdb --layers 0
     attnrules intervene gpt2.duckdb --model ./gpt2 --features L0H3.17 --examples 50
+    attnrules intervene gpt2.duckdb --outputs --features L0H3.17
     attnrules intervene gpt2.duckdb --probe
     """
+    if outputs and probe:
+        raise UsageError("--outputs and --probe: one test at a time")
     quiet_libraries()
     from attnrules.ingest.intervene import Laboratory, LaboratorySpec
-    from attnrules.queries.interventions import InterveneSpec, intervene
     from attnrules.warehouse import Warehouse
 
     names = ("model", "revision", "input_sae", "input_sae_id", "output_sae", "output_sae_id")
@@ -99,14 +115,18 @@ def command(
         device=device,
         batch_size=batch_size,
     )
-    spec = InterveneSpec(**options, **feature_options(features))
+    options |= feature_options(features)
     with Warehouse.open(warehouse, writable=True) as opened:
         say("loading the model ...")
         laboratory = Laboratory.open(opened, sources)
-        if probe:
-            _probe(opened, spec, laboratory)
-            return
-        result = intervene(opened, spec, laboratory, lambda head: say(f"testing {head} ..."))
+        test = _test_outputs if outputs else _probe if probe else _test_rules
+        test(opened, laboratory, options)
+
+
+def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
+    from attnrules.queries.interventions import InterveneSpec, intervene
+
+    result = intervene(warehouse, InterveneSpec(**options), laboratory, _report)
     for head in result.heads:
         say(
             f"{head_name(head.layer, head.head)}: {head.n_pairs_confirmed} absence rules confirmed of"
@@ -116,17 +136,36 @@ def command(
         )
 
 
-def _probe(opened: Warehouse, spec: InterveneSpec, laboratory: Laboratory) -> None:
+def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
+    from attnrules.queries.interventions import OutputSpec, intervene_on_outputs
+
+    for name in ("scaling", "copies", "n_controls"):
+        del options[name]
+    result = intervene_on_outputs(warehouse, OutputSpec(**options), laboratory, _report)
+    for head in result.heads:
+        say(
+            f"{head_name(head.layer, head.head)}: {head.n_tested} of {head.n_features} features tested,"
+            f" {head.n_saying} of them make the model say a token; {head.n_confirmed} of {head.n_tokens}"
+            f" tokens confirmed, of random ones {head.n_random_confirmed} of {head.n_random};"
+            f" {head.n_passes} sequences run"
+        )
+
+
+def _probe(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     """Probe the heads that were chosen, and say which role is the clearest of each."""
     from attnrules.queries.interventions import ProbeSpec, probe
 
-    asked = ProbeSpec(layers=spec.layers, heads=spec.heads, seed=spec.seed)
-    with opened.run("intervene", {"probe": True, **asdict(asked)}):
-        rows = probe(opened, asked, laboratory, lambda layer: say(f"probing {layer} ..."))
-    for name in dict.fromkeys(f"L{row['layer']}H{row['head']}" for row in rows):
-        roles = [row for row in rows if f"L{row['layer']}H{row['head']}" == name]
+    spec = ProbeSpec(layers=options["layers"], heads=options["heads"], seed=options["seed"])
+    with warehouse.run("intervene", {"probe": True, **asdict(spec)}):
+        rows = probe(warehouse, spec, laboratory, lambda layer: say(f"probing {layer} ..."))
+    for name in dict.fromkeys(head_name(row["layer"], row["head"]) for row in rows):
+        roles = [row for row in rows if head_name(row["layer"], row["head"]) == name]
         words = ", ".join(f"{row['role']} {row['attention']:.2f}" for row in roles)
         say(f"{name}: {words}")
+
+
+def _report(head: str) -> None:
+    say(f"testing {head} ...")
 
 
 def _by_chance(head: InterveneHead) -> str:

@@ -539,6 +539,61 @@ def read_layer(model: Model, layer: int, tokens: Tensor) -> LayerReading:
     return LayerReading(residual, pattern, z.reshape(*z.shape[:2], model.n_heads, -1))
 
 
+@dataclass(frozen=True)
+class EndReading:
+    """What left the model at one position of every sequence of a batch.
+
+    Arguments:
+        scale: [batch], of the final norm. normalized: [batch, d_model], what is unembedded.
+        logits: [batch, vocab_size].
+    """
+
+    scale: Tensor
+    normalized: Tensor
+    logits: Tensor
+
+
+def read_end(
+    model: Model, tokens: Tensor, positions: Tensor, hooks: Sequence[tuple[str, Any]] = ()
+) -> EndReading:
+    """Run the model on `tokens` [batch, pos] to its end and return what leaves it at `positions` [batch].
+
+    `hooks` may change what it computes. Only these positions are unembedded.
+    """
+    import torch
+
+    rows = torch.arange(len(tokens), device=tokens.device)
+    seen: dict[str, Tensor] = {}
+
+    def keep_scale(scale: Tensor, hook: Any) -> None:  # noqa: ARG001
+        seen["scale"] = scale.detach()[rows, positions].reshape(-1).float()
+
+    def keep_one(normalized: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
+        seen["normalized"] = normalized.detach()[rows, positions]
+        return seen["normalized"][:, None]
+
+    ends = [("ln_final.hook_scale", keep_scale), ("unembed.hook_in", keep_one)]
+    with torch.no_grad(), model.bridge.hooks(fwd_hooks=[*hooks, *ends]):
+        logits = model.bridge(tokens, return_type="logits", use_cache=False, prepend_bos=False)
+    return EndReading(seen["scale"], seen["normalized"].float(), logits[:, -1].float())
+
+
+def read_final_scales(model: Model, tokens: Tensor) -> Tensor:
+    """Run the model on `tokens` [batch, pos] and return the scale of its final norm: [batch, pos]."""
+    import torch
+
+    seen: list[Tensor] = []
+
+    def stop(scale: Tensor, hook: Any) -> None:  # noqa: ARG001
+        seen.append(scale.detach().float())
+        raise _StopPassError
+
+    hooks = [("ln_final.hook_scale", stop)]
+    with torch.no_grad(), model.bridge.hooks(fwd_hooks=hooks), suppress(_StopPassError):
+        model.bridge(tokens, return_type=None, use_cache=False, prepend_bos=False)
+    return seen[0].reshape(tokens.shape)
+
+
 def _resid_pre(layer: int) -> str:
     return f"blocks.{layer}.hook_resid_pre"
 

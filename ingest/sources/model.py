@@ -117,6 +117,12 @@ class Model:
         return str(self.bridge.cfg.normalization_type).startswith("LN")
 
     @property
+    def logit_soft_cap(self) -> float | None:
+        """What the logits are bounded by, with a hyperbolic tangent; None where they are not."""
+        cap = float(getattr(self.bridge.cfg, "output_logits_soft_cap", None) or -1)
+        return cap if cap > 0 else None
+
+    @property
     def processing(self) -> str:
         """What was done to the weights, in words."""
         return PROCESSING if self.centred else UNCENTRED
@@ -279,6 +285,35 @@ class Model:
             attn_scale=self.attn_scale(layer),
         )
 
+    def output_weights(self, layer: int) -> Tensor:
+        """Return W_O of a layer, by which its heads write: [n_heads, d_head, d_model], float32 on the CPU."""
+        stored: Tensor = self.bridge.blocks[layer].attn.W_O
+        return stored.detach().float().cpu().reshape(self.n_heads, self.d_head, self.d_model)
+
+    def gain_behind_attention(self, layer: int) -> Tensor | None:
+        """Return the weights [d_model] of a norm that a layer's attention passes before it is added; CPU.
+
+        None where there is none. Raises `AttnRulesError` for one that does more than divide by the root mean
+        square and multiply by weights.
+        """
+        import torch
+
+        norm = getattr(self.bridge.blocks[layer], "ln1_post", None)
+        if norm is None:
+            return None
+        probes = torch.cat([torch.ones(1, self.d_model), torch.randn(2, self.d_model)])[None]
+        with torch.no_grad():
+            normalized: Tensor = norm(probes.to(self.device))[0].float().cpu()
+        ones, *others = normalized
+        for probe, found in zip(probes[0, 1:], others, strict=True):
+            expected = ones * probe / probe.square().mean().sqrt()
+            if float((found - expected).abs().max()) > 1e-3 * float(expected.abs().max()):
+                raise AttnRulesError(
+                    f"model {self.name}: the norm behind its attention does more than scale, so what features"
+                    " write is not known"
+                )
+        return ones
+
     def token_embeddings(self) -> Tensor:
         """Return the row of every token id: [vocab_size, d_model], float32 on the CPU."""
         return self.bridge.W_E.detach().float().cpu()  # type: ignore[no-any-return]
@@ -295,6 +330,11 @@ class Model:
     def token_bytes(self) -> list[str | None]:
         """Return the bytes, in hexadecimal, of tokens that hold parts of characters; None for the others."""
         return [token_bytes(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces)]
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token ids that the tokenizer knows; the model may have more, for padding."""
+        return len(self._pieces)
 
     @cached_property
     def _pieces(self) -> list[str | None]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TEST_EXAMPLES_SALT = 1
 COUNTING_SPLIT_SALT = 2
 GRID_EXAMPLES_SALT = 3
+OUTPUT_EXAMPLES_SALT = 4
 # Of the examples of a set: bits of the golden ratio and of the square root of 2, far from any seed.
 EXAMPLE_SPLIT_SALT = 2654435769
 UNIFORM_EXAMPLES_SALT = 1779033703

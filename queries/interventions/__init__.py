@@ -1,7 +1,13 @@
-"""Absence and counting rules, and roles of heads, tested on the model."""
+"""Absence and counting rules, roles of heads, and what features make the model say, tested on the model."""
 
 from __future__ import annotations
 
+from attnrules.queries.interventions.outputs import (
+    OutputHead,
+    OutputResult,
+    OutputSpec,
+    intervene_on_outputs,
+)
 from attnrules.queries.interventions.probing import ProbeSpec, probe
 from attnrules.queries.interventions.running import (
     InterveneHead,
@@ -15,8 +21,12 @@ __all__ = [
     "InterveneHead",
     "InterveneResult",
     "InterveneSpec",
+    "OutputHead",
+    "OutputResult",
+    "OutputSpec",
     "ProbeSpec",
     "chance_confirmed",
     "intervene",
+    "intervene_on_outputs",
     "probe",
 ]

@@ -38,6 +38,9 @@ class Laboratory(Protocol):
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on trials and read a head of it."""
 
+    def log_probabilities(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model with and without the contributions of features, and read next tokens."""
+
 
 @dataclass(frozen=True)
 class Bench:

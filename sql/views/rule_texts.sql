@@ -15,11 +15,14 @@ SELECT
     r.attn_score,
     r.value_score,
     r.score,
-    r.attn_distance
+    r.attn_distance,
+    n.says,
+    n.evidence
 FROM rules AS r
 LEFT JOIN input_features AS k ON r.layer = k.layer AND r.key_feature = k.feature
-LEFT JOIN input_features AS q ON r.layer = q.layer AND r.query_feature = q.feature;
-COMMENT ON VIEW rule_texts IS 'Rules with the descriptions of their key and query features';
+LEFT JOIN input_features AS q ON r.layer = q.layer AND r.query_feature = q.feature
+LEFT JOIN rule_right_sides AS n ON r.layer = n.layer AND r.head = n.head AND r.feature = n.feature;
+COMMENT ON VIEW rule_texts IS 'Rules with the descriptions of their key and query features, and the tokens that their feature makes the model say';
 COMMENT ON COLUMN rule_texts.layer IS 'Layer, 0-based';
 COMMENT ON COLUMN rule_texts.head IS 'Attention head within the layer, 0-based; -1: the SAE over the whole layer';
 COMMENT ON COLUMN rule_texts.feature IS 'Feature of the output SAE of this head, or of the layer';
@@ -35,3 +38,5 @@ COMMENT ON COLUMN rule_texts.attn_score IS 'S(i,j), in a model with rotary posit
 COMMENT ON COLUMN rule_texts.value_score IS 'V(f,i)';
 COMMENT ON COLUMN rule_texts.score IS 'What the rule was ranked by; infinite where exp(S) exceeds a double';
 COMMENT ON COLUMN rule_texts.attn_distance IS 'The distance q - k that S is of: of those at which the head attends most, the one where it is largest; NULL where S is the same at every distance, and in files of earlier versions, whose S is at distance 0';
+COMMENT ON COLUMN rule_texts.says IS 'Tokens that the output feature makes the model say, as in rule_right_sides; NULL where there are none';
+COMMENT ON COLUMN rule_texts.evidence IS 'How strong the evidence is that it does: rule_right_sides.evidence';

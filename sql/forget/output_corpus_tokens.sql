@@ -1,0 +1,4 @@
+-- Grain of the deletion: the head whose output SAE is replaced.
+-- Writes: output_corpus_tokens
+DELETE FROM output_corpus_tokens
+WHERE layer = $layer AND head = $head;
