@@ -158,7 +158,7 @@ def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
 
 def a_card(tokens: list[dict[str, Any]] | None = None) -> FeatureCard:
     return FeatureCard(
-        {"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], *([] for _ in range(5))
+        {"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], *([] for _ in range(7))
     )
 
 

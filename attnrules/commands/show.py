@@ -17,9 +17,10 @@ from attnrules.commands.wording import (
     best_list_words,
     counting_lines,
     example_set_words,
+    feature_name,
     reading_lines,
+    right_side,
 )
-from attnrules.sql import head_name
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
@@ -77,7 +78,7 @@ def statements(card: FeatureCard, rules: list[dict[str, Any]]) -> list[str]:
 
 
 def statement(card: FeatureCard, rows: list[dict[str, Any]]) -> str:
-    """Return rows of rules as one statement: `[key], [key] … [query], [query] → feature`.
+    """Return rows of rules as one statement: `[key], [key] … [query], [query] → tokens (feature)`.
 
     The keys of a group, and its queries, are stated together by the tokens through which they act.
     """
@@ -90,7 +91,7 @@ def statement(card: FeatureCard, rows: list[dict[str, Any]]) -> str:
     words = [_side(rows, "key", found), "…"]
     if first["query_feature"] is not None:
         words.append(_side(rows, "query", found))
-    return " ".join([*words, _arrow(rows), _name(card)])
+    return " ".join([*words, _arrow(rows), right_side(card)])
 
 
 def _list_and_rank(rule: dict[str, Any]) -> tuple[str, str, int]:
@@ -111,13 +112,9 @@ def _arrow(rows: list[dict[str, Any]]) -> str:
     return "↛" if suppress else "→"
 
 
-def _name(card: FeatureCard) -> str:
-    return f"{head_name(card.feature['layer'], card.feature['head'])}.{card.feature['feature']}"
-
-
 def card_lines(card: FeatureCard, path: Path) -> list[str]:
     """Return the card of a feature as lines of text."""
-    facts, name = card.feature, _name(card)
+    facts, name = card.feature, feature_name(card)
     lines = [
         f"{name}  active in {facts['n_sequences']} of {facts['n_sequences_stored']} sequences,"
         f" {facts['n_tokens']} tokens"
@@ -136,7 +133,11 @@ def card_lines(card: FeatureCard, path: Path) -> list[str]:
         lines += ["", f"no rules yet: `{command}` finds them in seconds"]
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
         lines += ["", *_method_lines(card, method, scaling)]
-    return [*lines, *absence_lines(card.absences, name), *counting_lines(card.counting)]
+    return [
+        *lines,
+        *absence_lines(card.absences, right_side(card)),
+        *counting_lines(card.counting, right_side(card)),
+    ]
 
 
 def _method_lines(card: FeatureCard, method: str, scaling: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnrules.commands.terminal import visible
+from attnrules.sql import head_name
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
@@ -36,7 +37,44 @@ def reading_lines(card: FeatureCard) -> list[str]:
     special = ", ".join(f"{row['token']} {row['times']}" for row in card.fires_on)
     sources = ", ".join(f"{_token(row['token'])} {row['share']:.0%}" for row in card.sources)
     lines = [f"fires on  {special or card.feature['description']}"]
-    return [*lines, f"reads     {sources}"] if sources else lines
+    lines += [f"reads     {sources}"] if sources else []
+    return [*lines, f"says      {says_words(card)}"]
+
+
+def says_words(card: FeatureCard) -> str:
+    """Say which tokens a feature makes the model say, by which evidence, or that it says nothing."""
+    facts = card.feature
+    kurtosis, bound = facts["kurtosis"], facts["random_kurtosis"]
+    if facts["evidence"] in (None, "not known"):
+        return "not known: run the same `attnrules ingest` again"
+    if bound is None:
+        directly = facts["evidence"]
+    elif kurtosis is None:
+        directly = "its weights write nothing"
+    elif kurtosis <= bound:
+        directly = f"its weights say nothing: kurtosis {kurtosis:.1f}, random directions up to {bound:.1f}"
+    else:
+        directly = ""
+    if not card.says:
+        return f"nothing directly ({directly})"
+    figures = {
+        "confirmed on the model": lambda row: f" {row['raise']:+.2f}",
+        "seen in the corpus": lambda row: f" {row['times']}",
+    }.get(facts["evidence"], lambda _: "")
+    words = ", ".join(f"{visible(row['token'])}{figures(row)}" for row in card.says)
+    unit = ", nats" if facts["evidence"] == "confirmed on the model" else ""
+    return f"{words} ({facts['evidence']}{unit}{f'; {directly}' if directly else ''})"
+
+
+def right_side(card: FeatureCard) -> str:
+    """Return how a rule ends: the tokens that its feature makes the model say, and its name."""
+    name, says = feature_name(card), card.feature.get("says")
+    return f"{visible(says)} ({name})" if says else name
+
+
+def feature_name(card: FeatureCard) -> str:
+    """Return the name of a card's feature."""
+    return f"{head_name(card.feature['layer'], card.feature['head'])}.{card.feature['feature']}"
 
 
 def best_list_words(row: dict[str, Any]) -> str:
@@ -65,26 +103,28 @@ def _accuracy(row: dict[str, Any], ceiling: float | None) -> str:
     return f"{where}: average precision {row['average_precision']:.2f}{of}{''.join(others)}"
 
 
-def absence_lines(rules: list[dict[str, Any]], name: str) -> list[str]:
-    """Return lines that say what draws attention away from the keys of the feature `name`."""
+def absence_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
+    """Return lines that say what draws attention away from the keys of a feature whose rules end so."""
     lines = []
     for scaling in dict.fromkeys(rule["scaling"] for rule in rules):
         lines += ["", f"absence rules ({scaling} scaling)"]
         for rule in rules:
             if rule["scaling"] == scaling:
-                lines.append(f"  {rule['pair']:3}  {absence_words(rule)} ↛ {name}: {_standing(rule)}")
+                lines.append(f"  {rule['pair']:3}  {absence_words(rule)} ↛ {ends}: {_standing(rule)}")
                 lines += [f"       {line}" for line in (_corpus_words(rule), _test_words(rule))]
     return lines
 
 
-def counting_lines(rules: list[dict[str, Any]]) -> list[str]:
-    """Return lines that say what the feature counts."""
+def counting_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
+    """Return lines that say what the feature counts; `ends` is how its rules end."""
     lines = []
     for scaling in dict.fromkeys(rule["scaling"] for rule in rules):
         lines += ["", f"counting rules ({scaling} scaling)"]
         for rule in rules:
             if rule["scaling"] == scaling:
-                lines.append(f"  {rule['pair']:3}  at {_feature(rule, 'query')} {counting_words(rule)}")
+                lines.append(
+                    f"  {rule['pair']:3}  at {_feature(rule, 'query')} {counting_words(rule)} → {ends}"
+                )
                 lines += [f"       {line}" for line in (_count_words(rule), _grid_words(rule))]
     return lines
 

@@ -33,6 +33,8 @@ class FeatureCard:
             rows of the question `rule_tokens`.
         fires_on: the tokens of largest lift, of the view `output_feature_tokens`.
         sources: the tokens that bring its activation, rows of the question `output_feature_sources`.
+        says: the tokens that stand for what it makes the model say, rows of `output_words`, best first.
+        output_test: the row of `output_tests`, none where that was not tested.
         best: the row of `best_lists` for each example set, all_positions first.
         absences, counting: the rows of `absence_summary` and `counting_summary`.
     """
@@ -45,6 +47,8 @@ class FeatureCard:
     tokens: list[dict[str, Any]]
     fires_on: list[dict[str, Any]]
     sources: list[dict[str, Any]]
+    says: list[dict[str, Any]]
+    output_test: list[dict[str, Any]]
     best: list[dict[str, Any]]
     absences: list[dict[str, Any]]
     counting: list[dict[str, Any]]
@@ -72,6 +76,8 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         tokens=_tokens(warehouse, at, [*rules, *(rule for kept in minimal for rule in kept["rules"])]),
         fires_on=dictionaries(warehouse, "fires_on", at),
         sources=_as_dicts(ask(warehouse, "output_feature_sources", {**at, "limit": 6})),
+        says=dictionaries(warehouse, "says", at),
+        output_test=dictionaries(warehouse, "output_test", at),
         best=dictionaries(warehouse, "best_lists", at),
         absences=dictionaries(warehouse, "absences", {**at, "n_rules": n_rules}),
         counting=dictionaries(warehouse, "counting", {**at, "n_rules": n_rules}),

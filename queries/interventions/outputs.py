@@ -15,7 +15,7 @@ from attnrules.queries.evaluation import SequenceBootstrap
 from attnrules.queries.heads import HeadRun, Run, Spec
 from attnrules.queries.heads.run import OUTPUT_EXAMPLES_SALT
 from attnrules.queries.interventions.trials import Array, Laboratory, append_rows, sequence_tokens
-from attnrules.sql import Statements
+from attnrules.sql import Statements, head_name
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -102,7 +102,7 @@ def _refuse_without_effects(warehouse: Warehouse, run: Run[OutputSpec]) -> None:
     for layer, head, _ in run.heads:
         if (layer, head) not in known:
             raise AttnRulesError(
-                f"{warehouse.path}: does not know what the features of L{layer}H{head} write; run the same"
+                f"{warehouse.path}: does not know what the features of {head_name(layer, head)} write; run the same"
                 " `attnrules ingest` again, which adds it"
             )
 

@@ -15,9 +15,12 @@ SELECT
     round(b.recall, 3) AS recall,
     round(b.f1, 3) AS f1,
     round(b.spearman, 3) AS spearman,
-    f.description
+    f.description,
+    n.says,
+    n.evidence
 FROM best_lists AS b
 INNER JOIN output_features AS f ON b.layer = f.layer AND b.head = f.head AND b.feature = f.feature
+LEFT JOIN rule_right_sides AS n ON b.layer = n.layer AND b.head = n.head AND b.feature = n.feature
 WHERE b.example_set = $example_set AND b.f1 >= $min_f1
 ORDER BY b.average_precision DESC NULLS LAST, b.layer ASC, b.head ASC, b.feature ASC
 LIMIT $limit;

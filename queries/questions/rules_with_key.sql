@@ -7,6 +7,8 @@ SELECT
     rank,
     key_description,
     query_description,
+    says,
+    evidence,
     round(attn_score, 3) AS attn_score,
     attn_distance,
     round(value_score, 3) AS value_score

@@ -13,7 +13,9 @@ SELECT
     r.attn_score,
     r.value_score,
     r.score,
-    r.attn_distance
+    r.attn_distance,
+    r.says,
+    r.evidence
 FROM given AS g
 INNER JOIN main.rule_texts AS r ON g.layer = r.layer AND g.head = r.head AND g.feature = r.feature
 UNION ALL BY NAME
