@@ -133,11 +133,8 @@ def card_lines(card: FeatureCard, path: Path) -> list[str]:
         lines += ["", f"no rules yet: `{command}` finds them in seconds"]
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
         lines += ["", *_method_lines(card, method, scaling)]
-    return [
-        *lines,
-        *absence_lines(card.absences, right_side(card)),
-        *counting_lines(card.counting, right_side(card)),
-    ]
+    ends = right_side(card)
+    return [*lines, *absence_lines(card.absences, ends), *counting_lines(card.counting, ends)]
 
 
 def _method_lines(card: FeatureCard, method: str, scaling: str) -> list[str]:

@@ -122,9 +122,8 @@ def counting_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
         lines += ["", f"counting rules ({scaling} scaling)"]
         for rule in rules:
             if rule["scaling"] == scaling:
-                lines.append(
-                    f"  {rule['pair']:3}  at {_feature(rule, 'query')} {counting_words(rule)} → {ends}"
-                )
+                words = f"at {_feature(rule, 'query')} {counting_words(rule)}"
+                lines.append(f"  {rule['pair']:3}  {words} → {ends}")
                 lines += [f"       {line}" for line in (_count_words(rule), _grid_words(rule))]
     return lines
 

@@ -102,8 +102,8 @@ def _refuse_without_effects(warehouse: Warehouse, run: Run[OutputSpec]) -> None:
     for layer, head, _ in run.heads:
         if (layer, head) not in known:
             raise AttnRulesError(
-                f"{warehouse.path}: does not know what the features of {head_name(layer, head)} write; run the same"
-                " `attnrules ingest` again, which adds it"
+                f"{warehouse.path}: does not know what the features of {head_name(layer, head)} write; run"
+                " the same `attnrules ingest` again, which adds it"
             )
 
 
