@@ -14,7 +14,14 @@ from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card
 from attnrules.queries.counting import CountingResult, CountingSpec, mine_counting
 from attnrules.queries.heads import FeatureId, parse_feature
-from attnrules.queries.interventions import InterveneResult, InterveneSpec, intervene
+from attnrules.queries.interventions import (
+    InterveneResult,
+    InterveneSpec,
+    OutputResult,
+    OutputSpec,
+    intervene,
+    intervene_on_outputs,
+)
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
@@ -204,6 +211,52 @@ class RuleWarehouse(Warehouse):
             batch_size=batch_size,
         )
         return intervene(self, spec, Laboratory.open(self, sources), report)
+
+    def intervene_on_outputs(
+        self,
+        *,
+        model: str | None = None,
+        revision: str | None = None,
+        input_sae: str | None = None,
+        input_sae_id: str | None = None,
+        output_sae: str | None = None,
+        output_sae_id: str | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        features: Iterable[Feature] = (),
+        n_features: int | None = None,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        n_examples: int = 20,
+        seed: int = 0,
+        report: Report = _silent,
+    ) -> OutputResult:
+        """Test on the model what features make it say; the model is loaded first (imports torch).
+
+        `LaboratorySpec` says where the model is found, `OutputSpec` what is tested. Raises what
+        `queries.interventions.intervene_on_outputs` raises, and `AttnRulesError` for another model or SAE.
+        """
+        from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+
+        spec = OutputSpec(
+            features=_features(features),
+            n_features=n_features,
+            layers=_numbers(layers),
+            heads=_numbers(heads),
+            n_examples=n_examples,
+            seed=seed,
+        )
+        sources = LaboratorySpec(
+            model=model,
+            revision=revision,
+            input_sae=input_sae,
+            input_sae_id=input_sae_id,
+            output_sae=output_sae,
+            output_sae_id=output_sae_id,
+            device=device,
+            batch_size=batch_size,
+        )
+        return intervene_on_outputs(self, spec, Laboratory.open(self, sources), report)
 
     def show(self, feature: Feature, *, n_rules: int = 10) -> FeatureCard:
         """Return the card of a feature, written `"L0H3.17"`."""

@@ -16,7 +16,7 @@ from attnrules.ingest.intervene import LaboratorySpec
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.absence import AbsenceSpec
 from attnrules.queries.counting import CountingSpec
-from attnrules.queries.interventions import InterveneSpec
+from attnrules.queries.interventions import InterveneSpec, OutputSpec
 from attnrules.queries.skipgrams import SkipgramSpec
 
 REQUIRED = inspect.Parameter.empty
@@ -53,6 +53,12 @@ def test_keywords_and_defaults_are_those_of_the_specs(
         p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("report",)
     }
     assert offered == defaults(*specs)
+
+
+def test_keywords_of_a_test_of_outputs_are_those_of_its_specs_but_for_the_scaling_of_rules() -> None:
+    parameters = inspect.signature(attnrules.RuleWarehouse.intervene_on_outputs).parameters.values()
+    offered = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "report"}
+    assert offered == {k: v for k, v in defaults(OutputSpec, LaboratorySpec).items() if k != "scaling"}
 
 
 def test_ingest_mine_show_and_query_by_the_api_alone(planted_spec: IngestSpec, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+from attnrules.ingest.output_effects import token_effects
 from attnrules.queries.absence import find_distractors
 from attnrules.queries.arrays import mix32
 from attnrules.queries.counting import information
@@ -100,7 +102,20 @@ def by_hand() -> dict[str, float]:
     numbers["c[2,2]"] = 0.125 * v[1] * STRENGTH[1] / SCALE[1]
     numbers["pre-activation"] = numbers["c[2,1]"] + numbers["c[2,2]"] + PREACTIVATION_BIAS
     numbers["rank of Montreal"], numbers["rank of speaks"] = 0.0, 1.0
-    return numbers | hand_information()
+    return numbers | hand_information() | hand_effects()
+
+
+DECODER_ROW, W_O = np.array([0.5, 0.25]), np.array([[2.0, 0.0], [0.0, 4.0]])
+# Of the tokens Montreal, speaks, English and French.
+W_U = np.array([[-1.0, 0.0, 2.0, 1.0], [1.0, -2.0, 1.0, 1.0]])
+TOKENS = ("Montreal", "speaks", "English", "French")
+
+
+def hand_effects() -> dict[str, float]:
+    effects = DECODER_ROW @ W_O @ W_U
+    effects = effects - effects.mean()
+    kurtosis = (effects**4).mean() / (effects**2).mean() ** 2
+    return {f"L(f,{token})": effects[t] for t, token in enumerate(TOKENS)} | {"kurtosis": kurtosis}
 
 
 NAMES = ("Montreal", "speaks")
@@ -419,6 +434,14 @@ def test_scores_at_a_distance(example: Warehouse) -> None:
     }
     example.execute("DELETE FROM rotations")
     assert_by_hand(**found)
+
+
+def test_what_a_feature_says_by_weights() -> None:
+    u = torch.tensor(DECODER_ROW @ W_O, dtype=torch.float32)[None]
+    found = token_effects(lambda a, b: u[a:b], 1, torch.tensor(W_U, dtype=torch.float32), 4, centred=False)
+    by_token = dict(zip(found.promoted[0].tolist(), found.promoted_effects[0].tolist(), strict=True))
+    assert_by_hand(**{f"L(f,{token})": by_token[t] for t, token in enumerate(TOKENS)})
+    assert_by_hand(kurtosis=float(found.kurtosis[0]))
 
 
 def test_pairs_by_magnitude(batch: Batch) -> None:
