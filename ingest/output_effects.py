@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from attnrules.ingest.sources.model import Model
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 
     from attnrules.ingest.sources.saes import Sae
 
-# Tokens and features whose effects are held at once: 4,194,304 of them, 100 MB with all that is made of them.
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[Any]
+
+# Tokens and features whose effects are held at once: 4,194,304 of them, 16 MB, and a few times that.
 _TOKENS, _FEATURES = 1 << 14, 1 << 8
 
 # Returns what features [start, stop) write per unit of activation: [stop - start, d_model].
@@ -21,23 +27,34 @@ Directions = Callable[[int, int], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Effects:
-    """Effects of features on the logits of all tokens, centred over the tokens; on the CPU.
+class Ranked:
+    """The first tokens of one side of features, in order of feature and rank.
 
     Arguments:
-        promoted, suppressed: [n, k] token ids, the largest and the smallest effect first, ties by id.
-        promoted_effects, suppressed_effects: [n, k], the effects on these.
-        write_norm: [n], length of what is written per unit of activation.
-        deviation, kurtosis: [n], float64, over all tokens; kurtosis is NaN where all effects are 0.
+        feature, rank, token, effect: [m], ranks from 1; the largest effect in size first, ties by token.
     """
 
-    promoted: Tensor
-    promoted_effects: Tensor
-    suppressed: Tensor
-    suppressed_effects: Tensor
-    write_norm: Tensor
-    deviation: Tensor
-    kurtosis: Tensor
+    feature: Ints
+    rank: Ints
+    token: Ints
+    effect: Floats
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of features on the logits of all tokens, centred over the tokens.
+
+    Arguments:
+        promoted, suppressed: the first tokens with an effect above and below 0.
+        write_norm: [n], length of what is written per unit of activation.
+        deviation, kurtosis: [n], over all tokens; kurtosis is NaN where all effects are 0.
+    """
+
+    promoted: Ranked
+    suppressed: Ranked
+    write_norm: Floats
+    deviation: Floats
+    kurtosis: Floats
 
 
 def directions(model: Model, sae: Sae) -> Directions:
@@ -84,54 +101,88 @@ def token_effects(
     import torch
 
     n_tokens = W_U.shape[1]
-    tokens_at_once, at_once_features = at_once
-    tiles = [(a, min(a + tokens_at_once, n_tokens)) for a in range(0, n_tokens, tokens_at_once)]
-    sums = torch.stack([W_U[:, a:b].double().sum(dim=1) for a, b in tiles])
+    tokens, features = (
+        [(start, min(start + size, n)) for start in range(0, n, size)]
+        for n, size in zip((n_tokens, n_features), at_once, strict=True)
+    )
+    sums = torch.stack([W_U[:, start:stop].double().sum(dim=1) for start, stop in tokens])
     mean = (sums.sum(dim=0) / n_tokens).float()[:, None]
-    largest = [torch.empty((n_features, 0), dtype=torch.int64) for _ in range(2)]
-    moments = torch.zeros((2, n_features), dtype=torch.float64)
-    norms = torch.zeros(n_features)
-    for a, b in tiles:
-        tile = W_U[:, a:b] - mean
-        found: list[list[Tensor]] = [[], []]
-        for start in range(0, n_features, at_once_features):
-            stop = min(start + at_once_features, n_features)
+    so_far = [_Running(stop - start, n_kept) for start, stop in features]
+    for first, last in tokens:
+        tile = W_U[:, first:last] - mean
+        for running, (start, stop) in zip(so_far, features, strict=True):
             u = written(start, stop).to(W_U.device)
-            norms[start:stop] = u.norm(dim=1).cpu()
-            effects = (u - u.mean(dim=1, keepdim=True) if centred else u) @ tile
-            squares = effects.double().square()
-            moments[0, start:stop] += squares.sum(dim=1).cpu()
-            moments[1, start:stop] += squares.square().sum(dim=1).cpu()
-            for side, signed in enumerate((effects, -effects)):
-                keys = torch.cat([largest[side][start:stop].to(W_U.device), _sortable(signed, a)], dim=1)
-                found[side].append(keys.topk(min(n_kept, keys.shape[1]), dim=1).values.cpu())
-        largest = [torch.cat(side) for side in found]
-    variance = moments[0] / n_tokens
+            running.write_norm = u.double().norm(dim=1).cpu().numpy()
+            running.add((u - u.mean(dim=1, keepdim=True) if centred else u) @ tile, first)
+    variance, fourth = np.concatenate([running.moments for running in so_far], axis=1) / n_tokens
+    with np.errstate(invalid="ignore"):
+        kurtosis = fourth / variance**2
+    sides = [
+        [running.ranked(side, start) for running, (start, _) in zip(so_far, features, strict=True)]
+        for side in (0, 1)
+    ]
     return Effects(
-        *_decoded(largest[0]),
-        *_decoded(largest[1], negative=True),
-        write_norm=norms,
-        deviation=variance.sqrt(),
-        kurtosis=moments[1] / n_tokens / variance.square(),
+        *map(_together, sides),
+        write_norm=np.concatenate([running.write_norm for running in so_far]),
+        deviation=np.sqrt(variance),
+        kurtosis=kurtosis,
     )
 
 
-def _sortable(effects: Tensor, first_token: int) -> Tensor:
-    """Return integers [n, t] that sort as (effect, then the smaller token id): a largest one is the same in
-    any order of tiles, however many effects are equal."""
-    import torch
+class _Running:
+    """What is kept of the effects of a tile of n features while tokens are gone through.
 
-    # Adding 0 makes -0 the 0 that it equals; the bits of a negative float sort the wrong way round.
-    bits = (effects + 0.0).contiguous().view(torch.int32)
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    tokens = torch.arange(first_token, first_token + effects.shape[1], device=effects.device)
-    return (ordered.long() << 32) + ((1 << 32) - 1 - tokens)
+    Arguments:
+        n_kept: tokens kept of each side.
+    """
+
+    def __init__(self, n_features: int, n_kept: int) -> None:
+        self._n_kept = n_kept
+        self._bars = np.full((2, n_features), -np.inf, np.float32)
+        nothing = np.zeros(0, np.int64)
+        self._kept = [(nothing, nothing, nothing.astype(np.float32)) for _ in range(2)]
+        # Sums of second and fourth powers.
+        self.moments = np.zeros((2, n_features))
+        self.write_norm = np.zeros(n_features)
+
+    def add(self, effects: Tensor, first_token: int) -> None:
+        """Add the effects [n, t] on the tokens from `first_token` on."""
+        import torch
+
+        squares = effects.square()
+        sums = [powers.sum(dim=1, dtype=torch.float64) for powers in (squares, squares.square())]
+        self.moments += torch.stack(sums).cpu().numpy()
+        for side, signed in enumerate((effects, -effects)):
+            bar = torch.as_tensor(self._bars[side], device=effects.device)
+            if bool(bar.isinf().any()) and effects.shape[1] >= self._n_kept:
+                bar = bar.maximum(signed.topk(self._n_kept, dim=1).values[:, -1])
+            # Ties with the last one kept are among them: which of them stays is decided by their ids.
+            rows, columns = ((signed > 0) & (signed >= bar[:, None])).nonzero(as_tuple=True)
+            found = rows, columns + first_token, signed[rows, columns]
+            self._keep(side, tuple(column.cpu().numpy() for column in found))
+
+    def _keep(self, side: int, found: tuple[Ints, Ints, Floats]) -> None:
+        rows, tokens, values = (
+            np.concatenate(columns) for columns in zip(self._kept[side], found, strict=True)
+        )
+        order = np.lexsort((tokens, -values, rows))
+        order = order[_places(rows[order]) < self._n_kept]
+        rows, tokens, values = rows[order], tokens[order], values[order]
+        self._kept[side] = rows, tokens, values
+        last = _places(rows) == self._n_kept - 1
+        self._bars[side, rows[last]] = values[last]
+
+    def ranked(self, side: int, first_feature: int) -> Ranked:
+        """Return the tokens kept of one side: promoted ones of 0, suppressed ones of 1."""
+        rows, tokens, values = self._kept[side]
+        return Ranked(rows + first_feature, _places(rows) + 1, tokens, -values if side else values)
 
 
-def _decoded(keys: Tensor, *, negative: bool = False) -> tuple[Tensor, Tensor]:
-    import torch
+def _places(rows: Ints) -> Ints:
+    """Return, from 0, the place of each entry among those of its row; rows are in order."""
+    return np.arange(len(rows)) - np.searchsorted(rows, rows)
 
-    ordered = (keys >> 32).int()
-    bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
-    effects = bits.view(torch.float32)
-    return (1 << 32) - 1 - (keys & 0xFFFFFFFF), -effects if negative else effects
+
+def _together(parts: list[Ranked]) -> Ranked:
+    names = ("feature", "rank", "token", "effect")
+    return Ranked(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -91,7 +91,7 @@ def unembedding_facts(model: Model, sample: Tokens) -> dict[str, Any]:
         "logit_soft_cap": model.logit_soft_cap,
         "final_scale": float(scales.double().mean()),
         "n_positions": scales.numel(),
-        "random_kurtosis": float(random.kurtosis.quantile(_RANDOM_SHARE)),
+        "random_kurtosis": float(np.quantile(random.kurtosis, _RANDOM_SHARE)),
     }
 
 
@@ -152,38 +152,31 @@ def _store(warehouse: Warehouse, loaded: Loaded, sae: Sae) -> None:
 
 
 def _effect_rows(sae: Sae, effects: Effects, n_kept: int) -> pa.Table:
-    kurtosis = effects.kurtosis.numpy()
     return pa.table(
         {
             **_places(sae, np.arange(sae.d_sae)),
             "n_kept": np.full(sae.d_sae, n_kept, np.int32),
-            "write_norm": effects.write_norm.double().numpy(),
-            "deviation": effects.deviation.numpy(),
-            "kurtosis": pa.array(kurtosis, mask=np.isnan(kurtosis)),
+            "write_norm": effects.write_norm,
+            "deviation": effects.deviation,
+            "kurtosis": pa.array(effects.kurtosis, mask=np.isnan(effects.kurtosis)),
         }
     )
 
 
 def _token_rows(sae: Sae, effects: Effects) -> pa.Table:
-    tables = []
-    for side, tokens, values in (
-        ("promoted", effects.promoted, effects.promoted_effects),
-        ("suppressed", effects.suppressed, effects.suppressed_effects),
-    ):
-        found = values.numpy()
-        feature, place = np.nonzero(found > 0 if side == "promoted" else found < 0)
-        tables.append(
-            pa.table(
-                {
-                    **_places(sae, feature),
-                    "side": [side] * len(feature),
-                    "rank": (place + 1).astype(np.int32),
-                    "token_id": tokens.numpy()[feature, place].astype(np.int32),
-                    "effect": found[feature, place],
-                }
-            )
+    sides = {"promoted": effects.promoted, "suppressed": effects.suppressed}
+    return pa.concat_tables(
+        pa.table(
+            {
+                **_places(sae, of_side.feature),
+                "side": [side] * len(of_side.feature),
+                "rank": of_side.rank.astype(np.int32),
+                "token_id": of_side.token.astype(np.int32),
+                "effect": of_side.effect,
+            }
         )
-    return pa.concat_tables(tables)
+        for side, of_side in sides.items()
+    )
 
 
 def _places(sae: Sae, features: Any) -> dict[str, Any]:

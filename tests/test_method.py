@@ -439,8 +439,9 @@ def test_scores_at_a_distance(example: Warehouse) -> None:
 def test_what_a_feature_says_by_weights() -> None:
     u = torch.tensor(DECODER_ROW @ W_O, dtype=torch.float32)[None]
     found = token_effects(lambda a, b: u[a:b], 1, torch.tensor(W_U, dtype=torch.float32), 4, centred=False)
-    by_token = dict(zip(found.promoted[0].tolist(), found.promoted_effects[0].tolist(), strict=True))
-    assert_by_hand(**{f"L(f,{token})": by_token[t] for t, token in enumerate(TOKENS)})
+    for side in (found.promoted, found.suppressed):
+        effects = zip(side.token.tolist(), side.effect.tolist(), strict=True)
+        assert_by_hand(**{f"L(f,{TOKENS[token]})": effect for token, effect in effects})
     assert_by_hand(kurtosis=float(found.kurtosis[0]))
 
 

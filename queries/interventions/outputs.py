@@ -209,14 +209,18 @@ def _judge(
         "mean_activation": float(readings["activation"].mean()),
         "final_scale": float(readings["final_scale"].mean()),
         **{f"{what}_{name}": value for what, row in figures.items() for name, value in row.items()},
+        **_counts(tokens),
     }
-    for prefix, counted in (
-        ("", [token for token in tokens if token["watched"] != "random"]),
-        ("random_", [token for token in tokens if token["watched"] == "random"]),
-    ):
-        test["n_random" if prefix else "n_tokens"] = len(counted)
-        test[f"n_{prefix}confirmed"] = sum(token["confirmed"] for token in counted)
     return test, tokens
+
+
+def _counts(tokens: list[dict[str, Any]]) -> dict[str, int]:
+    found = dict.fromkeys(("n_tokens", "n_confirmed", "n_random", "n_random_confirmed"), 0)
+    for token in tokens:
+        of_random = token["watched"] == "random"
+        found["n_random" if of_random else "n_tokens"] += 1
+        found["n_random_confirmed" if of_random else "n_confirmed"] += token["confirmed"]
+    return found
 
 
 def _mean(name: str, sequences: Ints, values: Floats, bootstrap: SequenceBootstrap) -> dict[str, Any]:
