@@ -356,7 +356,7 @@ def _subtracting(model: Model, sae: Sae, positions: Tensor, contributions: Tenso
         changed[rows, positions, first : first + contributions.shape[1]] = part - contributions.to(part)
         return changed.reshape(read.shape)
 
-    return sae.location.hook_name, subtract
+    return sae.hook_name, subtract
 
 
 def _sources(warehouse: Warehouse, spec: LaboratorySpec) -> dict[str, Any]:

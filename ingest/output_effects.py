@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.ingest.sources.model import Model
+from attnrules.sql import WHOLE_LAYER
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,9 +64,9 @@ def directions(model: Model, sae: Sae) -> Directions:
     An SAE of one head writes through that head's W_O, one of all heads' outputs through all of them, and one
     on the attention's output writes d_f itself. A norm behind the attention multiplies by its weights.
     """
-    decoder, at = sae.weights.decoder, sae.location
-    matrix = None if at.hook_name.endswith("attn_out") else write_matrix(model, at.layer, at.head)
-    gain = model.gain_behind_attention(at.layer)
+    decoder, layer = sae.weights.decoder, sae.location.layer
+    matrix = None if sae.output_map is not None else write_matrix(model, layer, sae.location.head)
+    gain = model.gain_behind_attention(layer)
 
     def rows(start: int, stop: int) -> Tensor:
         written = decoder[start:stop] if matrix is None else decoder[start:stop] @ matrix
@@ -75,9 +76,9 @@ def directions(model: Model, sae: Sae) -> Directions:
 
 
 def write_matrix(model: Model, layer: int, head: int | None) -> Tensor:
-    """Return the matrix [d_in, d_model] by which a head, or for None or -1 all heads together, write."""
+    """Return the matrix [d_in, d_model] by which a head, or all heads for `WHOLE_LAYER`, write."""
     W_O = model.output_weights(layer)
-    return W_O.flatten(0, 1) if head is None or head < 0 else W_O[head]
+    return W_O.flatten(0, 1) if head in (None, WHOLE_LAYER) else W_O[head]
 
 
 def token_effects(

@@ -14,6 +14,7 @@ from attnrules.ingest.loading import Loaded
 from attnrules.ingest.output_effects import Effects, directions, token_effects
 from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.saes import Sae
+from attnrules.sql import WHOLE_LAYER
 from attnrules.warehouse import Warehouse, digests
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def store_output_tokens(warehouse: Warehouse, loaded: Loaded, saes: list[Sae], s
                 _store(warehouse, loaded, sae)
 
 
-def _place(sae: Sae) -> tuple[int, int | None]:
-    return sae.location.layer, sae.location.head
+def _place(sae: Sae) -> tuple[int, int]:
+    head = sae.location.head
+    return sae.location.layer, WHOLE_LAYER if head is None else head
 
 
 def unembedding_facts(model: Model, sample: Tokens) -> dict[str, Any]:
@@ -135,12 +137,12 @@ def _reason_against(model: Model, rows: Tensor) -> str | None:
 
 
 def _store(warehouse: Warehouse, loaded: Loaded, sae: Sae) -> None:
-    model, at = loaded.model, sae.location
+    model, (layer, head) = loaded.model, _place(sae)
     n_kept = loaded.request.spec.n_output_tokens or N_KEPT
     effects = token_effects(
         directions(model, sae), sae.d_sae, unembedding(model), n_kept, centred=model.can_centre
     )
-    place = {"layer": at.layer, "head": at.head or 0}
+    place = {"layer": layer, "head": head}
     for table, rows in (
         ("output_effects", _effect_rows(sae, effects, n_kept)),
         ("output_tokens", _token_rows(sae, effects)),
@@ -182,7 +184,7 @@ def _token_rows(sae: Sae, effects: Effects) -> pa.Table:
 def _places(sae: Sae, features: Any) -> dict[str, Any]:
     n = len(features)
     return {
-        "layer": np.full(n, sae.location.layer, np.int16),
-        "head": np.full(n, sae.location.head, np.int16),
+        "layer": np.full(n, _place(sae)[0], np.int16),
+        "head": np.full(n, _place(sae)[1], np.int16),
         "feature": features.astype(np.int32),
     }
