@@ -118,12 +118,13 @@ def token_effects(
     variance, fourth = np.concatenate([running.moments for running in so_far], axis=1) / n_tokens
     with np.errstate(invalid="ignore"):
         kurtosis = fourth / variance**2
-    sides = [
-        [running.ranked(side, start) for running, (start, _) in zip(so_far, features, strict=True)]
+    promoted, suppressed = (
+        _together([running.ranked(side, start) for running, (start, _) in zip(so_far, features, strict=True)])
         for side in (0, 1)
-    ]
+    )
     return Effects(
-        *map(_together, sides),
+        promoted,
+        suppressed,
         write_norm=np.concatenate([running.write_norm for running in so_far]),
         deviation=np.sqrt(variance),
         kurtosis=kurtosis,
@@ -140,8 +141,9 @@ class _Running:
     def __init__(self, n_features: int, n_kept: int) -> None:
         self._n_kept = n_kept
         self._bars = np.full((2, n_features), -np.inf, np.float32)
-        nothing = np.zeros(0, np.int64)
-        self._kept = [(nothing, nothing, nothing.astype(np.float32)) for _ in range(2)]
+        # Features, tokens and effects, of either side.
+        types = (np.int64, np.int64, np.float32)
+        self._kept: list[list[Floats]] = [[np.zeros(0, kind) for kind in types] for _ in range(2)]
         # Sums of second and fourth powers.
         self.moments = np.zeros((2, n_features))
         self.write_norm = np.zeros(n_features)
@@ -160,16 +162,14 @@ class _Running:
             # Ties with the last one kept are among them: which of them stays is decided by their ids.
             rows, columns = ((signed > 0) & (signed >= bar[:, None])).nonzero(as_tuple=True)
             found = rows, columns + first_token, signed[rows, columns]
-            self._keep(side, tuple(column.cpu().numpy() for column in found))
+            self._keep(side, [column.cpu().numpy() for column in found])
 
-    def _keep(self, side: int, found: tuple[Ints, Ints, Floats]) -> None:
-        rows, tokens, values = (
-            np.concatenate(columns) for columns in zip(self._kept[side], found, strict=True)
-        )
+    def _keep(self, side: int, found: list[Floats]) -> None:
+        rows, tokens, values = map(np.concatenate, zip(self._kept[side], found, strict=True))
         order = np.lexsort((tokens, -values, rows))
         order = order[_places(rows[order]) < self._n_kept]
         rows, tokens, values = rows[order], tokens[order], values[order]
-        self._kept[side] = rows, tokens, values
+        self._kept[side] = [rows, tokens, values]
         last = _places(rows) == self._n_kept - 1
         self._bars[side, rows[last]] = values[last]
 

@@ -142,15 +142,14 @@ def _store(warehouse: Warehouse, loaded: Loaded, sae: Sae) -> None:
     effects = token_effects(
         directions(model, sae), sae.d_sae, unembedding(model), n_kept, centred=model.can_centre
     )
-    place = {"layer": layer, "head": head}
     for table, rows in (
         ("output_effects", _effect_rows(sae, effects, n_kept)),
         ("output_tokens", _token_rows(sae, effects)),
     ):
-        warehouse.execute(sql.forget_statement(table), place)
+        warehouse.execute(sql.forget_statement(table), {"layer": layer, "head": head})
         warehouse.append(table, rows)
-        digests.restamp(warehouse, table, **place)
-    warehouse.renew_right_sides(**place)
+        digests.restamp(warehouse, table, layer=layer, head=head)
+    warehouse.renew_right_sides(layer, head)
 
 
 def _effect_rows(sae: Sae, effects: Effects, n_kept: int) -> pa.Table:

@@ -445,3 +445,25 @@ def test_an_sae_of_another_width_is_refused(planted: PlantedModel, home: Path) -
     write_sae(home / "wide" / "sae", Z, d_in=30)
     with pytest.raises(AttnRulesError, match=r"reads width 30, but .* of all 4 heads of model has width 24"):
         ingest(home / "w.duckdb", spec_of(planted, home, "wide"))
+
+
+def test_what_its_features_say_is_read_off_all_heads_together(made: Made, planted: PlantedModel) -> None:
+    model = load_model(str(made.path.parent / "model"), revision=None, device="cpu")
+    written = made.output_sae.W_dec.detach()
+    if written.shape[1] == N_HEADS * D_HEAD and made.W_O is None:
+        written = written @ model.bridge.blocks[LAYER].attn.W_O.detach().reshape(-1, D_MODEL)
+    if (post := getattr(model.bridge.blocks[LAYER], "ln1_post", None)) is not None:
+        written = written * post(torch.ones(1, 1, D_MODEL))[0, 0].detach()
+    if model.can_centre:
+        written = written - written.mean(dim=1, keepdim=True)
+    effects = written @ model.bridge.W_U.detach()[:, : len(planted.vocabulary)]
+    effects = effects - effects.mean(dim=1, keepdim=True)
+    rows = made.rows(
+        "SELECT head, feature, rank, token_id, effect FROM output_tokens WHERE side = 'promoted'"
+    )
+    assert {row[0] for row in rows} == {-1}
+    assert {row[1] for row in rows} == set(range(D_SAE))
+    for _, feature, rank, token, effect in rows:
+        best = effects[feature].sort(descending=True)
+        assert effect == pytest.approx(float(best.values[rank - 1]), rel=1e-3, abs=1e-5)
+        assert effect == pytest.approx(float(effects[feature, token]), rel=1e-3, abs=1e-5)

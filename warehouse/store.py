@@ -283,7 +283,7 @@ class Warehouse:
         at = {"layer": layer, "head": head}
         self.execute(sql.forget_statement("rule_right_sides"), at)
         self.execute(sql.ledger_statement("fill_right_sides"), at)
-        digests.restamp(self, "rule_right_sides", **at)
+        digests.restamp(self, "rule_right_sides", layer=layer, head=head)
 
     @contextmanager
     def session(self) -> Iterator[Connection]:

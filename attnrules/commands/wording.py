@@ -57,13 +57,16 @@ def says_words(card: FeatureCard) -> str:
         directly = ""
     if not card.says:
         return f"nothing directly ({directly})"
-    figures = {
-        "confirmed on the model": lambda row: f" {row['raise']:+.2f}",
-        "seen in the corpus": lambda row: f" {row['times']}",
-    }.get(facts["evidence"], lambda _: "")
-    words = ", ".join(f"{visible(row['token'])}{figures(row)}" for row in card.says)
+    words = ", ".join(f"{visible(row['token'])}{_figure(row)}" for row in card.says)
     unit = ", nats" if facts["evidence"] == "confirmed on the model" else ""
     return f"{words} ({facts['evidence']}{unit}{f'; {directly}' if directly else ''})"
+
+
+def _figure(row: dict[str, Any]) -> str:
+    """Return the figure of a token that a feature makes the model say, in the unit of its evidence."""
+    if row["evidence"] == "confirmed on the model":
+        return f" {row['raise']:+.2f}"
+    return f" {row['times']}" if row["evidence"] == "seen in the corpus" else ""
 
 
 def right_side(card: FeatureCard) -> str:

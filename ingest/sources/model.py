@@ -301,18 +301,18 @@ class Model:
         norm = getattr(self.bridge.blocks[layer], "ln1_post", None)
         if norm is None:
             return None
-        probes = torch.cat([torch.ones(1, self.d_model), torch.randn(2, self.d_model)])[None]
+        generator = torch.Generator().manual_seed(0)
+        probes = torch.randn(3, self.d_model, generator=generator)
+        probes[0] = 1.0
         with torch.no_grad():
-            normalized: Tensor = norm(probes.to(self.device))[0].float().cpu()
-        ones, *others = normalized
-        for probe, found in zip(probes[0, 1:], others, strict=True):
-            expected = ones * probe / probe.square().mean().sqrt()
-            if float((found - expected).abs().max()) > 1e-3 * float(expected.abs().max()):
-                raise AttnRulesError(
-                    f"model {self.name}: the norm behind its attention does more than scale, so what features"
-                    " write is not known"
-                )
-        return ones
+            found: Tensor = norm(probes[None].to(self.device))[0].float().cpu()
+        expected = found[0] * probes / probes.square().mean(dim=1, keepdim=True).sqrt()
+        if float((found - expected).abs().max()) > 1e-3 * float(expected.abs().max()):
+            raise AttnRulesError(
+                f"model {self.name}: the norm behind its attention does more than scale, so what features"
+                " write is not known"
+            )
+        return found[0]
 
     def token_embeddings(self) -> Tensor:
         """Return the row of every token id: [vocab_size, d_model], float32 on the CPU."""
