@@ -48,7 +48,7 @@ def says_words(card: FeatureCard) -> str:
     if facts["evidence"] in (None, "not known"):
         return "not known: run the same `attnrules ingest` again"
     if bound is None:
-        directly = facts["evidence"]
+        directly = "what its weights say is not known" if card.says else facts["evidence"]
     elif kurtosis is None:
         directly = "its weights write nothing"
     elif kurtosis <= bound:
@@ -66,7 +66,7 @@ def _figure(row: dict[str, Any]) -> str:
     """Return the figure of a token that a feature makes the model say, in the unit of its evidence."""
     if row["evidence"] == "confirmed on the model":
         return f" {row['raise']:+.2f}"
-    return f" {row['times']}" if row["evidence"] == "seen in the corpus" else ""
+    return f" {row['times']}" if row["in_corpus"] else ""
 
 
 def right_side(card: FeatureCard) -> str:

@@ -1,6 +1,7 @@
 -- Grain: an output feature and one of the few tokens that stand for what it makes the model say.
 -- The strongest evidence that there is for any token of the feature decides which tokens these are: confirmed on the
--- model, else seen in the corpus, else the weights alone, if they say something (method.md section 12.4).
+-- model, else promoted by the weights and seen in the corpus, else by the weights alone, if they say something, else in the
+-- corpus alone (method.md section 12.4).
 CREATE VIEW output_words AS
 WITH by_weights AS (
     SELECT
@@ -53,8 +54,9 @@ judged AS (
         m.raise_high,
         CASE
             WHEN m.confirmed THEN 3
-            WHEN f.in_corpus THEN 2
+            WHEN f.by_weights AND f.in_corpus THEN 2
             WHEN f.by_weights THEN 1
+            WHEN f.in_corpus THEN 0
         END AS strength
     FROM found AS f
     LEFT JOIN output_token_tests AS m
@@ -71,8 +73,7 @@ placed AS (
             ORDER BY
                 strength DESC,
                 CASE WHEN strength = 3 THEN raise END DESC,
-                by_weights DESC,
-                CASE WHEN strength = 2 THEN log_odds_low END DESC,
+                CASE WHEN strength IN (0, 2) THEN log_odds_low END DESC,
                 rank_by_weights ASC,
                 token_id ASC
         ) AS place,
@@ -80,7 +81,8 @@ placed AS (
         CASE strength
             WHEN 3 THEN 'confirmed on the model'
             WHEN 2 THEN 'seen in the corpus'
-            ELSE 'by weights alone'
+            WHEN 1 THEN 'by weights alone'
+            ELSE 'in the corpus alone'
         END AS evidence,
         by_weights,
         in_corpus,
@@ -122,7 +124,7 @@ COMMENT ON COLUMN output_words.feature IS 'Feature of the output SAE of this hea
 COMMENT ON COLUMN output_words.place IS 'Place among the tokens shown, from 1';
 COMMENT ON COLUMN output_words.token_id IS 'Token id';
 COMMENT ON COLUMN output_words.token IS 'Text of the token';
-COMMENT ON COLUMN output_words.evidence IS 'confirmed on the model: taking the feature away lowers its probability; seen in the corpus: it follows more often where the feature is active; by weights alone: its logit is among those that the feature raises most';
+COMMENT ON COLUMN output_words.evidence IS 'confirmed on the model: taking the feature away lowers its probability; seen in the corpus: the weights promote it, and it follows more often where the feature is active; by weights alone: its logit is among those that the feature raises most; in the corpus alone: it follows more often, and the weights say nothing';
 COMMENT ON COLUMN output_words.by_weights IS 'Whether it is among output_tokens and the feature says something directly: its kurtosis is above that of 99% of random directions';
 COMMENT ON COLUMN output_words.in_corpus IS 'Whether it is among output_corpus_tokens';
 COMMENT ON COLUMN output_words.effect IS 'output_tokens.effect, NULL where it is not among those most promoted';
