@@ -52,7 +52,7 @@ def says_words(card: FeatureCard) -> str:
     elif kurtosis is None:
         directly = "its weights write nothing"
     elif kurtosis <= bound:
-        directly = f"its weights say nothing: kurtosis {kurtosis:.1f}, random directions up to {bound:.1f}"
+        directly = f"no token stands out in its weights: kurtosis {kurtosis:.1f}, random directions up to {bound:.1f}"
     else:
         directly = ""
     if not card.says:
