@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from attnrules import sql
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.capture.forward import read_end, read_final_scales
 from attnrules.ingest.loading import Loaded
@@ -142,13 +141,8 @@ def _store(warehouse: Warehouse, loaded: Loaded, sae: Sae) -> None:
     effects = token_effects(
         directions(model, sae), sae.d_sae, unembedding(model), n_kept, centred=model.can_centre
     )
-    for table, rows in (
-        ("output_effects", _effect_rows(sae, effects, n_kept)),
-        ("output_tokens", _token_rows(sae, effects)),
-    ):
-        warehouse.execute(sql.forget_statement(table), {"layer": layer, "head": head})
-        warehouse.append(table, rows)
-        digests.restamp(warehouse, table, layer=layer, head=head)
+    warehouse.replace_of_head("output_effects", layer, head, _effect_rows(sae, effects, n_kept))
+    warehouse.replace_of_head("output_tokens", layer, head, _token_rows(sae, effects))
     warehouse.renew_right_sides(layer, head)
 
 

@@ -275,6 +275,12 @@ class Warehouse:
             for layer, head in self.rows("SELECT DISTINCT layer, head FROM output_features"):
                 self.renew_right_sides(layer, head)
 
+    def replace_of_head(self, table: str, layer: int, head: int, rows: pa.Table) -> None:
+        """Store rows of a table written by the head in place of the head's earlier ones, in a transaction."""
+        self.execute(sql.forget_statement(table), {"layer": layer, "head": head})
+        self.append(table, rows)
+        digests.restamp(self, table, layer=layer, head=head)
+
     def renew_right_sides(self, layer: int, head: int) -> None:
         """Compute anew how rules write the right side of a head's features; call it in a transaction.
 

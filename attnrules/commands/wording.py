@@ -52,7 +52,8 @@ def says_words(card: FeatureCard) -> str:
     elif kurtosis is None:
         directly = "its weights write nothing"
     elif kurtosis <= bound:
-        directly = f"no token stands out in its weights: kurtosis {kurtosis:.1f}, random directions up to {bound:.1f}"
+        figures = f"kurtosis {kurtosis:.1f}, random directions up to {bound:.1f}"
+        directly = f"no token stands out in its weights: {figures}"
     else:
         directly = ""
     if not card.says:
