@@ -427,7 +427,7 @@ def test_the_commands_do_it_all(attnrules: Any, ingested: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ((0, 1, "quiet night"), ["['night' 100%] … ['drum' 100%] … ['sleeps' 100%] ↛ L0H1.", "confirmed: "]),
+        ((0, 1, "quiet night"), ["['night' 100%] … ['drum' 100%] … ['sleeps' 100%] ↛ ", "confirmed: "]),
         (
             (0, 2, "more yes than no"),
             [
