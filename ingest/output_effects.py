@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrules.ingest.sources.model import Model
-from attnrules.sql import WHOLE_LAYER
+from attnrules.warehouse import WHOLE_LAYER
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,7 @@ from attnrules.ingest.loading import Loaded
 from attnrules.ingest.output_effects import Effects, directions, token_effects
 from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.saes import Sae
-from attnrules.sql import WHOLE_LAYER
-from attnrules.warehouse import Warehouse, digests
+from attnrules.warehouse import WHOLE_LAYER, Warehouse, digests
 
 if TYPE_CHECKING:
     from torch import Tensor

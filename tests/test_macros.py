@@ -65,6 +65,12 @@ SCALARS = {
         " WHERE (p.layer, p.head, p.feature) = ($layer, $head, $key_feature)"
         " AND (f.layer, f.head, f.feature) = ($layer, $head, $feature)",
     ),
+    "value_score_through": (
+        "value_score_through({a}layer, {a}head, {a}feature, {a}head, {a}key_feature)",
+        "SELECT array_inner_product(p.value_vector, f.encoder) FROM projections p, feature_heads f"
+        " WHERE (p.layer, p.head, p.feature) = ($layer, $head, $key_feature)"
+        " AND (f.layer, f.head, f.feature, f.through_head) = ($layer, $head, $feature, $head)",
+    ),
     "token_text": (
         "token_text({a}seq_id)",
         "SELECT string_agg(token, '' ORDER BY pos) FROM tokens JOIN vocabulary USING (token_id)"

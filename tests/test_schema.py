@@ -23,6 +23,7 @@ CALLS = {
     "dfa": "FROM dfa(0, 0, 0, 0, 5)",
     "exact_sum": "SELECT exact_sum(activation) FROM output_activations",
     "exact_units": "SELECT exact_units(0.1)",
+    "head_label": "SELECT head_label(layer, head) FROM heads ORDER BY layer, head",
     "joined_text": "SELECT joined_text(token, token_bytes, token_id) FROM vocabulary",
     "lift_label": "SELECT lift_label(2.5)",
     "mix32": "SELECT mix32(7)",
@@ -35,6 +36,7 @@ CALLS = {
     "token_label": "SELECT token_label(chr(10))",
     "token_text": "SELECT token_text(0)",
     "value_score": "SELECT value_score(layer, head, 0, 1) FROM heads ORDER BY layer, head",
+    "value_score_through": "SELECT value_score_through(layer, head, 0, head, 1) FROM heads ORDER BY layer, head",
 }
 # Run in a Python that has DuckDB and nothing else: reads all of every table and view, and prints the rows that
 # each holds, the answers of the calls, and all comments.
