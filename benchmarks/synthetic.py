@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from attnrules.sql import WHOLE_LAYER, head_name
 from attnrules.warehouse import Warehouse
 
 SEQ_LEN, N_INPUT, D_HEAD, VOCABULARY = 64, 24_576, 64, 50_257
@@ -28,7 +29,7 @@ def frequencies(rng: np.random.Generator, n_features: int, spread: float) -> Arr
 
 
 def append_activations(
-    warehouse: Warehouse, n_sequences: int, *, n_output: int, rng: np.random.Generator
+    warehouse: Warehouse, n_sequences: int, *, n_output: int, rng: np.random.Generator, head: int = 0
 ) -> Array:
     """Write input and output activations; return the frequencies of input features."""
     tables = {
@@ -50,23 +51,32 @@ def append_activations(
                 "activation": rng.exponential(1, len(token)).astype(np.float32),
             }
             if name == "output_activations":
-                columns["head"] = columns["layer"]
+                columns["head"] = columns["layer"] + np.int16(head)
             warehouse.append(name, pa.table(columns))
     return tables["input_activations"][2]
 
 
-def whole_head(path: Path, *, n_sequences: int, n_output: int, seed: int = 0) -> None:
-    """Write the warehouse of one head: facts, weights and counts, as an ingest leaves them."""
+def whole_head(
+    path: Path, *, n_sequences: int, n_output: int, n_heads: int | None = None, seed: int = 0
+) -> None:
+    """Write the warehouse of one head: facts, weights and counts, as an ingest leaves them.
+
+    With `n_heads`, that of a layer of so many heads whose output SAE reads all of them.
+    """
+    at = 0 if n_heads is None else WHOLE_LAYER
     rng = np.random.default_rng(seed)
     with Warehouse.create(path, d_head=D_HEAD) as warehouse:
         with warehouse.run("synthesise", {"n_sequences": n_sequences, "n_output": n_output}) as run_id:
-            append_activations(warehouse, n_sequences, n_output=n_output, rng=rng)
+            append_activations(warehouse, n_sequences, n_output=n_output, rng=rng, head=at)
             for first in range(0, n_sequences, _SEQUENCES_AT_ONCE):
                 n = min(_SEQUENCES_AT_ONCE, n_sequences - first)
                 _append_tokens(warehouse, first, n, rng)
-                _append_sources(warehouse, first, n, rng)
+                for head in range(n_heads or 1):
+                    _append_sources(warehouse, first, n, rng, head)
             _append_weights(warehouse, n_output, rng)
-            _append_ledger(warehouse, n_sequences, run_id)
+            if n_heads is not None:
+                _read_whole_layer(warehouse, n_output, n_heads, rng)
+            _append_ledger(warehouse, n_sequences, run_id, at)
         warehouse.refresh_derived()
 
 
@@ -85,7 +95,7 @@ def _append_tokens(warehouse: Warehouse, first: int, n: int, rng: np.random.Gene
     warehouse.append("token_scales", pa.table({"layer": np.zeros(len(scale), np.int16), **places, **scales}))
 
 
-def _append_sources(warehouse: Warehouse, first: int, n: int, rng: np.random.Generator) -> None:
+def _append_sources(warehouse: Warehouse, first: int, n: int, rng: np.random.Generator, head: int) -> None:
     query, key = np.tril_indices(SEQ_LEN)
     # BOS always, the query's own position and the others so that the mean is SOURCES.
     share = np.minimum(1, np.where(key == 0, 1, 1.18 * (SOURCES - 1) / np.maximum(query, 1)))
@@ -104,7 +114,7 @@ def _append_sources(warehouse: Warehouse, first: int, n: int, rng: np.random.Gen
         pa.table(
             {
                 "layer": zeros,
-                "head": zeros,
+                "head": zeros + np.int16(head),
                 "seq_id": (seq + first).astype(np.int32),
                 "query_pos": query[pair].astype(np.int32),
                 "key_pos": key[pair].astype(np.int32),
@@ -138,12 +148,35 @@ def _append_weights(warehouse: Warehouse, n_output: int, rng: np.random.Generato
     warehouse.append(
         "feature_heads", pa.table({**read_off, "through_head": zeros, "weight_share": zeros + 1.0})
     )
-    head: dict[str, Any] = {"layer": [0], "head": [0], "attn_scale": [D_HEAD**0.5]}
+    _append_head(warehouse, 0, rng)
+
+
+def _append_head(warehouse: Warehouse, head: int, rng: np.random.Generator) -> None:
+    scale = {"layer": [0], "head": [head], "attn_scale": [D_HEAD**0.5]}
     biases = (*("b_Q", "b_K", "b_V", "decoder_bias_query", "decoder_bias_key", "decoder_bias_value"),)
-    warehouse.append("heads", pa.table({**head, **{name: _vectors(rng, 1, 0.1) for name in biases}}))
+    warehouse.append("heads", pa.table({**scale, **{name: _vectors(rng, 1, 0.1) for name in biases}}))
 
 
-def _append_ledger(warehouse: Warehouse, n_sequences: int, run_id: int) -> None:
+def _read_whole_layer(warehouse: Warehouse, n_output: int, n_heads: int, rng: np.random.Generator) -> None:
+    """Let the SAE of head 0 read other heads too, as one over the whole layer."""
+    warehouse.execute("UPDATE output_features SET head = -1, encoder = NULL")
+    warehouse.execute("UPDATE feature_heads SET head = -1")
+    for head in range(1, n_heads):
+        for table, n, names in (
+            ("projections", N_INPUT, ("key_vector", "query_vector", "value_vector")),
+            ("feature_heads", n_output, ("encoder",)),
+        ):
+            zeros = np.zeros(n, np.int16)
+            columns: dict[str, Any] = {"layer": zeros, "feature": np.arange(n, dtype=np.int32)}
+            columns |= {name: _vectors(rng, n, 0.3) for name in names}
+            if table == "feature_heads":
+                columns |= {"head": zeros + np.int16(WHOLE_LAYER), "weight_share": zeros + 1 / n_heads}
+            columns["through_head" if table == "feature_heads" else "head"] = zeros + np.int16(head)
+            warehouse.append(table, pa.table(columns))
+        _append_head(warehouse, head, rng)
+
+
+def _append_ledger(warehouse: Warehouse, n_sequences: int, run_id: int, at: int) -> None:
     corpus = {"source": "synthetic", "split": "train", "text_column": "text", "seq_len": SEQ_LEN}
     corpus |= {"keep_long_documents": False, "min_attention": 0.01}
     warehouse.append("corpus", pa.Table.from_pylist([corpus]))
@@ -153,5 +186,11 @@ def _append_ledger(warehouse: Warehouse, n_sequences: int, run_id: int) -> None:
             *("tokens", "input_activations", "output_activations", "attention_sources", "token_scales"),
         )
     }
-    chunk = {"chunk_id": 0, "first_seq": 0, "n_seqs": n_sequences, "state": "done", "heads": ["L0H0"]}
+    chunk = {
+        "chunk_id": 0,
+        "first_seq": 0,
+        "n_seqs": n_sequences,
+        "state": "done",
+        "heads": [head_name(0, at)],
+    }
     warehouse.append("chunks", pa.Table.from_pylist([{**chunk, **counts, "run_id": run_id}]))

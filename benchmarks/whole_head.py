@@ -3,11 +3,16 @@
 python -m benchmarks.whole_head --method weighted
 python -m benchmarks.whole_head --method mined --no-baselines
 python -m benchmarks.whole_head --method importance --no-judging --mined-features 100
+python -m benchmarks.whole_head --layer-wide 12 --features 24576 --mined-features 100
 
 Generates the warehouse (24,576 input features of which 20 are active at a token, 6 of the output features,
 10 stored sources a position), mines all features and judges their lists on the sets `paper` and
 `all_positions` under DuckDB's `--memory-limit`. The loops of `benchmarks.loops` do the ranking of a few
 features, or count a few pairs; their time is scaled up. Their numbers must be those of the product.
+
+With `--layer-wide` so many heads are read by one SAE over their layer (24,576 features and 12 heads are the
+shape of `gpt2-small-hook-z-kk`); the loops, which know one head, are left out. What a feature costs is to be
+compared with the same run without it.
 """
 
 from __future__ import annotations
@@ -43,10 +48,12 @@ def rows_joined(warehouse: Warehouse) -> int:
     )
 
 
-def generate(path: Path, n_sequences: int, n_output: int) -> None:
+def generate(path: Path, n_sequences: int, n_output: int, n_heads: int | None) -> None:
     """Write the warehouse in another process, so that its memory is not counted."""
     process = get_context("spawn").Process(
-        target=whole_head, args=(path,), kwargs={"n_sequences": n_sequences, "n_output": n_output}
+        target=whole_head,
+        args=(path,),
+        kwargs={"n_sequences": n_sequences, "n_output": n_output, "n_heads": n_heads},
     )
     process.start()
     process.join()
@@ -63,6 +70,7 @@ def main() -> None:
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--no-judging", action="store_true", help="draw examples and rank only")
     parser.add_argument("--mined-features", type=int, default=0, help="mine so many only, all for 0")
+    parser.add_argument("--layer-wide", type=int, metavar="HEADS", help="heads that one SAE reads")
     parser.add_argument("--baseline-features", type=int, default=4)
     parser.add_argument("--memory-limit", default="5GB", help="of DuckDB")
     parser.add_argument("--warehouse", type=Path, help="reuse this file, or make it and keep it")
@@ -70,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = options.warehouse or Path(folder) / "head.duckdb"
         if not path.exists():
-            generate(path, options.sequences, options.features)
+            generate(path, options.sequences, options.features, options.layer_wide)
         with Warehouse.open(path, writable=True) as warehouse:
             run(warehouse, options)
 
@@ -96,9 +104,12 @@ def run(warehouse: Warehouse, options: Any) -> None:
     print(
         f"product: {product:.0f} s, peak memory {peak:.1f} GB: {result.n_features} features,"
         f" {result.n_rules} rules, {n_judged} rows of metrics,"
-        f" {rows_joined(warehouse) / 1e6:.0f} M rows joined to rank the keys of all features",
+        f" {rows_joined(warehouse) / 1e6:.0f} M rows joined to rank the keys of all features;"
+        f" {product / max(1, result.n_features):.2f} s a feature",
         flush=True,
     )
+    if options.layer_wide is not None:
+        return
     loops = {"weighted": time_weighted, "mined": time_mined, "importance": time_importance}
     for method in spec.methods:
         if method in loops:

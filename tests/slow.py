@@ -34,12 +34,25 @@ def mix32(number: int) -> int:
 
 
 class Tables:
-    """The facts of one head, as dictionaries."""
+    """The facts of one head, as dictionaries.
+
+    Args:
+        head: of the output SAE. through: the head that it reads, of an SAE over a whole layer (head -1) one of
+            those.
+    """
 
     def __init__(
-        self, warehouse: Warehouse, layer: int, head: int, *, seed: int = 0, bos_keys: bool = False
+        self,
+        warehouse: Warehouse,
+        layer: int,
+        head: int,
+        *,
+        through: int | None = None,
+        seed: int = 0,
+        bos_keys: bool = False,
     ) -> None:
         at = {"layer": layer, "head": head}
+        at_read = {"layer": layer, "head": head if through is None else through}
         self.layer, self.head, self.seed = layer, head, seed
         self.first_key = 0 if bos_keys else 1
         self.active: dict[Place, dict[int, float]] = defaultdict(dict)
@@ -61,7 +74,7 @@ class Tables:
         for seq, q, *source in warehouse.rows(
             "SELECT seq_id, query_pos, key_pos, weight, weight_from_features FROM attention_sources"
             " WHERE layer = $layer AND head = $head",
-            at,
+            at_read,
         ):
             self.sources[seq, q].append(tuple(source))
         self.out: dict[int, dict[Place, float]] = defaultdict(dict)
@@ -98,22 +111,23 @@ class Tables:
         vectors = warehouse.rows(
             "SELECT feature, key_vector, query_vector, value_vector FROM projections"
             " WHERE layer = $layer AND head = $head",
-            at,
+            at_read,
         )
         self.keys, self.queries, self.values = (
             {row[0]: np.array(row[i], dtype=float) for row in vectors} for i in (1, 2, 3)
         )
         read_off = warehouse.rows(
-            "SELECT feature, encoder, preactivation_bias FROM output_features"
-            " WHERE layer = $layer AND head = $head",
-            at,
+            "SELECT f.feature, h.encoder, f.preactivation_bias FROM output_features AS f"
+            " INNER JOIN feature_heads AS h USING (layer, head, feature)"
+            " WHERE f.layer = $layer AND f.head = $head AND h.through_head = $through",
+            {**at, "through": at_read["head"]},
         )
         self.encoders = {f: np.array(encoder, dtype=float) for f, encoder, _ in read_off}
         self.bias = {f: bias for f, _, bias in read_off}
         [(b_k, b_q, b_v, decoder_bias, self.attn_scale)] = warehouse.rows(
             "SELECT b_K, b_Q, b_V, decoder_bias_value, attn_scale FROM heads"
             " WHERE layer = $layer AND head = $head",
-            at,
+            at_read,
         )
         self.b_k, self.b_q, self.b_v, self.decoder_bias = map(np.array, (b_k, b_q, b_v, decoder_bias))
 

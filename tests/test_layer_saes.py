@@ -19,7 +19,9 @@ from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.ingest.sources.model import load_model
-from attnrules.queries.heads import parse_feature
+from attnrules.queries.absence import AbsenceSpec, mine_absence
+from attnrules.queries.counting import CountingSpec, mine_counting
+from attnrules.queries.interventions import InterveneSpec, intervene
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel
@@ -356,13 +358,30 @@ def test_a_laboratory_reads_the_activations_that_are_stored(planted: PlantedMode
     )
 
 
-def test_its_features_cannot_be_mined_yet(planted: PlantedModel, home: Path) -> None:
-    ingest(home / "w.duckdb", spec_of(planted, home))
-    with (
-        Warehouse.open(home / "w.duckdb", writable=True) as warehouse,
-        pytest.raises(UsageError, match="over a whole layer cannot be mined yet"),
-    ):
-        mine_skipgrams(warehouse, SkipgramSpec(features=(parse_feature("L1.3"),)))
+def test_its_rules_are_mined_and_tested_on_the_model_through_their_heads(
+    planted: PlantedModel, home: Path
+) -> None:
+    ingest(home / "w.duckdb", replace(spec_of(planted, home), n_sequences=40))
+    with Warehouse.open(home / "w.duckdb", writable=True) as warehouse:
+        mine_skipgrams(warehouse, SkipgramSpec(n_features=2, min_count=0, max_count=40, examples_per_split=1))
+        mine_absence(warehouse, AbsenceSpec(pairs=20))
+        mine_counting(warehouse, CountingSpec(min_support=1))
+        laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+        intervene(warehouse, InterveneSpec(n_examples=3, copies=1, n_controls=1), laboratory)
+        rows = warehouse.rows(
+            "SELECT d.through_head, i.attention_to_key, a.weight, i.activation, o.activation"
+            " FROM interventions AS i INNER JOIN distractors AS d USING (layer, head, feature, scaling, pair)"
+            " INNER JOIN attention_sources AS a ON d.through_head = a.head AND i.seq_id = a.seq_id"
+            " AND i.query_pos = a.query_pos AND i.key_pos = a.key_pos"
+            " INNER JOIN output_activations AS o ON i.head = o.head AND i.feature = o.feature"
+            " AND i.seq_id = o.seq_id AND i.query_pos = o.pos"
+            " WHERE i.arm = 'none' AND i.experiment = 'insertion'"
+        )
+        assert [result for result in check(warehouse) if result.n_problems] == []
+    assert len({head for head, *_ in rows}) > 1
+    for _, attention, weight, activation, stored in rows:
+        assert attention == pytest.approx(weight, rel=1e-4)
+        assert activation == pytest.approx(stored, rel=1e-4, abs=1e-5)
 
 
 # --- how they are written ---------------------------------------------------------------------------

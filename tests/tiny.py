@@ -6,7 +6,7 @@ ties in the warehouse. A second head and a second layer hold rows of their own, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from attnrules.sql import WHOLE_LAYER
 from attnrules.warehouse import Warehouse
 
 D_HEAD = 2
@@ -100,6 +101,30 @@ def _empty() -> bytes:
         return path.read_bytes()
 
 
+def add_layer_sae(warehouse: Warehouse, tiny: Tiny, layer: int) -> None:
+    """Add an output SAE over a whole layer, which reads every head of it."""
+    rng = np.random.default_rng(tiny.seed + 1)
+    at = [(layer, WHOLE_LAYER)]
+    outputs = list(output_features(rng, at))
+    through = [head for other, head in HEADS if other == layer]
+    parts = [
+        {**only_head(row), "through_head": head, "encoder": vector(rng), "weight_share": 1 / len(through)}
+        for row in outputs
+        for head in through
+    ]
+    with warehouse.transaction():
+        for name, rows in (
+            ("output_activations", list(output_activations(tiny, rng, at))),
+            ("output_features", [{**row, "encoder": None} for row in outputs]),
+            ("feature_heads", parts),
+        ):
+            warehouse.append(name, pa.Table.from_pylist(rows))
+        warehouse.execute(
+            "UPDATE chunks SET heads = list_append(heads, head_label($layer, -1))", {"layer": layer}
+        )
+    warehouse.refresh_derived()
+
+
 def corpus(tiny: Tiny) -> dict[str, Any]:
     return {
         "source": "tiny",
@@ -161,8 +186,10 @@ def input_activations(tiny: Tiny, rng: np.random.Generator) -> Iterator[dict[str
                     yield {"layer": layer, **at, "feature": feature, "activation": rng.choice(ACTIVATIONS)}
 
 
-def output_activations(tiny: Tiny, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    for layer, head in HEADS:
+def output_activations(
+    tiny: Tiny, rng: np.random.Generator, of_heads: Sequence[tuple[int, int]] = HEADS
+) -> Iterator[dict[str, Any]]:
+    for layer, head in of_heads:
         chosen = rng.random((N_OUTPUTS, tiny.n_seqs)) < 0.5
         # One feature can be mined however few sequences there are.
         chosen[WHOLE_SEQUENCES] = rng.permutation(tiny.n_seqs) < tiny.n_seqs // 2
@@ -229,8 +256,10 @@ def features(n: int, layers: tuple[int, ...]) -> Iterator[dict[str, Any]]:
             yield {"layer": layer, "feature": feature, "n_sequences": 0, "n_tokens": 0}
 
 
-def output_features(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    for layer, head in HEADS:
+def output_features(
+    rng: np.random.Generator, of_heads: Sequence[tuple[int, int]] = HEADS
+) -> Iterator[dict[str, Any]]:
+    for layer, head in of_heads:
         for row in features(N_OUTPUTS, layers=(layer,)):
             biases = {"bias": 0.0, "preactivation_bias": float(rng.choice((-0.5, 0.25)))}
             yield {"head": head, **row, **biases, "encoder": vector(rng)}

@@ -20,6 +20,8 @@ from attnrules.commands.wording import (
     feature_name,
     reading_lines,
     right_side,
+    share_lines,
+    through_words,
 )
 
 if TYPE_CHECKING:
@@ -60,16 +62,17 @@ def statements(card: FeatureCard, rules: list[dict[str, Any]]) -> list[str]:
     """Return rules of one list as few statements: keys of one query together, queries of one key together.
 
     Rules about keys alone or about groups come first, each as it is. Of the pairs, the key or query with most
-    rules is stated next; pairs that push a feature up are not stated together with those that hold it down.
+    rules is stated next; pairs that push a feature up are not stated together with those that hold it down,
+    nor those of one head with those of another.
     """
     by_rank = _by_rank(rules)
     left = [rows[0] for rows in by_rank.values() if len(rows) == 1 and rows[0]["query_feature"] is not None]
     lines = [statement(card, rows) for rows in by_rank.values() if rows[0] not in left]
     while left:
         groups = [
-            [rule for rule in left if rule[f"{side}_feature"] == feature and _arrow([rule]) == arrow]
+            [rule for rule in left if _way(rule, side) == way]
             for side in ("key", "query")
-            for feature, arrow in dict.fromkeys((rule[f"{side}_feature"], _arrow([rule])) for rule in left)
+            for way in dict.fromkeys(_way(rule, side) for rule in left)
         ]
         group = max(groups, key=len)
         lines.append(statement(card, group))
@@ -91,7 +94,12 @@ def statement(card: FeatureCard, rows: list[dict[str, Any]]) -> str:
     words = [_side(rows, "key", found), "…"]
     if first["query_feature"] is not None:
         words.append(_side(rows, "query", found))
-    return " ".join([*words, _arrow(rows), right_side(card)])
+    return " ".join([*words, _arrow(rows), right_side(card)]) + through_words(card.feature["head"], rows)
+
+
+def _way(rule: dict[str, Any], side: str) -> tuple[int, int, str]:
+    """Return what rules that are stated together share: a key or query, a head, the way they push."""
+    return rule[f"{side}_feature"], rule["through_head"], _arrow([rule])
 
 
 def _list_and_rank(rule: dict[str, Any]) -> tuple[str, str, int]:
@@ -121,7 +129,7 @@ def card_lines(card: FeatureCard, path: Path) -> list[str]:
     ]
     if not facts["n_tokens"]:
         return [*lines, "never fires on this corpus"]
-    lines += reading_lines(card)
+    lines += [*reading_lines(card), *share_lines(card.heads)]
     best = [best_list_words(row) for row in card.best if row["example_set"] == "all_positions"]
     lines += ["", *best, "", "strongest examples"] if best else ["", "strongest examples"]
     for example in card.examples:

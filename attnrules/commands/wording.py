@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnrules.commands.terminal import visible
-from attnrules.sql import head_name
+from attnrules.sql import WHOLE_LAYER, head_name
 
 if TYPE_CHECKING:
     from attnrules.queries.card import FeatureCard
@@ -25,6 +25,9 @@ EVIDENCE = {
     "suppresses": "lower with the distractor",
     "raises": "higher with the distractor",
 }
+
+# Heads of a layer whose shares of a feature are said.
+_HEADS_SHOWN = 4
 
 
 def example_set_words(example_set: str) -> str:
@@ -114,7 +117,10 @@ def absence_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
         lines += ["", f"absence rules ({scaling} scaling)"]
         for rule in rules:
             if rule["scaling"] == scaling:
-                lines.append(f"  {rule['pair']:3}  {absence_words(rule)} ↛ {ends}: {_standing(rule)}")
+                through = through_words(rule["head"], [rule])
+                lines.append(
+                    f"  {rule['pair']:3}  {absence_words(rule)} ↛ {ends}{through}: {_standing(rule)}"
+                )
                 lines += [f"       {line}" for line in (_corpus_words(rule), _test_words(rule))]
     return lines
 
@@ -127,9 +133,32 @@ def counting_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
         for rule in rules:
             if rule["scaling"] == scaling:
                 words = f"at {_feature(rule, 'query')} {counting_words(rule)}"
-                lines.append(f"  {rule['pair']:3}  {words} → {ends}")
+                through = through_words(rule["head"], [rule])
+                lines.append(f"  {rule['pair']:3}  {words} → {ends}{through}")
                 lines += [f"       {line}" for line in (_count_words(rule), _grid_words(rule))]
     return lines
+
+
+def through_words(head: int, rows: list[dict[str, Any]]) -> str:
+    """Say through which head rules act, where `head` says that their SAE reads a whole layer."""
+    if head != WHOLE_LAYER:
+        return ""
+    return f" through {', '.join(f'H{through}' for through in sorted({row['through_head'] for row in rows}))}"
+
+
+def share_lines(heads: list[dict[str, Any]]) -> list[str]:
+    """Return a line that says what share each head has of a feature of an SAE over a whole layer."""
+    kinds = {"weight_share": "by weights", "data_share": "where it is active"}
+    words = []
+    for name, kind in kinds.items():
+        largest = sorted(
+            (head for head in heads if head[name] is not None),
+            key=lambda head: (-head[name], head["through_head"]),
+        )
+        if largest:
+            shares = ", ".join(f"H{head['through_head']} {head[name]:.0%}" for head in largest[:_HEADS_SHOWN])
+            words.append(f"{kind} {shares}")
+    return [f"heads     {'; '.join(words)}"] if words else []
 
 
 def absence_words(rule: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,11 +46,12 @@ class AbsenceSpec(Spec):
 
 @dataclass(frozen=True)
 class Distractors:
-    """Pairs of a head's features with their distractors; arrays of one length, feature by feature.
+    """Pairs of output features with their distractors; arrays of one length, feature by feature.
 
     Arguments:
         feature, pair: output feature, and place of the pair within it from 1.
-        key, query: i and j. value, attn: V(f,i), S(i,j). key_rank: place of i in the order of S(.,j), from 0.
+        through_head: the head that key, query and distractor act through. key, query: i and j.
+        value, attn: V(f,i), S(i,j). key_rank: place of i in the order of S(.,j), from 0.
         distractor: i2, -1 where there is none. distractor_rank, distractor_value, distractor_attn: of i2.
         attn_distance, distractor_attn_distance: the distances that attn and distractor_attn are of, None
             where S is the same at every distance.
@@ -58,6 +59,7 @@ class Distractors:
 
     feature: Ints
     pair: Ints
+    through_head: Ints
     key: Ints
     query: Ints
     value: Floats
@@ -124,33 +126,29 @@ def find_distractors(
     """Find the pairs of each feature and their distractors, from the weights alone.
 
     Pair 1 is the paper's: i = argmax V(f,.), j = argmax S(i,.); the others follow by exp(S(i,j)) V(f,i). The
-    distractor is the first key in the order of S(.,j), ties by id, with V(f,.) < 0. A feature that no key
-    pushes up (V(f,i) <= 0) has its first pair and no distractor.
+    distractor is the first key in the order of S(.,j), ties by id, with V(f,.) < 0: a key of the same head,
+    for whose attention it competes. A feature that no key pushes up (V(f,i) <= 0) has its first pair and no
+    distractor.
 
     `candidates`: the input features that may be key, query or distractor; None for all.
     """
-    everything = np.arange(len(scores.keys)) if candidates is None else candidates
-    # A smaller head whose features are the candidates: ids are places in `everything` until the end.
-    local = replace(
-        scores,
-        keys=scores.keys[everything],
-        queries=scores.queries[everything],
-        values=scores.values[everything],
-    )
+    everything = np.arange(scores.n_inputs) if candidates is None else candidates
+    # Smaller heads whose features are the candidates: ids are places in `everything` until the end.
+    local = scores.of_inputs(everything)
     parts = []
-    for start in range(0, len(features), _FEATURES_AT_ONCE):
-        parts.append(_find_in_block(local, features[start : start + _FEATURES_AT_ONCE], pairs))
+    at_once = max(1, _FEATURES_AT_ONCE // len(scores.through))
+    for start in range(0, len(features), at_once):
+        parts.append(_find_in_block(local, features[start : start + at_once], pairs))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     feature, pair, key, query, value, attn, key_rank, distractor, rank, low, drawn = columns
-    distances: dict[str, Ints] = {}
-    if scores.distances:
-        # Of a distractor that there is none of, -1, it is not read.
-        distances["attn_distance"] = _distances(local, key, query)
-        distances["distractor_attn_distance"] = _distances(local, distractor, query)
+    through_head, of_head = local.split(key)
+    # Of a distractor that there is none of, -1, the distance is not read.
+    rival = key - of_head + np.maximum(distractor, 0)
     return Distractors(
         feature,
         pair,
-        everything[key],
+        through_head,
+        everything[of_head],
         everything[query],
         value,
         attn,
@@ -159,28 +157,30 @@ def find_distractors(
         rank,
         low,
         drawn,
-        **distances,
+        local.at_pairs(key, query)[1],
+        local.at_pairs(rival, query)[1],
     )
-
-
-def _distances(scores: HeadScores, keys: Ints, queries: Ints) -> Ints:
-    _, best = scores.attn_scores(keys, queries)
-    return np.asarray(np.array(scores.distances)[best])
 
 
 def _find_in_block(scores: HeadScores, features: Ints, pairs: int) -> tuple[Any, ...]:
     values = scores.value_scores(features)
     row, pair, key, query = _pairs(scores, features, values, pairs)
-    found = []
-    for start in range(0, len(row), _FEATURES_AT_ONCE):
-        block = slice(start, start + _FEATURES_AT_ONCE)
-        found.append(_distractors_of(scores, values[row[block]], key[block], query[block]))
-    columns = (np.concatenate(column) for column in zip(*found, strict=True))
+    n = scores.n_inputs
+    found, rows = [], []
+    for place, own in enumerate(scores.each()):
+        of_head = np.flatnonzero(key // n == place)
+        for start in range(0, len(of_head), _FEATURES_AT_ONCE):
+            block = of_head[start : start + _FEATURES_AT_ONCE]
+            pushes = values[row[block], place * n : (place + 1) * n]
+            found.append(_distractors_of(own, pushes, key[block] - place * n, query[block]))
+            rows.append(block)
+    in_order = np.argsort(np.concatenate(rows))
+    columns = (np.concatenate(column)[in_order] for column in zip(*found, strict=True))
     return (features[row], pair, key, query, *columns)
 
 
 def _distractors_of(scores: HeadScores, values: Floats, key: Ints, query: Ints) -> tuple[Any, ...]:
-    """Return V(f,i), S(i,j), the rank of i, and id (-1 for none), rank, V and S of the distractor.
+    """Return of one head V(f,i), S(i,j), the rank of i, and id (-1: none), rank, V and S of the distractor.
 
     `values` [rows, candidates]: V(f,.) of each row's feature. `key`, `query` [rows].
     """
@@ -206,8 +206,9 @@ def _pairs(scores: HeadScores, features: Ints, values: Floats, pairs: int) -> tu
     distinct, place = np.unique(key, return_inverse=True)
     query = np.concatenate(
         [
-            scores.attn_to_queries(distinct[start : start + _FEATURES_AT_ONCE]).argmax(axis=1)
-            for start in range(0, len(distinct), _FEATURES_AT_ONCE)
+            own.attn_to_queries(of_head[start : start + _FEATURES_AT_ONCE]).argmax(axis=1)
+            for own, of_head in scores.by_head(distinct)
+            for start in range(0, len(of_head), _FEATURES_AT_ONCE)
         ]
     )[place]
     lists = [[(int(i), int(j))] for i, j in zip(key, query, strict=True)]
@@ -249,7 +250,7 @@ def _mine_head(here: HeadRun[AbsenceSpec], bootstrap: SequenceBootstrap) -> Abse
         raise AttnRulesError(
             f"{warehouse.path}: no input feature of layer {here.layer} fires after BOS; ingest more sequences"
         )
-    scores = head_scores(warehouse, here.layer, here.head, spec.scaling, bos_keys=spec.bos_keys)
+    scores = head_scores(warehouse, here.layer, here.head, spec.scaling, here.through, bos_keys=spec.bos_keys)
     found = find_distractors(scores, here.features, pairs=spec.pairs, candidates=candidates)
     of_features = {**at, "scaling": spec.scaling, "features": here.features.tolist()}
     for table in ("distractors", "distractor_examples", "interventions", "absence_tests"):
@@ -402,7 +403,7 @@ def _distractor_table(
         "feature": found.feature,
         "scaling": [spec.scaling] * n,
         "pair": found.pair,
-        "through_head": np.full(n, at["head"]),
+        "through_head": found.through_head,
         "key_feature": found.key,
         "query_feature": found.query,
         "value_score": found.value,

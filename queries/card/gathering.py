@@ -10,7 +10,7 @@ from attnrules.errors import UsageError
 from attnrules.queries.card.redundancy import minimal_rules
 from attnrules.queries.heads import FeatureId, output_heads
 from attnrules.queries.questions import ask
-from attnrules.sql import Statements, head_name
+from attnrules.sql import WHOLE_LAYER, Statements, head_name
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -24,6 +24,7 @@ class FeatureCard:
 
     Arguments:
         feature: the row of `output_features`, without the encoder.
+        heads: of a feature of an SAE over a whole layer, the rows of `feature_heads` without the encoder.
         examples: the sequences of largest activation, with the text around the position.
         rules: the first rules of each method, with descriptions.
         metrics: one row per method, example set and number of rules, on the test split; baselines and
@@ -40,6 +41,7 @@ class FeatureCard:
     """
 
     feature: dict[str, Any]
+    heads: list[dict[str, Any]]
     examples: list[dict[str, Any]]
     rules: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
@@ -69,6 +71,7 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
     minimal = _minimal(warehouse, feature, at)
     return FeatureCard(
         feature=rows[0],
+        heads=dictionaries(warehouse, "feature_heads", at) if feature.head == WHOLE_LAYER else [],
         examples=dictionaries(warehouse, "examples", at),
         rules=rules,
         metrics=dictionaries(warehouse, "metrics", at),
@@ -96,7 +99,7 @@ def _minimal(warehouse: Warehouse, feature: FeatureId, at: dict[str, Any]) -> li
 
 
 def _tokens(warehouse: Warehouse, at: dict[str, Any], rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = ("method", "scaling", "rank", "key_feature", "query_feature")
+    names = ("method", "scaling", "rank", "through_head", "key_feature", "query_feature")
     n_rows = Counter(row[:3] for row in {tuple(rule[name] for name in names) for rule in rules})
     shared = {rule for rule, n in n_rows.items() if n > 1}
     if not shared:

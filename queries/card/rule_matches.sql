@@ -4,6 +4,7 @@
 WITH of_list AS (
     SELECT
         r.rank,
+        r.through_head,
         r.key_feature,
         r.query_feature,
         r.attn_score,
@@ -39,13 +40,15 @@ scaled AS (
 
 sources AS (
     SELECT
+        a.head,
         a.seq_id,
         a.query_pos,
         a.key_pos,
         a.weight_from_features AS weight
     FROM attention_sources AS a
     INNER JOIN judged AS j ON a.seq_id = j.seq_id AND a.query_pos = j.pos
-    WHERE a.layer = $layer AND a.head = $head AND 'carried' IN (SELECT r.match_score FROM of_list AS r)
+    WHERE
+        a.layer = $layer AND a.head IN (SELECT r.through_head FROM of_list AS r WHERE r.match_score = 'carried')
 ),
 
 -- A key of a rule with several queries counts once, however many of them are active.
@@ -55,6 +58,7 @@ matches AS (
         j.seq_id,
         j.pos,
         k.pos AS key_pos,
+        r.through_head,
         r.key_feature,
         r.match_score,
         CASE
@@ -69,7 +73,8 @@ matches AS (
     INNER JOIN scaled AS k ON j.seq_id = k.seq_id AND j.pos >= k.pos
     INNER JOIN of_list AS r ON k.feature = r.key_feature
     LEFT JOIN scaled AS q ON j.seq_id = q.seq_id AND j.pos = q.pos AND r.query_feature = q.feature
-    LEFT JOIN sources AS w ON j.seq_id = w.seq_id AND j.pos = w.query_pos AND k.pos = w.key_pos
+    LEFT JOIN sources AS w
+        ON r.through_head = w.head AND j.seq_id = w.seq_id AND j.pos = w.query_pos AND k.pos = w.key_pos
     WHERE (k.pos > 0 OR $bos_keys) AND (r.query_feature IS NULL OR q.feature IS NOT NULL)
 )
 

@@ -4,6 +4,7 @@ SELECT
     method,
     scaling,
     rank,
+    through_head,
     key_feature,
     key_description,
     query_feature,
@@ -14,4 +15,4 @@ SELECT
     score
 FROM rule_texts
 WHERE layer = $layer AND head = $head AND feature = $feature AND rank <= $n_rules
-ORDER BY method ASC, scaling ASC, rank ASC, score DESC, key_feature ASC, query_feature ASC;
+ORDER BY method ASC, scaling ASC, rank ASC, score DESC, through_head ASC, key_feature ASC, query_feature ASC;

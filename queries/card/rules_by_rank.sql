@@ -4,6 +4,7 @@ SELECT
     method,
     scaling,
     rank,
+    through_head,
     key_feature,
     key_description,
     query_feature,
@@ -17,4 +18,4 @@ WHERE
     layer = $layer AND head = $head AND feature = $feature
     AND method = $method AND scaling = $scaling
     AND rank IN (SELECT unnest($ranks::INTEGER[]))
-ORDER BY list_position($ranks::INTEGER[], rank) ASC, score DESC, key_feature ASC, query_feature ASC;
+ORDER BY list_position($ranks::INTEGER[], rank) ASC, score DESC, through_head ASC, key_feature ASC, query_feature ASC;

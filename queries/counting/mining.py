@@ -122,7 +122,7 @@ def mine_counting(
 def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> CountingHead:
     warehouse, spec, at, features = here.warehouse, here.spec, here.at, here.features
     candidates = live_features(warehouse, here.layer, bos_keys=spec.bos_keys)
-    scores = head_scores(warehouse, here.layer, here.head, spec.scaling, bos_keys=spec.bos_keys)
+    scores = head_scores(warehouse, here.layer, here.head, spec.scaling, here.through, bos_keys=spec.bos_keys)
     found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
     for table in ("counting_counts", "counting_rules", "counting_tests", "interventions"):
         warehouse.execute(
@@ -139,10 +139,9 @@ def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> Cou
         n_counted += len({(row["feature"], row["pair"]) for row in counted})
         n_beat_presence += len(judged)
         n_rules += len(new_rules)
-        acting = {**same, "through_head": here.head}
-        for table, new, more in (("counting_counts", counted, same), ("counting_rules", new_rules, acting)):
+        for table, new in (("counting_counts", counted), ("counting_rules", new_rules)):
             if new:
-                warehouse.append(table, _table(new, more))
+                warehouse.append(table, _table(new, same))
     return CountingHead(
         **at,
         n_features=len(features),
@@ -189,9 +188,20 @@ def _mine_batch(
         if candidate is not None:
             chosen[case] = candidate
     pairs = {
-        (int(feature), int(pair)): {"key_feature": int(i), "query_feature": int(j), "opponent_feature": i2}
-        for feature, pair, i, j, i2 in zip(
-            found.feature[rows], found.pair[rows], found.key[rows], found.query[rows], opponents, strict=True
+        (int(feature), int(pair)): {
+            "through_head": int(head),
+            "key_feature": int(i),
+            "query_feature": int(j),
+            "opponent_feature": i2,
+        }
+        for feature, pair, head, i, j, i2 in zip(
+            found.feature[rows],
+            found.pair[rows],
+            found.through_head[rows],
+            found.key[rows],
+            found.query[rows],
+            opponents,
+            strict=True,
         )
     }
     rules = []

@@ -1,4 +1,4 @@
-"""What attention carries to judged positions: G[q,i], and predictions that are sums of V(f,i) G[q,i].
+"""What attention carries to judged positions: G[q,i] of each head, and predictions that sum V(f,i) G[q,i].
 
 Products of sparse matrices, in numpy. The same as SQL aggregations took 18 s of processor time for the 204
 features of a head of the demo, against 2 s here: each of 112 million addends met a hash table.
@@ -111,37 +111,58 @@ class Received:
     """G[q,i] at every judged position, of the keys that lists of its scope hold.
 
     Arguments:
-        keys: [n], scope x number of input features + key, ascending. amounts: by key, `place` and `amount`.
-        places: the judged places of each scope. most: the largest sum of amounts over the keys of a place.
+        keys: [n], scope x number of keys + key, ascending, keys numbered as in `HeadScores`. amounts: by key,
+            `place` and `amount`.
+        places: the judged places of each scope. n_keys: of all heads together.
+        most: the largest sum of amounts over the keys of a place.
     """
 
     keys: Ints
     amounts: Grouped
     places: dict[int, range]
-    n_inputs: int
+    n_keys: int
     most: float
-
-    @classmethod
-    def of(
-        cls, attended: Attended, scope_of: Ints, scope: Ints, key: Ints, n_inputs: int, *, bos_keys: bool
-    ) -> Received:
-        """Return what the places receive of pairs (scope, key); `scope_of` is the scope of each place."""
-        keys = np.unique(scope * n_inputs + key)
-        places, parts = {}, []
-        for own in np.unique(scope_of):
-            places[int(own)] = range(*np.searchsorted(scope_of, [own, own + 1]).tolist())
-            first, last = np.searchsorted(keys, [own * n_inputs, (own + 1) * n_inputs])
-            column_of = np.full(n_inputs, -1)
-            column_of[keys[first:last] - own * n_inputs] = np.arange(last - first)
-            parts.append(attended.received(places[int(own)], column_of, last - first, bos_keys=bos_keys))
-        n = np.concatenate([part.n for part in parts])
-        values = {name: np.concatenate([p.values[name] for p in parts]) for name in ("place", "amount")}
-        most = float(np.bincount(values["place"], values["amount"]).max(initial=0))
-        return cls(keys, Grouped(np.cumsum(n) - n, n, values), places, n_inputs, most)
 
     def row(self, scope: int, key: Ints) -> Ints:
         """Return where keys of a scope are in `amounts`."""
-        return np.searchsorted(self.keys, scope * self.n_inputs + key)
+        return np.searchsorted(self.keys, scope * self.n_keys + key)
+
+
+class Receiving:
+    """What the judged places receive of pairs (scope, key), read one head after another.
+
+    Arguments:
+        scope_of: the scope of each place. scope, key: [n] each, the pairs.
+        n_inputs: number of input features, of each of `n_heads` heads.
+    """
+
+    def __init__(self, scope_of: Ints, scope: Ints, key: Ints, n_inputs: int, n_heads: int) -> None:
+        self._n_inputs, self._n_keys = n_inputs, n_inputs * n_heads
+        self._keys = np.unique(scope * self._n_keys + key)
+        scopes = np.unique(scope_of)
+        ends = np.searchsorted(scope_of, scopes), np.searchsorted(scope_of, scopes, side="right")
+        self._places = {
+            own: range(first, last)
+            for own, first, last in zip(scopes.tolist(), *(e.tolist() for e in ends), strict=True)
+        }
+        self._parts: dict[int, list[Grouped]] = {own: [] for own in self._places}
+
+    def add(self, attended: Attended, *, bos_keys: bool) -> None:
+        """Add what the next head carries."""
+        for own, places in self._places.items():
+            start = own * self._n_keys + len(self._parts[own]) * self._n_inputs
+            first, last = np.searchsorted(self._keys, [start, start + self._n_inputs])
+            column_of = np.full(self._n_inputs, -1)
+            column_of[self._keys[first:last] - start] = np.arange(last - first)
+            self._parts[own].append(attended.received(places, column_of, last - first, bos_keys=bos_keys))
+
+    def received(self) -> Received:
+        """Return what all heads carry."""
+        parts = [part for of_scope in self._parts.values() for part in of_scope]
+        n = np.concatenate([part.n for part in parts])
+        values = {name: np.concatenate([p.values[name] for p in parts]) for name in ("place", "amount")}
+        most = float(np.bincount(values["place"], values["amount"]).max(initial=0))
+        return Received(self._keys, Grouped(np.cumsum(n) - n, n, values), self._places, self._n_keys, most)
 
 
 @dataclass(frozen=True)
@@ -176,7 +197,8 @@ def list_predictions(
     Each key of a rule counts once, where one of the rule's queries is active; everywhere, where it has none.
 
     Arguments:
-        rules: columns of `list_rules`, in order of feature and rank. grid: numbers of rules, ascending.
+        rules: columns of `list_rules`, in order of feature and rank, and `key`, the numbers of their keys.
+        grid: numbers of rules, ascending.
     """
     starts = np.flatnonzero(np.r_[True, np.diff(rules["feature"]) != 0][: len(rules["feature"])])
     for rows in map(slice, starts, np.r_[starts[1:], len(rules["feature"])]):
@@ -193,9 +215,9 @@ def _bucket_scores(
 ) -> tuple[Floats, Any]:
     """Return the sum over the rules of each bucket, and whether one met a key: [n_buckets, n_places] each."""
     scope = int(rules["scope"][0])
-    _, once = np.unique(rules["rank"] * received.n_inputs + rules["key_feature"], return_index=True)
+    _, once = np.unique(rules["rank"] * received.n_keys + rules["key"], return_index=True)
     rank, gated = rules["rank"][once], rules["query_feature"][once] >= 0
-    row = received.row(scope, rules["key_feature"][once])
+    row = received.row(scope, rules["key"][once])
     n = received.amounts.n[row]
     met = received.amounts.columns_of(row)
     place, score = met["place"] - places.start, met["amount"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
-from attnrules.queries.evaluation.carried import Attended, Queries, Received, list_predictions
+from attnrules.queries.evaluation.carried import Attended, Queries, Receiving, list_predictions
 from attnrules.queries.evaluation.ordering import TestRows, order_rows
-from attnrules.queries.heads import HeadScores, head_scores
+from attnrules.queries.heads import head_values, key_numbers, through_heads
 from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
 from attnrules.sql import Statements
 from attnrules.sql.methods import method_named, names
@@ -320,43 +320,77 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
                 warehouse.execute(step("make_bucket_scores_by_key"), {**named, **slow})
             _insert_predictions(warehouse, way, judge, lists[method, scaling])
             yield way
-    additive = [(method, scaling) for method, scaling in lists if method_named(method).is_sum]
-    if not additive and not judge.baselines:
-        return
+    additive = {at: grid for at, grid in lists.items() if method_named(at[0]).is_sum}
+    if additive or judge.baselines:
+        yield from _from_attention(warehouse, at, judge, additive, example_set, number)
+
+
+def _from_attention(
+    warehouse: Warehouse,
+    at: dict[str, int],
+    judge: Judge,
+    lists: Mapping[tuple[str, str], list[int]],
+    example_set: str,
+    number: Iterator[int],
+) -> Iterator[_Way]:
+    """Do the same for `lists`, whose predictions are sums, and for baselines and ceilings."""
     warehouse.execute(step("make_scaled_activations"), {"layer": at["layer"], "scaling": "features"})
-    warehouse.execute(step("make_attended"), at)
-    attended = Attended.read(warehouse)
-    scores = head_scores(warehouse, at["layer"], at["head"], "paper")
-    for (method, scaling), rows in _sums(warehouse, attended, additive, lists, scores, judge):
+    sums = _Sums(warehouse, at, [method for method, _ in lists])
+    ceilings = _Ceilings(warehouse, at, everywhere=example_set == "all_positions")
+    # What attention of one head carries is in memory at a time.
+    for head in sums.through:
+        warehouse.execute(step("make_attended"), {"layer": at["layer"], "head": head})
+        attended = Attended.read(warehouse)
+        if lists:
+            sums.receiving.add(attended, bos_keys=judge.bos_keys)
+        if judge.baselines:
+            ceilings.add(attended, head)
+    for (method, scaling), rows in sums.predictions(lists):
         way = _Way(next(number), method, scaling)
         _append_predictions(warehouse, way, rows)
         yield way
     if judge.baselines:
-        yield from _baselines(warehouse, at, example_set, number, attended, scores)
+        yield from _baselines(warehouse, example_set, number)
+        for name, table in ceilings.predictions():
+            way = _Way(next(number), name, NO_SCALING)
+            _append_predictions(warehouse, way, iter([table]))
+            yield way
 
 
-def _sums(
-    warehouse: Warehouse,
-    attended: Attended,
-    additive: list[tuple[str, str]],
-    lists: Mapping[tuple[str, str], list[int]],
-    scores: HeadScores,
-    judge: Judge,
-) -> Iterator[tuple[tuple[str, str], Iterator[dict[str, Any]]]]:
-    """Yield each method whose predictions are sums, with its scaling and its predictions."""
-    if not additive:
-        return
-    warehouse.execute(step("make_query_side"))
-    n_inputs = len(scores.values)
-    keys = arrays(warehouse, step("list_keys"), {"methods": [method for method, _ in additive]})
-    scope_of = arrays(warehouse, step("judged_places"))["scope"]
-    received = Received.of(
-        attended, scope_of, keys["scope"], keys["key_feature"], n_inputs, bos_keys=judge.bos_keys
-    )
-    queries = Queries.read(warehouse, n_inputs)
-    for method, scaling in additive:
-        rules = arrays(warehouse, step("list_rules"), {"method": method, "scaling": scaling})
-        yield (method, scaling), list_predictions(rules, received, queries, lists[method, scaling])
+class _Sums:
+    """Predictions that are sums over the keys of lists, of all heads that the output SAE reads.
+
+    Arguments:
+        methods: those whose lists are judged.
+    """
+
+    def __init__(self, warehouse: Warehouse, at: dict[str, int], methods: list[str]) -> None:
+        self._warehouse = warehouse
+        self.through = through_heads(warehouse, at["layer"], at["head"])
+        of_head = {"layer": at["layer"], "head": self.through[0]}
+        self._n_inputs = int(warehouse.value(step("n_inputs"), of_head))
+        keys = arrays(warehouse, step("list_keys"), {"methods": methods})
+        scope_of = arrays(warehouse, step("judged_places"))["scope"]
+        self.receiving = Receiving(
+            scope_of, keys["scope"], self._numbers(keys), self._n_inputs, len(self.through)
+        )
+
+    def _numbers(self, columns: Mapping[str, Ints]) -> Ints:
+        return key_numbers(self.through, self._n_inputs, columns["through_head"], columns["key_feature"])
+
+    def predictions(
+        self, lists: Mapping[tuple[str, str], list[int]]
+    ) -> Iterator[tuple[tuple[str, str], Iterator[dict[str, Any]]]]:
+        """Yield each method, with its scaling and its predictions; `lists` says of how many rules."""
+        if not lists:
+            return
+        self._warehouse.execute(step("make_query_side"))
+        received = self.receiving.received()
+        queries = Queries.read(self._warehouse, self._n_inputs)
+        for method, scaling in lists:
+            rules = arrays(self._warehouse, step("list_rules"), {"method": method, "scaling": scaling})
+            numbered = {**rules, "key": self._numbers(rules)}
+            yield (method, scaling), list_predictions(numbered, received, queries, lists[method, scaling])
 
 
 def _append_predictions(warehouse: Warehouse, way: _Way, rows: Iterator[dict[str, Any]]) -> None:
@@ -372,14 +406,7 @@ def _insert_predictions(warehouse: Warehouse, way: _Way, judge: Judge, grid: lis
     warehouse.execute(step("insert_rule_predictions"), made)
 
 
-def _baselines(
-    warehouse: Warehouse,
-    at: dict[str, int],
-    example_set: str,
-    number: Iterator[int],
-    attended: Attended,
-    scores: HeadScores,
-) -> Iterator[_Way]:
+def _baselines(warehouse: Warehouse, example_set: str, number: Iterator[int]) -> Iterator[_Way]:
     way = _Way(next(number), "always_active", NO_SCALING)
     here = {"example_set": example_set}
     warehouse.execute(step("insert_constant_predictions"), {**here, "way": way.number})
@@ -389,40 +416,62 @@ def _baselines(
         of_tokens = {**here, "way": way.number, "n_tokens": n_tokens}
         warehouse.execute(step("insert_token_predictions"), of_tokens)
         yield way
-    everywhere = example_set == "all_positions"
-    for name, table in _ceilings(warehouse, at, attended, scores, everywhere=everywhere):
-        way = _Way(next(number), name, NO_SCALING)
-        _append_predictions(warehouse, way, iter([table]))
-        yield way
 
 
-def _ceilings(
-    warehouse: Warehouse, at: dict[str, int], attended: Attended, scores: HeadScores, *, everywhere: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the ceilings: pre-activations of the head output rebuilt from all input features.
+class _Ceilings:
+    """The ceilings: pre-activations of the output of each head rebuilt from all input features, and summed.
 
     z_q = sum over k of A[q,k] (((sum over i of a[k,i] d_i) + b_dec) W_V / sigma_k + b_V), every key, BOS too.
+
+    Arguments:
+        everywhere: whether every feature is judged at every place, not at those of its own examples.
     """
-    bias = arrays(warehouse, step("preactivation_biases"), at)["preactivation_bias"]
-    constants = warehouse.sql(step("value_biases"), at).to_arrow_table()
-    decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
-    features = np.array([f for (f,) in warehouse.rows("SELECT feature FROM mined_features ORDER BY 1")])
-    encoders = scores.encoders[features]
-    scales = arrays(warehouse, step("attended_scales"), {"layer": at["layer"]})
-    place, scope = scales["place"], scales["scope"]
-    carried = _carried_values(attended, scores.values, len(place))
-    for name, kind, z in zip(names("ceiling"), ("from_features", "by_model"), carried, strict=True):
-        z += scales[f"scaled_{kind}"][:, None] * decoder_bias + scales[f"weight_{kind}"][:, None] * b_v
-        if everywhere:
-            table = {
-                "feature": np.tile(features, len(place)),
-                "place": np.repeat(place, len(features)),
-                "prediction": (z @ encoders.T + bias[features]).reshape(-1),
-            }
+
+    def __init__(self, warehouse: Warehouse, at: dict[str, int], *, everywhere: bool) -> None:
+        self._warehouse, self._at, self._everywhere = warehouse, at, everywhere
+        rows = warehouse.rows("SELECT feature FROM mined_features ORDER BY 1")
+        self._features = np.array([feature for (feature,) in rows])
+        self._totals: list[Floats] = []
+        self._scales: dict[str, Any] = {}
+
+    def add(self, attended: Attended, head: int) -> None:
+        """Add what a head brings; the temporary table `attended` holds its sources."""
+        at_head = {"layer": self._at["layer"], "head": head}
+        constants = self._warehouse.sql(step("value_biases"), at_head).to_arrow_table()
+        decoder_bias, b_v = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
+        values, encoders = head_values(self._warehouse, self._at, head)
+        encoders = encoders[self._features]
+        scales = arrays(self._warehouse, step("attended_scales"), {"layer": self._at["layer"]})
+        self._scales = {name: scales[name] for name in ("place", "scope")}
+        brought = []
+        carried = _carried_values(attended, values, len(scales["place"]))
+        for kind, z in zip(("from_features", "by_model"), carried, strict=True):
+            z += scales[f"scaled_{kind}"][:, None] * decoder_bias + scales[f"weight_{kind}"][:, None] * b_v
+            if self._everywhere:
+                brought.append(z @ encoders.T)
+            else:
+                own = encoders[np.searchsorted(self._features, scales["scope"])]
+                brought.append(np.einsum("nd,nd->n", z, own))
+        if self._totals:
+            for total, more in zip(self._totals, brought, strict=True):
+                total += more
         else:
-            prediction = np.einsum("nd,nd->n", z, encoders[np.searchsorted(features, scope)]) + bias[scope]
-            table = {"feature": scope, "place": place, "prediction": prediction}
-        yield name, {**table, "n_rules": np.zeros(len(table["feature"]), np.int32)}
+            self._totals = brought
+
+    def predictions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the ceilings with the attention from features and with the model's own."""
+        bias = arrays(self._warehouse, step("preactivation_biases"), self._at)["preactivation_bias"]
+        place, scope = self._scales["place"], self._scales["scope"]
+        for name, total in zip(names("ceiling"), self._totals, strict=True):
+            if self._everywhere:
+                table = {
+                    "feature": np.tile(self._features, len(place)),
+                    "place": np.repeat(place, len(self._features)),
+                    "prediction": (total + bias[self._features]).reshape(-1),
+                }
+            else:
+                table = {"feature": scope, "place": place, "prediction": total + bias[scope]}
+            yield name, {**table, "n_rules": np.zeros(len(table["feature"]), np.int32)}
 
 
 def _carried_values(attended: Attended, values: Floats, n_places: int) -> list[Floats]:

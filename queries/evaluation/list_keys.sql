@@ -2,6 +2,7 @@
 -- Reads: lists
 SELECT DISTINCT
     scope,
+    through_head,
     key_feature
 FROM lists
 WHERE method IN (SELECT unnest($methods::VARCHAR[]));

@@ -5,9 +5,10 @@ SELECT
     feature,
     rank,
     n_rules,
+    through_head,
     key_feature,
     coalesce(query_feature, -1) AS query_feature,
     value_score
 FROM lists
 WHERE method = $method AND scaling = $scaling
-ORDER BY feature, rank, key_feature, query_feature;
+ORDER BY feature, rank, through_head, key_feature, query_feature;

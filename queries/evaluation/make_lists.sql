@@ -1,6 +1,7 @@
 -- Grain: a rule of a mined feature in a list to be judged, with the bucket of ranks it falls in: `n_rules` is the
 -- shortest list of the grid that holds it. Besides the stored rules there are two baselines made from the magnitude
--- rules: `key_anywhere` drops the query, `random` swaps both features for others that fire about as often.
+-- rules: `key_anywhere` drops the query, `random` swaps both features for others that fire about as often. Both keep the
+-- head that a rule acts through.
 -- Reads: input_features, mined_features, rules
 -- Makes: lists
 CREATE OR REPLACE TEMP TABLE lists AS
@@ -10,6 +11,7 @@ WITH stored AS (
         r.method,
         r.scaling,
         r.rank,
+        r.through_head,
         r.key_feature,
         r.query_feature,
         r.attn_score,
@@ -47,6 +49,7 @@ everything AS (
         'key_anywhere' AS method,
         scaling,
         min(rank) AS rank,
+        through_head,
         key_feature,
         NULL AS query_feature,
         NULL AS attn_score,
@@ -54,13 +57,14 @@ everything AS (
         max(score) AS score
     FROM stored
     WHERE method = 'magnitude'
-    GROUP BY feature, scaling, key_feature
+    GROUP BY feature, scaling, through_head, key_feature
     UNION ALL
     SELECT
         s.feature,
         'random' AS method,
         s.scaling,
         s.rank,
+        s.through_head,
         coalesce(k.partner, s.key_feature) AS key_feature,
         coalesce(q.partner, s.query_feature) AS query_feature,
         s.attn_score,
@@ -86,6 +90,7 @@ SELECT
     e.scaling,
     b.n_rules,
     e.rank,
+    e.through_head,
     e.key_feature,
     e.query_feature,
     e.attn_score,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attnrules.queries.heads.rotation import Rotation, refuse_unknown_rotation
 from attnrules.queries.heads.run import HeadRun, Run, Spec, refuse_unknown
-from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores
+from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores, head_values, key_numbers
 from attnrules.queries.heads.selection import (
     FeatureId,
     HeadId,
@@ -16,6 +16,8 @@ from attnrules.queries.heads.selection import (
     output_heads,
     parse_feature,
     parse_head,
+    searched_heads,
+    through_heads,
 )
 
 __all__ = [
@@ -32,10 +34,14 @@ __all__ = [
     "features_of",
     "finished_sequences",
     "head_scores",
+    "head_values",
+    "key_numbers",
     "live_features",
     "output_heads",
     "parse_feature",
     "parse_head",
     "refuse_unknown",
     "refuse_unknown_rotation",
+    "searched_heads",
+    "through_heads",
 ]

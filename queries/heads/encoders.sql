@@ -1,6 +1,6 @@
--- Grain: an output feature of a head, in order of its id.
--- Reads: output_features
+-- Grain: an output feature of an SAE, in order of its id, with the part that reads one head.
+-- Reads: feature_heads
 SELECT encoder
-FROM output_features
-WHERE layer = $layer AND head = $head
+FROM feature_heads
+WHERE layer = $layer AND head = $head AND through_head = $through_head
 ORDER BY feature;

@@ -2,8 +2,7 @@
 -- Reads: projections
 SELECT
     key_vector,
-    query_vector,
-    value_vector
+    query_vector
 FROM projections
 WHERE layer = $layer AND head = $head
 ORDER BY feature;

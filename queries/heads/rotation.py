@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
 from attnrules.queries.arrays import Floats
+from attnrules.queries.heads.selection import through_heads
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def attended_distances(warehouse: Warehouse, layer: int, head: int, *, bos_keys:
 
 def refuse_unknown_rotation(warehouse: Warehouse, heads: Iterable[tuple[int, int]], what: str) -> None:
     """Raise `AttnRulesError` where S, which `what` rests on, is known at no distance but 0."""
-    for layer, head in heads:
+    read = [(layer, through) for layer, head in heads for through in through_heads(warehouse, layer, head)]
+    for layer, head in read:
         is_rotary, rotation = rotation_of(warehouse, layer, head)
         if is_rotary and rotation is None:
             raise AttnRulesError(

@@ -10,7 +10,12 @@ from attnrules.errors import UsageError
 from attnrules.queries.arrays import Ints, one_blas_thread
 from attnrules.queries.heads.rotation import refuse_unknown_rotation
 from attnrules.queries.heads.scores import SCALINGS
-from attnrules.queries.heads.selection import choose_heads, features_of, finished_sequences
+from attnrules.queries.heads.selection import (
+    choose_heads,
+    features_of,
+    finished_sequences,
+    searched_heads,
+)
 from attnrules.sql import head_name
 
 if TYPE_CHECKING:
@@ -35,7 +40,8 @@ class Spec:
 
     Arguments:
         scaling: of attention scores, or of the rules to work on: `paper` or `model`.
-        layers, heads: restrict to these; None for all in the warehouse.
+        layers, heads: restrict to these; None for all in the warehouse. Of an SAE over a whole layer, `heads`
+            are those through which rules are sought.
         n_features: features drawn per head, None for all. features: exactly these instead.
         seed: of every draw, and of the bootstrap.
     """
@@ -70,7 +76,9 @@ class HeadRun(Generic[AnySpec]):
     """A run at one head, inside the transaction that stores what it finds.
 
     Arguments:
+        head: `WHOLE_LAYER` for the SAE over the whole layer.
         features: [n], ascending, the output features to work on.
+        through: the heads through which their rules are sought.
     """
 
     warehouse: Warehouse
@@ -79,6 +87,7 @@ class HeadRun(Generic[AnySpec]):
     layer: int
     head: int
     features: Ints
+    through: tuple[int, ...]
 
     @property
     def at(self) -> dict[str, int]:
@@ -133,7 +142,8 @@ class Run(Generic[AnySpec]):
             for layer, head, features in self.heads:
                 report(head_name(layer, head))
                 with self.warehouse.transaction():
-                    here = HeadRun(self.warehouse, self.spec, run_id, layer, head, features)
+                    through = searched_heads(self.warehouse, layer, head, self.spec.heads)
+                    here = HeadRun(self.warehouse, self.spec, run_id, layer, head, features, through)
                     found.append(work(here))
                     self.warehouse.stamp_mined(layer, head, features.tolist())
         return found

@@ -84,22 +84,22 @@ def choose_heads(
 ) -> list[tuple[int, int]]:
     """Return the (layer, head) pairs asked for, all for None; those of `features` where there are any.
 
-    Raises `UsageError` for one that is not in the warehouse.
+    An SAE over a whole layer (head `WHOLE_LAYER`) is left out only where it reads none of `heads`. Raises
+    `UsageError` for what is not in the warehouse.
     """
-    held = output_heads(warehouse)
-    stored = [at for at in held if at[1] != WHOLE_LAYER]
-    if not stored or any(f.head == WHOLE_LAYER and (f.layer, f.head) in held for f in features):
-        raise UsageError("output SAEs over a whole layer cannot be mined yet; name features of single heads")
+    stored = output_heads(warehouse)
     names = ", ".join(head_name(*at) for at in stored)
+    read = {at: through_heads(warehouse, *at) for at in stored}
     if features:
         wanted = sorted({(f.layer, f.head) for f in features})
         for layer, head in wanted:
             if (layer, head) not in stored:
                 raise UsageError(f"{head_name(layer, head)}: not in this warehouse, which holds {names}")
+            searched_heads(warehouse, layer, head, heads)
         return wanted
     for option, values, present in (
         ("--layers", layers, {layer for layer, _ in stored}),
-        ("--heads", heads, {head for _, head in stored}),
+        ("--heads", heads, {head for through in read.values() for head in through}),
     ):
         for value in values or ():
             if value not in present:
@@ -107,8 +107,30 @@ def choose_heads(
     return [
         (layer, head)
         for layer, head in stored
-        if (layers is None or layer in layers) and (heads is None or head in heads)
+        if (layers is None or layer in layers) and (heads is None or set(heads) & set(read[layer, head]))
     ]
+
+
+def through_heads(warehouse: Warehouse, layer: int, head: int) -> tuple[int, ...]:
+    """Return the heads that an output SAE reads, ascending: all of a layer for head `WHOLE_LAYER`."""
+    return tuple(h for (h,) in warehouse.rows(step("through_heads"), {"layer": layer, "head": head}))
+
+
+def searched_heads(
+    warehouse: Warehouse, layer: int, head: int, heads: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """Return the heads through which rules of an output SAE are sought: those that it reads, of `heads`.
+
+    `heads` restricts an SAE over a whole layer alone; None for all. Raises `UsageError` where it reads none.
+    """
+    read = through_heads(warehouse, layer, head)
+    if head != WHOLE_LAYER or heads is None:
+        return read
+    found = tuple(sorted(set(heads) & set(read)))
+    if not found:
+        asked, names = (", ".join(map(str, some)) for some in (heads, read))
+        raise UsageError(f"--heads {asked}: the SAE of {head_name(layer, head)} reads heads {names}")
+    return found
 
 
 def feature_counts(warehouse: Warehouse, layer: int, head: int, seed: int) -> list[tuple[int, int]]:

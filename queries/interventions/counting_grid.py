@@ -45,6 +45,7 @@ class _Rule:
     opponent_weight: int
     threshold: int
     without_opponent: bool
+    through_head: int
     key_token: int | None
     opponent_token: int | None
     neutral_token: int | None
@@ -116,7 +117,7 @@ def run_grid(bench: Bench) -> tuple[int, int, int, int]:
 
 def _rules(bench: Bench) -> list[_Rule]:
     here = bench.here
-    rows = here.warehouse.rows(step("testable_rules"), bench.chosen)
+    rows = here.warehouse.rows(step("testable_rules"), bench.sought)
     named = {feature for row in rows for feature in row[2:4] if feature is not None}
     statistics = TokenStatistics.read(here.warehouse, here.layer, named | {row[4] for row in rows})
     tokens = token_of_feature(bench.laboratory, statistics, here.layer, sorted(named))
@@ -125,9 +126,10 @@ def _rules(bench: Bench) -> list[_Rule]:
         token = tokens[key]
         involved = [i for i in (key, opponent, query) if i is not None]
         neutral = () if token is None else statistics.neutral(token, involved, 1)
-        p, m, threshold, without_opponent = numbers
         found = token, None if opponent is None else tokens[opponent], neutral[0] if neutral else None
-        built.append(_Rule(feature, pair, key, opponent, query, p, m, threshold, without_opponent, *found))
+        p, m, threshold, without_opponent, through_head = numbers
+        rule = feature, pair, key, opponent, query, p, m, threshold, without_opponent, through_head
+        built.append(_Rule(*rule, *found))
     return built
 
 
@@ -142,6 +144,7 @@ def _add_grid(trials: Trials, rule: _Rule, seq_id: int, query_pos: int, tokens: 
             keys=list(range(1, m + 1)),
             changed=list(range(m + 1, m + n + 1)),
             probe=rule.key if rule.opponent is None else rule.opponent,
+            through_head=rule.through_head,
             row={
                 "feature": rule.feature,
                 "pair": rule.pair,

@@ -94,6 +94,7 @@ class _Pair:
     key: int
     query: int
     distractor: int
+    through_head: int
     token: int | None
     controls: tuple[int, ...]
 
@@ -207,16 +208,16 @@ def _by_chance(tests: list[dict[str, Any]]) -> float | None:
 
 def _pairs(bench: Bench) -> list[_Pair]:
     here = bench.here
-    rows = here.warehouse.rows(step("testable_pairs"), bench.chosen)
-    statistics = TokenStatistics.read(here.warehouse, here.layer, {i for row in rows for i in row[2:]})
+    rows = here.warehouse.rows(step("testable_pairs"), bench.sought)
+    statistics = TokenStatistics.read(here.warehouse, here.layer, {i for row in rows for i in row[2:5]})
     tokens = token_of_feature(bench.laboratory, statistics, here.layer, sorted({row[4] for row in rows}))
     pairs = []
-    for feature, pair, key, query, distractor in rows:
+    for feature, pair, key, query, distractor, through_head in rows:
         token = tokens[distractor]
         controls = (
             () if token is None else statistics.neutral(token, (key, query, distractor), here.spec.n_controls)
         )
-        pairs.append(_Pair(feature, pair, key, query, distractor, token, controls))
+        pairs.append(_Pair(feature, pair, key, query, distractor, through_head, token, controls))
     return pairs
 
 
@@ -253,6 +254,7 @@ def _add_insertions(trials: Trials, pair: _Pair, example: _Example, tokens: Arra
                 keys=[example.key_pos + n if example.key_pos else 0],
                 changed=list(range(1, n + 1)),
                 probe=pair.distractor,
+                through_head=pair.through_head,
                 row=_row(pair, example, "insertion", arm, token if n else None, n),
             )
 
@@ -278,6 +280,7 @@ def _add_replacements(trials: Trials, pair: _Pair, example: _Example, tokens: Ar
             keys=[example.key_pos],
             changed=positions,
             probe=pair.distractor,
+            through_head=pair.through_head,
             row=_row(pair, example, "replacement", arm, token if positions else None, len(positions)),
         )
 

@@ -5,7 +5,8 @@ SELECT
     d.pair,
     d.key_feature,
     d.query_feature,
-    d.distractor_feature
+    d.distractor_feature,
+    d.through_head
 FROM distractors AS d
 WHERE
     d.layer = $layer
@@ -13,4 +14,5 @@ WHERE
     AND d.scaling = $scaling
     AND d.has_distractor_key
     AND d.feature IN (SELECT unnest($features::INTEGER[]))
+    AND d.through_head IN (SELECT unnest($through::INTEGER[]))
 ORDER BY d.feature, d.pair;

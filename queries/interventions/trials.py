@@ -60,6 +60,11 @@ class Bench:
         }
 
     @property
+    def sought(self) -> dict[str, Any]:
+        """The same, of the rules that act through the heads asked for."""
+        return {**self.chosen, "through": list(self.here.through)}
+
+    @property
     def same(self) -> dict[str, Any]:
         """What is the same in every row that is stored."""
         return {**self.here.at, "scaling": self.here.spec.scaling, "run_id": self.here.run_id}
@@ -84,13 +89,18 @@ class Trials:
         keys: list[int],
         changed: list[int],
         probe: int,
+        through_head: int,
         row: dict[str, Any],
     ) -> None:
-        """Add a pass on `tokens`, read at `query_pos`; `row` is what else `interventions` says of it."""
+        """Add a pass on `tokens`, read at `query_pos`; `row` is what else `interventions` says of it.
+
+        Attention is that of `through_head`.
+        """
         self._columns["tokens"].append(tokens)
         self._columns["query_pos"].append(query_pos)
         self._columns["feature"].append(row["feature"])
         self._columns["probe"].append(probe)
+        self._columns["through_head"].append(through_head)
         self._marks["keys"].append(keys)
         self._marks["changed"].append(changed)
         self._rows.append(row)

@@ -22,7 +22,8 @@ SELECT
     a.corpus_evidence,
     round(a.confirmed_share, 3) AS confirmed_share,
     round(a.chance_share, 3) AS chance_share,
-    round(least(1, a.chance_share / a.confirmed_share), 2) AS by_chance
+    round(least(1, a.chance_share / a.confirmed_share), 2) AS by_chance,
+    a.through_head
 FROM absence_summary AS a
 LEFT JOIN rule_right_sides AS n ON a.layer = n.layer AND a.head = n.head AND a.feature = n.feature
 WHERE a.confirmed AND a.n_examples >= $min_examples

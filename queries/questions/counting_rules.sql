@@ -21,7 +21,8 @@ SELECT
     round(c.presence_agreement, 3) AS presence_agreement,
     round(c.grid_information_gain, 4) AS grid_information_gain,
     round(c.excess_active, 3) AS excess_active,
-    c.confirmed
+    c.confirmed,
+    c.through_head
 FROM counting_summary AS c
 LEFT JOIN rule_right_sides AS n ON c.layer = n.layer AND c.head = n.head AND c.feature = n.feature
 ORDER BY c.confirmed DESC, c.information_gain DESC, c.layer ASC, c.head ASC, c.feature ASC, c.pair ASC

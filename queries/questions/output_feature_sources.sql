@@ -1,10 +1,10 @@
 -- The source tokens that bring the activation of a feature: what attention carries from them where it is active.
 -- $layer = 0: layer of the feature
--- $head = 0: head of the feature
+-- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature
 -- $limit = 20: number of tokens
 -- A source k brings A[q,k] (sum over i of a[k,i] V(f,i)) / sigma_k to the pre-activation at q (method.md section 8), but
--- for constants that all sources share. contribution is the mean of what a token brings at no more than 1,000 drawn
+-- for constants that all sources share; through every head, where the SAE reads the whole layer. contribution is the mean of what a token brings at no more than 1,000 drawn
 -- positions where the feature is active, contribution_everywhere the same at 8,192 of all; share is a token's part of the
 -- difference.
 WITH active AS (
@@ -45,16 +45,18 @@ drawn AS (
 
 key_values AS (
     SELECT
+        p.head,
         p.feature AS key_feature,
         array_inner_product(p.value_vector, f.encoder)::DOUBLE AS value_score
     FROM projections AS p
-    INNER JOIN output_features AS f ON p.layer = f.layer AND p.head = f.head
-    WHERE p.layer = $layer AND p.head = $head AND f.feature = $feature
+    INNER JOIN feature_heads AS f ON p.layer = f.layer AND p.head = f.through_head
+    WHERE p.layer = $layer AND f.layer = $layer AND f.head = $head AND f.feature = $feature
 ),
 
 attended AS MATERIALIZED (
     SELECT
         d.is_active,
+        a.head,
         a.seq_id,
         a.key_pos,
         t.token_id,
@@ -63,7 +65,7 @@ attended AS MATERIALIZED (
     INNER JOIN attention_sources AS a ON d.seq_id = a.seq_id AND d.pos = a.query_pos
     INNER JOIN token_scales AS s ON a.seq_id = s.seq_id AND a.key_pos = s.pos
     INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.key_pos = t.pos
-    WHERE a.layer = $layer AND a.head = $head AND s.layer = $layer
+    WHERE a.layer = $layer AND (a.head = $head OR $head = -1) AND s.layer = $layer
 ),
 
 by_token AS (
@@ -74,7 +76,7 @@ by_token AS (
             AS everywhere
     FROM attended AS a
     INNER JOIN input_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
-    INNER JOIN key_values AS k ON i.feature = k.key_feature
+    INNER JOIN key_values AS k ON a.head = k.head AND i.feature = k.key_feature
     WHERE i.layer = $layer
     GROUP BY a.token_id
 )

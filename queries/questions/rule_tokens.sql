@@ -1,6 +1,6 @@
 -- The tokens through which the first rules of a feature act, each with its share of the score.
 -- $layer = 0: layer of the feature
--- $head = 0: head of the feature
+-- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature
 -- $n_rules = 4: rules of each method whose predictions are sums of what attention carries
 -- $n_tokens = 6: tokens stated of each side
@@ -54,6 +54,7 @@ first_rules AS MATERIALIZED (
         r.method,
         r.scaling,
         r.rank,
+        r.through_head,
         r.key_feature,
         r.query_feature,
         r.value_score,
@@ -71,18 +72,20 @@ rule_keys AS (
         method,
         scaling,
         rank,
+        through_head,
         key_feature,
         any_value(value_score) AS value_score,
         any_value(bos_keys) AS bos_keys,
         count(query_feature) > 0 AS has_queries
     FROM first_rules
-    GROUP BY method, scaling, rank, key_feature
+    GROUP BY method, scaling, rank, through_head, key_feature
 ),
 
 sources AS MATERIALIZED (
     SELECT
         p.place,
         p.query_token,
+        a.head,
         a.seq_id,
         a.key_pos,
         t.token_id AS key_token,
@@ -91,20 +94,21 @@ sources AS MATERIALIZED (
     INNER JOIN attention_sources AS a ON p.seq_id = a.seq_id AND p.pos = a.query_pos
     INNER JOIN token_scales AS s ON a.seq_id = s.seq_id AND a.key_pos = s.pos
     INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.key_pos = t.pos
-    WHERE a.layer = $layer AND a.head = $head AND s.layer = $layer
+    WHERE a.layer = $layer AND (a.head = $head OR $head = -1) AND s.layer = $layer
 ),
 
 received AS MATERIALIZED (
     SELECT
         g.place,
         g.query_token,
+        g.head,
         g.key_pos,
         g.key_token,
         i.feature AS key_feature,
         g.weight * i.activation AS amount
     FROM sources AS g
     INNER JOIN input_activations AS i ON g.seq_id = i.seq_id AND g.key_pos = i.pos
-    SEMI JOIN first_rules AS r ON i.feature = r.key_feature
+    SEMI JOIN first_rules AS r ON g.head = r.through_head AND i.feature = r.key_feature
     WHERE i.layer = $layer
 ),
 
@@ -130,7 +134,7 @@ carried AS (
         g.query_token,
         sum(exact_units(r.value_score * g.amount)) AS amount
     FROM received AS g
-    INNER JOIN rule_keys AS r ON g.key_feature = r.key_feature
+    INNER JOIN rule_keys AS r ON g.head = r.through_head AND g.key_feature = r.key_feature
     LEFT JOIN open_at AS o
         ON r.method = o.method AND r.scaling = o.scaling AND r.rank = o.rank AND g.place = o.place
     WHERE (g.key_pos > 0 OR r.bos_keys) AND (NOT r.has_queries OR o.place IS NOT NULL)

@@ -11,8 +11,9 @@ SELECT
     evidence,
     round(attn_score, 3) AS attn_score,
     attn_distance,
-    round(value_score, 3) AS value_score
+    round(value_score, 3) AS value_score,
+    through_head
 FROM rule_texts
 WHERE contains(key_description, $text)
-ORDER BY rank, layer, head, rule_texts.feature
+ORDER BY rank, layer, head, rule_texts.feature, through_head
 LIMIT $limit;

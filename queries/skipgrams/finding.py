@@ -27,11 +27,12 @@ step = Statements("attnrules.queries", "skipgrams")
 
 @dataclass(frozen=True)
 class Batch:
-    """Features of one head that are mined together.
+    """Features of one output SAE that are mined together.
 
     Arguments:
+        head: of the SAE, `WHOLE_LAYER` for one over the whole layer.
         features: [n], ascending; the temporary table `mined_features` holds them too.
-        scores: weights of the head, under the scaling of the rules.
+        scores: weights of the heads through which rules are sought, under the scaling of the rules.
     """
 
     layer: int
@@ -45,6 +46,14 @@ class Batch:
     def at(self) -> dict[str, int]:
         """The parameters that place a statement."""
         return {"layer": self.layer, "head": self.head}
+
+    def attending(self) -> list[tuple[slice, dict[str, int]]]:
+        """Return of each head its keys, and the parameters that place a statement on its attention."""
+        n = self.scores.n_inputs
+        return [
+            (slice(place * n, (place + 1) * n), {"layer": self.layer, "head": head})
+            for place, head in enumerate(self.scores.through)
+        ]
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,8 @@ class RankedRules:
     """Rules of several features, each feature's from rank 1; arrays of one length.
 
     Arguments:
+        key_feature: numbers of keys, as `HeadScores` numbers them: of an SAE over a whole layer they say
+            through which head the rule acts.
         query_feature, attn_score: None for rules without a query; where only some have one, the query of
             the others is -1.
         support: further columns of the table `rules`, of rules that were counted in the corpus.
@@ -98,7 +109,10 @@ class RankedRules:
 
     def of(self, features: Ints) -> RankedRules:
         """Return the rules of these features."""
-        kept = np.isin(self.feature, features)
+        return self.rows(np.isin(self.feature, features))
+
+    def rows(self, kept: Any) -> RankedRules:
+        """Return some of the rows."""
         columns = {of.name: getattr(self, of.name) for of in fields(self)}
         chosen: dict[str, Any] = {
             name: None if column is None else column[kept]
@@ -117,10 +131,10 @@ def find(method: str, search: Search) -> RankedRules:
     module, _, function = finder.partition(":")
     found: RankedRules = getattr(import_module(module), function)(search)
     scores = search.batch.scores
-    if found.query_feature is None or not scores.distances:
+    if found.query_feature is None or not scores.each()[0].distances:
         return found
-    attn_score, best = scores.attn_scores(found.key_feature, found.query_feature)
-    return replace(found, attn_score=attn_score, attn_distance=np.array(scores.distances)[best])
+    attn_score, distance = scores.at_pairs(found.key_feature, found.query_feature)
+    return replace(found, attn_score=attn_score, attn_distance=distance)
 
 
 def fill(warehouse: Warehouse, table: str, features: Ints, **entries: Any) -> None:

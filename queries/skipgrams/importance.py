@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,14 +45,16 @@ def importance_rules(
 ) -> RankedRules:
     """Rank pairs by the size of their importance, ties by (key, query) (method.md section 3.2).
 
-    The gradient of the linearised head with respect to a mask over all (candidate key, candidate query)
-    pairs, summed over the train examples of the set `paper` in train sequences, in its closed form. Pairs of
-    zero importance are no rules.
+    The gradient of the linearised heads, whose sum is what the feature reads, with respect to a mask over all
+    (candidate key, candidate query) pairs of each head, summed over the train examples of the set `paper` in
+    train sequences, in its closed form. Pairs of zero importance are no rules.
     """
     keys, values = top_values(batch.scores, batch.features, num_values, negative_values)
     queries = _distinct_queries(batch.scores, keys, num_queries)
-    fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    fill(warehouse, "candidate_queries", batch.features, query_feature=queries)
+    n_inputs = batch.scores.n_inputs
+    fill(warehouse, "candidate_keys", batch.features, key_feature=keys % n_inputs, value_score=values)
+    of_any_head = [np.unique(np.concatenate(of_heads)) for of_heads in queries]
+    fill(warehouse, "candidate_queries", batch.features, query_feature=of_any_head)
     warehouse.execute(step("make_train_examples"), batch.at)
     examples = arrays(warehouse, step("train_examples"))
     scaled = {"layer": batch.layer, "scaling": scaling}
@@ -60,31 +63,67 @@ def importance_rules(
     parts = []
     for row, feature in enumerate(batch.features):
         first, last = np.searchsorted(examples["feature"], [feature, feature + 1])
-        # A query that is active at no example has no importance.
-        at_queries = _slice(query_rows, first, last)
-        k, q = np.sort(keys[row]), np.unique(at_queries["feature"])
-        v = values[row][np.argsort(keys[row])]
-        here = _slice(key_rows, first, last)
-        at_keys = np.zeros((last - first, int(examples["pos"][first:last].max(initial=0)) + 1, len(k)))
-        at_keys[here["example"] - first, here["pos"], np.searchsorted(k, here["feature"])] = here[
-            "activation"
+        here = _Here(
+            examples["pos"][first:last], _slice(key_rows, first, last), _slice(query_rows, first, last)
+        )
+        ascending = np.argsort(keys[row])
+        ends = np.searchsorted(keys[row][ascending], np.arange(1, len(batch.scores.through)) * n_inputs)
+        of_heads = [
+            _of_head(own, keys[row][at] % n_inputs, values[row][at], candidates, here)
+            for own, at, candidates in zip(
+                batch.scores.each(), np.split(ascending, ends), queries[row], strict=True
+            )
         ]
-        at_query = np.zeros((last - first, len(q)))
-        places = at_queries["example"] - first, np.searchsorted(q, at_queries["feature"])
-        at_query[places] = at_queries["activation"]
-        s = batch.scores.keys[k] @ batch.scores.queries[q].T
-        at = at_keys, at_query, examples["pos"][first:last]
-        if batch.scores.rotation is None:
-            importance = closed_form_importance(*at, s, v)
-        else:
-            sides = batch.scores.keys[k], batch.scores.queries[q]
-            importance = turned_importance(*at, *sides, v, batch.scores.rotation)
-        flat = importance.reshape(-1)
-        found = np.flatnonzero(flat)
-        best = found[np.argsort(-np.abs(flat[found]), kind="stable")][:max_rules]
-        i, j = np.divmod(best, max(1, len(q)))
-        parts.append(ranked(feature, k[i], q[j], s[i, j], v[i], flat[best]))
+        place = np.repeat(np.arange(len(of_heads)), [len(found[0]) for found in of_heads])
+        i, j, s, v, size = (np.concatenate(column) for column in zip(*of_heads, strict=True))
+        best = np.argsort(-np.abs(size), kind="stable")[:max_rules]
+        parts.append(ranked(feature, (place * n_inputs + i)[best], j[best], s[best], v[best], size[best]))
     return joined(parts)
+
+
+@dataclass(frozen=True)
+class _Here:
+    """The examples of a feature: position of each, and activations of candidate keys and queries there.
+
+    `example` of the rows is the place in `pos`.
+    """
+
+    pos: Ints
+    keys: dict[str, Any]
+    queries: dict[str, Any]
+
+
+def _of_head(
+    scores: HeadScores, k: Ints, v: Floats, candidates: Ints, here: _Here
+) -> tuple[Ints, Ints, Floats, Floats, Floats]:
+    """Return (key, query, S, V, importance) of the pairs of a head whose importance is not zero, by pair.
+
+    Arguments:
+        k, v: [n], candidate keys, ascending, and their V(f,i). candidates: the queries of any of them.
+    """
+    at_queries = _of(here.queries, candidates)
+    # A query that is active at no example has no importance.
+    q = np.unique(at_queries["feature"])
+    own = _of(here.keys, k)
+    at_keys = np.zeros((len(here.pos), int(here.pos.max(initial=0)) + 1, len(k)))
+    at_keys[own["example"], own["pos"], np.searchsorted(k, own["feature"])] = own["activation"]
+    at_query = np.zeros((len(here.pos), len(q)))
+    at_query[at_queries["example"], np.searchsorted(q, at_queries["feature"])] = at_queries["activation"]
+    s = scores.keys[k] @ scores.queries[q].T
+    at = at_keys, at_query, here.pos
+    if scores.rotation is None:
+        flat = closed_form_importance(*at, s, v).reshape(-1)
+    else:
+        flat = turned_importance(*at, scores.keys[k], scores.queries[q], v, scores.rotation).reshape(-1)
+    found = np.flatnonzero(flat)
+    i, j = np.divmod(found, max(1, len(q)))
+    return k[i], q[j], s[i, j], v[i], flat[found]
+
+
+def _of(rows: dict[str, Any], features: Ints) -> dict[str, Any]:
+    """Return the rows of these input features."""
+    kept = np.isin(rows["feature"], features)
+    return {name: column[kept] for name, column in rows.items()}
 
 
 def closed_form_importance(at_keys: Floats, at_query: Floats, pos: Ints, s: Floats, v: Floats) -> Floats:
@@ -140,13 +179,19 @@ def _slopes(logits: Floats, pos: Ints, u: Floats) -> Floats:
     return np.asarray(p * (u - (p * u).sum(axis=1, keepdims=True)))
 
 
-def _distinct_queries(scores: HeadScores, keys: Ints, num_queries: int) -> list[Ints]:
+def _distinct_queries(scores: HeadScores, keys: Ints, num_queries: int) -> list[list[Ints]]:
+    """Return for each row of keys, and for each head, the queries of its keys of that head."""
     distinct, places = np.unique(keys, return_inverse=True)
     best, _ = top_queries(scores, distinct, num_queries)
-    return [np.unique(best[row]) for row in places.reshape(keys.shape)]
+    head = keys // scores.n_inputs
+    return [
+        [np.unique(best[row[own == place]]) for place in range(len(scores.through))]
+        for row, own in zip(places.reshape(keys.shape), head, strict=True)
+    ]
 
 
 def _slice(rows: dict[str, Any], first: int, last: int) -> dict[str, Any]:
-    """Return the rows of the examples `first` up to `last`; rows are in order of example."""
+    """Return the rows of the examples `first` up to `last`, numbered from 0; rows are in order of example."""
     start, stop = np.searchsorted(rows["example"], [first, last])
-    return {name: column[start:stop] for name, column in rows.items()}
+    own = {name: column[start:stop] for name, column in rows.items()}
+    return {**own, "example": own["example"] - first}

@@ -268,7 +268,9 @@ class _Mined:
 
 def _mine_head(here: HeadRun[SkipgramSpec]) -> _Mined:
     mined, spec = _Mined(), here.spec
-    scores = head_scores(here.warehouse, here.layer, here.head, spec.scaling, bos_keys=spec.bos_keys)
+    scores = head_scores(
+        here.warehouse, here.layer, here.head, spec.scaling, here.through, bos_keys=spec.bos_keys
+    )
     for some in _split(here.features, max(1, _MEANS_AT_ONCE // max(1, len(scores.keys)))):
         _mine_block(here, Batch(here.layer, here.head, some, scores, spec.bos_keys, spec.seed), mined)
     return mined
@@ -294,7 +296,7 @@ def _mine_block(here: HeadRun[SkipgramSpec], block: Batch, mined: _Mined) -> Non
         for method in spec.methods:
             warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
             ranked = of_block[method].of(features) if method in of_block else find(method, search)
-            warehouse.append("rules", _rule_table(ranked, batch.at, method, spec, here.run_id))
+            warehouse.append("rules", _rule_table(ranked, batch, method, spec, here.run_id))
             # Rows that share a rank are one rule.
             mined.n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
         evaluate(warehouse, batch.layer, batch.head, judge, run_id=here.run_id)
@@ -305,19 +307,18 @@ def _set_features(warehouse: Warehouse, batch: Batch) -> None:
     warehouse.execute(step("make_mined_features"), chosen)
 
 
-def _rule_table(
-    ranked: RankedRules, at: dict[str, int], method: str, spec: SkipgramSpec, run_id: int
-) -> pa.Table:
+def _rule_table(ranked: RankedRules, batch: Batch, method: str, spec: SkipgramSpec, run_id: int) -> pa.Table:
     n = len(ranked.feature)
+    through_head, key_feature = batch.scores.split(ranked.key_feature)
     columns: dict[str, object] = {
-        "layer": np.full(n, at["layer"]),
-        "head": np.full(n, at["head"]),
+        "layer": np.full(n, batch.layer),
+        "head": np.full(n, batch.head),
         "feature": ranked.feature,
         "method": method,
         "scaling": spec.scaling,
         "rank": ranked.rank,
-        "through_head": np.full(n, at["head"]),
-        "key_feature": ranked.key_feature,
+        "through_head": through_head,
+        "key_feature": key_feature,
         "value_score": ranked.value_score,
         "score": ranked.score,
         "run_id": np.full(n, run_id),

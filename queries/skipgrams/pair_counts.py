@@ -1,4 +1,4 @@
-"""Rules counted in the corpus: `mined` (method.md section 3.4), for all features of a head at once.
+"""Rules counted in the corpus: `mined` (method.md section 3.4), for all features of an SAE at once.
 
 SQL selects rows of a range of sequences; pairs are counted in numpy. As joins, the matches of a head of GPT-2
 small's size would be hundreds of billions of rows.
@@ -29,7 +29,7 @@ Firsts = npt.NDArray[np.int32]
 
 # Pairs of a feature that are counted over the whole corpus.
 MAX_MINED_PAIRS = 1_024
-# Tokens held in memory at once: with 20 active features and 10 sources each, 1 GB.
+# Tokens held in memory at once, over the number of heads: with 20 active features and 10 sources each, 1 GB.
 _TOKENS_AT_ONCE = 1 << 21
 # Positions that are compared in the time in which a token's later positions of one query are counted.
 _TOKENS_PER_LOOK = 6
@@ -88,7 +88,7 @@ def mined_rules(
         rank=rank[rank <= max_rules],
         key_feature=i,
         query_feature=j,
-        attn_score=np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j]),
+        attn_score=batch.scores.at_pairs(i, j)[0],
         value_score=pairs.value_score[counted][best],
         score=score[best],
         support={name: column[best] for name, column in support.items()},
@@ -108,7 +108,10 @@ def wilson(hits: Ints, trials: Ints) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Candidate pairs, [n_pairs] each, in order of `row`, the place of their feature in the batch."""
+    """Candidate pairs, [n_pairs] each, in order of `row`, the place of their feature in the batch.
+
+    Keys are numbered as in `HeadScores`, queries by input feature.
+    """
 
     row: Ints
     key: Ints
@@ -143,8 +146,8 @@ class _Span:
 
     Arguments:
         place: [n_sequences], place of the sequence `begin` + index. n_train: sequences of the train part.
-        inputs: by token, `feature` and `activation`. sources: by token of the query, the `key`
-            token and `weight`.
+        inputs: by token, `feature` and `activation`. sources: of each head, by token of the query, the
+            `key` token and `weight`.
     """
 
     begin: int
@@ -152,7 +155,7 @@ class _Span:
     place: Ints
     n_train: int
     inputs: Grouped
-    sources: Grouped
+    sources: list[Grouped]
 
     @property
     def n_tokens(self) -> int:
@@ -168,7 +171,7 @@ class _Span:
 
 def _spans(warehouse: Warehouse, batch: Batch) -> Iterator[_Span]:
     seq_len, n_sequences = warehouse.rows(step("corpus_size"))[0]
-    at_once = max(1, _TOKENS_AT_ONCE // seq_len)
+    at_once = max(1, _TOKENS_AT_ONCE // len(batch.scores.through) // seq_len)
     for begin in range(0, n_sequences, at_once):
         n = min(at_once, n_sequences - begin)
         chosen = {"begin": begin, "last": begin + n - 1}
@@ -176,7 +179,7 @@ def _spans(warehouse: Warehouse, batch: Batch) -> Iterator[_Span]:
         place = np.empty(n, np.int64)
         place[np.r_[train, np.setdiff1d(np.arange(n), train)]] = np.arange(n)
         empty = Grouped.by(np.zeros(0, np.int64), n * seq_len, {})
-        span = _Span(begin, seq_len, place, len(train), empty, empty)
+        span = _Span(begin, seq_len, place, len(train), empty, [])
         rows = _narrow(warehouse, "span_inputs", {**chosen, "layer": batch.layer})
         inputs = Grouped.by(
             span.tokens(rows),
@@ -184,14 +187,18 @@ def _spans(warehouse: Warehouse, batch: Batch) -> Iterator[_Span]:
             {name: rows[name] for name in ("feature", "activation")},
             then=rows["feature"],
         )
-        rows = _narrow(warehouse, "span_sources", {**chosen, **batch.at, "bos_keys": batch.bos_keys})
-        key = span.tokens(rows, "key_pos").astype(np.int32)
-        sources = Grouped.by(
-            span.tokens(rows, "query_pos"),
-            span.n_tokens,
-            {"key": key, "weight": rows["weight"]},
-            then=rows["key_pos"],
-        )
+        sources = []
+        for _, at in batch.attending():
+            rows = _narrow(warehouse, "span_sources", {**chosen, **at, "bos_keys": batch.bos_keys})
+            key = span.tokens(rows, "key_pos").astype(np.int32)
+            sources.append(
+                Grouped.by(
+                    span.tokens(rows, "query_pos"),
+                    span.n_tokens,
+                    {"key": key, "weight": rows["weight"]},
+                    then=rows["key_pos"],
+                )
+            )
         del rows
         yield _Span(begin, seq_len, place, len(train), inputs, sources)
 
@@ -238,23 +245,34 @@ def _candidates(warehouse: Warehouse, batch: Batch, keys: Ints, values: Floats) 
 
 
 def _reached(span: _Span, tokens: Ints, column: Ints, n_columns: int) -> tuple[Ints, Floats]:
-    """Return what attention of the model carries to the tokens from the input features that have a column.
+    """Return what attention of the model carries to the tokens from the keys that have a column.
 
     Cells are row of `tokens` * `n_columns` + column, ascending, those that are attended to alone.
     """
-    at = span.sources.rows(tokens)
-    key = span.sources.values["key"][at]
+    of_heads = [
+        _addends(span, sources, tokens, own, n_columns)
+        for sources, own in zip(span.sources, np.split(column, len(span.sources)), strict=True)
+    ]
+    cell, amount = (np.concatenate(parts) for parts in zip(*of_heads, strict=True))
+    n_cells = len(tokens) * n_columns
+    found = np.flatnonzero(np.bincount(cell, minlength=n_cells))
+    return np.asarray(found), np.bincount(cell, amount, n_cells)[found].astype(np.float64)
+
+
+def _addends(
+    span: _Span, sources: Grouped, tokens: Ints, column: Ints, n_columns: int
+) -> tuple[Ints, Floats]:
+    """Return the cell of each active feature of each source of a head, and what it carries."""
+    at = sources.rows(tokens)
+    key = sources.values["key"][at]
     n = span.inputs.n[key]
     entry = span.inputs.rows(key)
     of = column[span.inputs.values["feature"][entry]]
     kept = np.flatnonzero(of >= 0)
-    row = np.repeat(np.arange(len(tokens)), span.sources.n[tokens])
-    weight = span.sources.values["weight"][at].astype(np.float64)
+    row = np.repeat(np.arange(len(tokens)), sources.n[tokens])
+    weight = sources.values["weight"][at].astype(np.float64)
     cell = np.repeat(row * n_columns, n)[kept] + of[kept]
-    amount = np.repeat(weight, n)[kept] * span.inputs.values["activation"][entry[kept]]
-    n_cells = len(tokens) * n_columns
-    found = np.flatnonzero(np.bincount(cell, minlength=n_cells))
-    return np.asarray(found), np.bincount(cell, amount, n_cells)[found].astype(np.float64)
+    return cell, np.repeat(weight, n)[kept] * span.inputs.values["activation"][entry[kept]]
 
 
 def _largest(
@@ -296,8 +314,8 @@ def _count(warehouse: Warehouse, batch: Batch, pairs: _Pairs) -> tuple[_Counts, 
     counts = _Counts.zero(len(pairs.row))
     n_active = np.zeros(len(batch.features), np.int64)
     bounds = np.searchsorted(pairs.row, np.arange(len(batch.features) + 1))
-    n_inputs = len(batch.scores.keys)
-    key_column, query_column = np.full(n_inputs, -1), np.full(n_inputs, -1)
+    n_inputs = batch.scores.n_inputs
+    key_column, query_column = np.full(len(batch.scores.keys), -1), np.full(n_inputs, -1)
     for span in _spans(warehouse, batch):
         firsts, queries = _by_feature(span, n_inputs, bos_keys=batch.bos_keys)
         _count_matches(span, queries, firsts, pairs, counts)
@@ -362,7 +380,7 @@ def _count_matches(span: _Span, queries: Grouped, firsts: Grouped, pairs: _Pairs
     By looking at the first positions of the key or at the positions of the query, whichever costs less.
     """
     n_inputs = len(firsts.n)
-    distinct, to_pair = np.unique(pairs.query * n_inputs + pairs.key, return_inverse=True)
+    distinct, to_pair = np.unique(pairs.query * n_inputs + pairs.key % n_inputs, return_inverse=True)
     query, key = np.divmod(distinct, n_inputs)
     found = np.zeros((len(distinct), 2), np.int64)
     at_queries = np.bincount(query, queries.n[query], n_inputs)
@@ -424,7 +442,7 @@ class _Sides:
     """The pairs of one feature: [n_pairs], by places in its distinct keys and queries.
 
     Arguments:
-        key_column, query_column: by input feature, its place, -1 for others.
+        key_column, query_column: by key and by input feature, its place, -1 for others.
     """
 
     keys: Ints
@@ -457,8 +475,9 @@ def _query_active(span: _Span, sides: _Sides, tokens: Ints) -> tuple[Ints, Ints]
 def _first_of_keys(span: _Span, firsts: Grouped, sides: _Sides) -> Firsts:
     """Return the first token of each key in each sequence, `n_tokens` for none: [n_sequences, n_keys]."""
     first = np.full((len(span.place), len(sides.keys)), span.n_tokens, np.int32)
-    rows = firsts.rows(sides.keys)
-    key = np.repeat(np.arange(len(sides.keys)), firsts.n[sides.keys])
+    features = sides.keys % len(firsts.n)
+    rows = firsts.rows(features)
+    key = np.repeat(np.arange(len(sides.keys)), firsts.n[features])
     first[firsts.values["place"][rows], key] = firsts.values["token"][rows]
     return first
 

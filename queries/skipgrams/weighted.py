@@ -6,6 +6,7 @@ is linear algebra on small dense blocks, in float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class KeyMeans:
 
     Arguments:
         when_active: mean of G[q,i] over the train positions where the feature is active,
-            [n_features, n_input_features]. everywhere: over all train positions, [n_input_features].
+            [n_features, n_keys]. everywhere: over all train positions, [n_keys].
         n_active: train positions where each feature is active; without any, a feature gets no rules.
     """
 
@@ -69,29 +70,32 @@ def key_means(warehouse: Warehouse, batch: Batch) -> KeyMeans:
     at_once = max(1, _TOKENS_AT_ONCE // seq_len)
     for first in range(0, n_sequences, at_once):
         here = {"first": first, "last": first + at_once - 1, "seq_len": seq_len}
-        rows = arrays(warehouse, step("train_sources"), {**batch.at, **here, "bos_keys": batch.bos_keys})
-        sources = Grouped.by(rows["query"], at_once * seq_len, rows, then=rows["key"])
         rows = arrays(warehouse, step("train_keys"), {"layer": batch.layer, **here})
         keys = Grouped.by(rows["token"], at_once * seq_len, rows, then=rows["feature"])
         rows = arrays(warehouse, step("train_active_rows"), here)
         row_of = np.searchsorted(batch.features, rows["feature"])
         active = Grouped.by(row_of, len(batch.features), {"token": rows["token"]}, then=rows["token"])
-        everywhere += _received(sources, keys, slice(None), n_keys)
-        for row in np.flatnonzero(active.n).tolist():
-            tokens = active.values["token"][active.one(row)]
-            when_active[row] += _received(sources, keys, sources.rows(tokens), n_keys)
+        for of_head, at in batch.attending():
+            rows = arrays(warehouse, step("train_sources"), {**at, **here, "bos_keys": batch.bos_keys})
+            sources = Grouped.by(rows["query"], at_once * seq_len, rows, then=rows["key"])
+            everywhere[of_head] += _received(sources, keys, slice(None), batch.scores.n_inputs)
+            for row in np.flatnonzero(active.n).tolist():
+                tokens = active.values["token"][active.one(row)]
+                when_active[row, of_head] += _received(
+                    sources, keys, sources.rows(tokens), batch.scores.n_inputs
+                )
     when_active /= np.maximum(sizes["n_active"], 1)[:, None]
     everywhere /= max(1, int(sizes["n_positions"].max(initial=0)))
     return KeyMeans(when_active, everywhere, sizes["n_active"])
 
 
-def _received(sources: Grouped, keys: Grouped, chosen: Any, n_keys: int) -> Floats:
-    """Return the sum of G[q,i] over the sources chosen, for every input feature i: [n_keys]."""
+def _received(sources: Grouped, keys: Grouped, chosen: Any, n_inputs: int) -> Floats:
+    """Return the sum of G[q,i] over the sources chosen, for every input feature i: [n_inputs]."""
     weight = np.bincount(sources.values["key"][chosen], sources.values["weight"][chosen], len(keys.n))
     tokens = np.flatnonzero(weight)
     rows = keys.rows(tokens)
     amount = np.repeat(weight[tokens], keys.n[tokens]) * keys.values["activation"][rows]
-    return np.bincount(keys.values["feature"][rows], amount, n_keys).astype(np.float64)
+    return np.bincount(keys.values["feature"][rows], amount, n_inputs).astype(np.float64)
 
 
 def weighted(search: Search) -> RankedRules:
@@ -141,7 +145,8 @@ def weighted_rules(batch: Batch, means: KeyMeans, *, max_rules: int, signed: boo
 def grouped_rules(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRules:
     """Merge the keys of the key ranking that do the same thing: one rule per group of keys.
 
-    From the top down, a key takes up to seven more whose value vectors have a cosine above 0.3 with its own.
+    From the top down, a key takes up to seven more of its head whose value vectors have a cosine above 0.3
+    with its own: what two heads move lies in spaces of their own.
     Groups are ranked by the sum of their scores; every key is a row, the rows of a group share its rank.
     """
     keys = weighted_rules(batch, means, max_rules=MAX_KEY_RULES, signed=False)
@@ -149,7 +154,9 @@ def grouped_rules(batch: Batch, means: KeyMeans, *, max_rules: int) -> RankedRul
     rank = np.zeros(len(keys.feature), np.int64)
     for feature in batch.features:
         rows = slice(*np.searchsorted(keys.feature, [feature, feature + 1]))
-        similar = unit[keys.key_feature[rows]] @ unit[keys.key_feature[rows]].T > SAME_DIRECTION
+        own = keys.key_feature[rows]
+        head = own // batch.scores.n_inputs
+        similar = (unit[own] @ unit[own].T > SAME_DIRECTION) & (head[:, None] == head)
         group = np.full(len(similar), -1)
         for leader in range(len(group)):
             if group[leader] < 0:
@@ -179,29 +186,56 @@ def gated_rules(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rule
     of all. A rule with queries has a row for each pair of its keys and queries, all of its rank.
     """
     groups = grouped_rules(batch, means, max_rules=max_rules)
+    _draw_base(warehouse, batch)
+    warehouse.execute(step("make_gate_positions"), {"n_most": PAIR_POSITIONS})
+    rows, queries = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    active = arrays(warehouse, step("gate_queries"), {"layer": batch.layer})
+    for of_head, at in batch.attending():
+        of_own = np.flatnonzero((groups.key_feature >= of_head.start) & (groups.key_feature < of_head.stop))
+        through = groups.rows(of_own)
+        through = replace(through, key_feature=through.key_feature - of_head.start)
+        for row, gate in _gates(warehouse, batch, through, at, active):
+            rows.append(np.full(len(gate), of_own[row]))
+            queries.append(gate)
+    owner, j = np.concatenate(rows), np.concatenate(queries)
+    in_order = np.argsort(owner, kind="stable")
+    owner, j = owner[in_order], j[in_order]
+    i = groups.key_feature[owner]
+    s = batch.scores.at_pairs(i, j)[0]
+    return RankedRules(
+        groups.feature[owner], groups.rank[owner], i, j, s, groups.value_score[owner], groups.score[owner]
+    )
+
+
+def _gates(
+    warehouse: Warehouse, batch: Batch, groups: RankedRules, at: dict[str, int], active: dict[str, Any]
+) -> Iterator[tuple[int, Ints]]:
+    """Yield the queries of each row of the groups of one head, -1 for none.
+
+    Arguments:
+        groups: of one head, its keys numbered by input feature. at: places a statement on its attention.
+        active: columns of `gate_queries`.
+    """
     own = [np.flatnonzero(groups.feature == feature) for feature in batch.features]
     keys = [groups.key_feature[rows] for rows in own]
     values = [groups.value_score[rows] for rows in own]
     fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    _draw_base(warehouse, batch)
-    warehouse.execute(step("make_gate_positions"), {"n_most": PAIR_POSITIONS})
     # The positions that stand for all come first, then those of one feature after another.
     scope = arrays(warehouse, step("gate_scopes"))["scope"]
     n_base = int(np.searchsorted(scope, 0))
     attended = Attended.of(
-        arrays(warehouse, step("gate_sources"), batch.at),
+        arrays(warehouse, step("gate_sources"), at),
         arrays(warehouse, step("gate_keys"), {"layer": batch.layer}),
     )
-    active = arrays(warehouse, step("gate_queries"), {"layer": batch.layer})
-    n_inputs = len(batch.scores.keys)
+    n_inputs = batch.scores.n_inputs
     all_keys = np.unique(groups.key_feature)
     everywhere = _received_by(attended, range(n_base), all_keys, batch)
-    rows, queries = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for feature, mine, key, v in zip(batch.features, own, keys, values, strict=True):
         if not len(mine):
             continue
         first, last = np.searchsorted(scope, [feature, feature + 1])
-        rule, n_rules = groups.rank[mine] - 1, int(groups.rank[mine].max())
+        ranks, rule = np.unique(groups.rank[mine], return_inverse=True)
+        n_rules = len(ranks)
         order = np.argsort(key)
         of_own = _received_by(attended, range(first, last), key[order], batch)
         column = np.searchsorted(all_keys, key[order])
@@ -218,21 +252,13 @@ def gated_rules(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rule
         gates = choose_queries(
             carried.reshape(-1, n_rules), n_base, here["place"], here["query_feature"], n_inputs
         )
-        for row, of_rule in zip(mine, rule, strict=True):
-            gate = gates[of_rule] if len(gates[of_rule]) else np.array([-1])
-            rows.append(np.full(len(gate), row))
-            queries.append(gate)
-    owner, j = np.concatenate(rows), np.concatenate(queries)
-    i = groups.key_feature[owner]
-    s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
-    return RankedRules(
-        groups.feature[owner], groups.rank[owner], i, j, s, groups.value_score[owner], groups.score[owner]
-    )
+        for row, of_rule in zip(mine.tolist(), rule, strict=True):
+            yield row, gates[of_rule] if len(gates[of_rule]) else np.array([-1])
 
 
 def _received_by(attended: Attended, places: range, keys: Ints, batch: Batch) -> Grouped:
     """Return G[q,i] at some places by each of `keys`, which ascend."""
-    column_of = np.full(len(batch.scores.keys), -1)
+    column_of = np.full(batch.scores.n_inputs, -1)
     column_of[keys] = np.arange(len(keys))
     return attended.received(places, column_of, len(keys), bos_keys=batch.bos_keys)
 
@@ -255,14 +281,26 @@ def paired_rules(
     each feature, the base over at most 8,192 train positions (method.md section 3.9).
     """
     keys, values = leading_keys(batch, means, num_values)
-    fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    where = {**batch.at, "bos_keys": batch.bos_keys}
-    warehouse.execute(
-        step("make_candidate_pairs"),
-        {**where, "n_most": PAIR_POSITIONS, "n_pairs": 2 * max_rules},
-    )
     _draw_base(warehouse, batch)
-    rows = arrays(warehouse, step("pairs_everywhere"), where)
+    found = []
+    for of_head, at in batch.attending():
+        of_feature = [(own >= of_head.start) & (own < of_head.stop) for own in keys]
+        fill(
+            warehouse,
+            "candidate_keys",
+            batch.features,
+            key_feature=[own[kept] - of_head.start for own, kept in zip(keys, of_feature, strict=True)],
+            value_score=[own[kept] for own, kept in zip(values, of_feature, strict=True)],
+        )
+        where = {**at, "bos_keys": batch.bos_keys}
+        warehouse.execute(
+            step("make_candidate_pairs"),
+            {**where, "n_most": PAIR_POSITIONS, "n_pairs": 2 * max_rules},
+        )
+        of_pairs = arrays(warehouse, step("pairs_everywhere"), where)
+        of_pairs["key_feature"] += of_head.start
+        found.append(of_pairs)
+    rows = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     n_active = np.minimum(means.n_active, PAIR_POSITIONS)
     owner = np.searchsorted(batch.features, rows["feature"])
     score = rows["value_score"] * (rows["amount"] / np.maximum(n_active[owner], 1) - rows["mean_everywhere"])
@@ -273,7 +311,7 @@ def paired_rules(
         first, last = np.searchsorted(rows["feature"][order], [feature, feature + 1])
         best = order[first:last][:max_rules]
         i, j = rows["key_feature"][best], rows["query_feature"][best]
-        s = np.einsum("nd,nd->n", batch.scores.keys[i], batch.scores.queries[j])
+        s = batch.scores.at_pairs(i, j)[0]
         parts.append(ranked(feature, i, j, s, rows["value_score"][best], score[best]))
     return joined(parts)
 

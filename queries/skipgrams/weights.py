@@ -102,7 +102,17 @@ def top_values(
 def top_queries(scores: HeadScores, keys: Ints, num_queries: int) -> tuple[Ints, Floats]:
     """Return the queries j with the largest S(i,j) and these S, [len(keys), num_queries] each.
 
-    Ties are broken by query. Single precision finds the few queries that can be among them, whose S is then
+    Ties are broken by query; `keys` ascend.
+    """
+    found = [_top_queries(own, of_head, num_queries) for own, of_head in scores.by_head(keys)]
+    queries, attn = (np.concatenate(of_heads) for of_heads in zip(*found, strict=True))
+    return queries, attn
+
+
+def _top_queries(scores: HeadScores, keys: Ints, num_queries: int) -> tuple[Ints, Floats]:
+    """Do the same for one head.
+
+    Single precision finds the few queries that can be among them, whose S is then
     computed in double precision: half the time of selecting among doubles.
     """
     n = len(scores.queries)

@@ -15,7 +15,8 @@ SELECT
     r.score,
     r.attn_distance,
     r.says,
-    r.evidence
+    r.evidence,
+    r.through_head
 FROM given AS g
 INNER JOIN main.rule_texts AS r ON g.layer = r.layer AND g.head = r.head AND g.feature = r.feature
 UNION ALL BY NAME
@@ -24,4 +25,4 @@ SELECT g.layer::VARCHAR AS method
 FROM given AS g
 WHERE NOT main.answers_here('$warehouse')
 ORDER BY method, scaling, rank;
-COMMENT ON MACRO TABLE rules_of IS 'Rules of one output feature: FROM rules_of(layer, head, feature)';
+COMMENT ON MACRO TABLE rules_of IS 'Rules of one output feature; head -1 for a feature of an SAE over the whole layer: FROM rules_of(layer, head, feature)';

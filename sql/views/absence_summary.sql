@@ -56,7 +56,8 @@ SELECT
     sum(round(t.chance_confirmed * len(t.control_token_ids))::BIGINT) OVER like_cases
     / sum(len(t.control_token_ids)) FILTER (WHERE t.chance_confirmed IS NOT NULL) OVER like_cases AS chance_share,
     sum(t.confirmed::INTEGER) FILTER (WHERE t.status = 'tested') OVER like_cases
-    / count(*) FILTER (WHERE t.status = 'tested') OVER like_cases AS confirmed_share
+    / count(*) FILTER (WHERE t.status = 'tested') OVER like_cases AS confirmed_share,
+    d.through_head
 FROM distractors AS d
 LEFT JOIN absence_tests AS t
     ON
@@ -124,3 +125,4 @@ COMMENT ON COLUMN absence_summary.confirmed IS 'Whether fall_low and excess_low 
 COMMENT ON COLUMN absence_summary.chance_confirmed IS 'Share of its neutral tokens that would be confirmed in the place of the distractor token, the others being neutral: what chance confirms, to be averaged over like cases (absence_summary.chance_share); NULL where not known';
 COMMENT ON COLUMN absence_summary.chance_share IS 'Share of all neutral tokens of like cases that would be confirmed in the place of a distractor token: what chance confirms there';
 COMMENT ON COLUMN absence_summary.confirmed_share IS 'Share of the tested like cases that are confirmed, to be compared with chance_share';
+COMMENT ON COLUMN absence_summary.through_head IS 'The head whose attention and W_V key, query and distractor act through; equals head where the SAE reads one head';

@@ -46,7 +46,8 @@ SELECT
     t.excess_active,
     t.excess_low,
     t.excess_high,
-    coalesce(t.confirmed, FALSE) AS confirmed
+    coalesce(t.confirmed, FALSE) AS confirmed,
+    r.through_head
 FROM counting_rules AS r
 LEFT JOIN counting_tests AS t
     ON
@@ -105,3 +106,4 @@ COMMENT ON COLUMN counting_summary.excess_active IS 'Share of cells with the fea
 COMMENT ON COLUMN counting_summary.excess_low IS 'Lower end of its 95% bootstrap interval over sequences';
 COMMENT ON COLUMN counting_summary.excess_high IS 'Upper end';
 COMMENT ON COLUMN counting_summary.confirmed IS 'Whether counting tells more of the grid than presence and more than neutral tokens do: gain_low and excess_low above 0';
+COMMENT ON COLUMN counting_summary.through_head IS 'The head whose attention and W_V key and opponent act through; equals head where the SAE reads one head';

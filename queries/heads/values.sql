@@ -1,0 +1,6 @@
+-- Grain: an input feature, in order of its id.
+-- Reads: projections
+SELECT value_vector
+FROM projections
+WHERE layer = $layer AND head = $head
+ORDER BY feature;
