@@ -19,6 +19,7 @@ from attnrules.queries.card import feature_card
 from attnrules.queries.counting import CountingSpec, mine_counting
 from attnrules.queries.evaluation import EXAMPLE_SETS
 from attnrules.queries.heads import FeatureId
+from attnrules.queries.heads.rotation import attended_distances
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.sql import WHOLE_LAYER, Statements
@@ -290,6 +291,40 @@ def test_heads_that_no_sae_reads_are_refused(tmp_path: Path) -> None:
         chosen = SkipgramSpec(heads=(7,), features=(FeatureId(0, WHOLE_LAYER, 2),))
         with pytest.raises(UsageError, match="--heads 7: the SAE of L0 reads heads 0, 1"):
             mine_skipgrams(warehouse, chosen)
+
+
+def test_each_head_is_turned_by_its_own_rotation(tmp_path: Path) -> None:
+    with both_kinds(tmp_path / "w.duckdb") as warehouse:
+        warehouse.execute(
+            "INSERT INTO rotations"
+            " VALUES (0, 0, [0.5], 'halves', 1), (0, 1, [1.25], 'halves', 1), (1, 0, [2], 'halves', 1)"
+        )
+        distances = {head: attended_distances(warehouse, 0, head, bos_keys=False) for head in (0, 1)}
+        options = {**EVERYTHING, "example_sets": ("paper",), "baselines": False, "max_rules": 40}
+        for method in ("magnitude", "importance"):
+            mine_skipgrams(warehouse, SkipgramSpec(layers=(0,), **{**options, "method": method}))
+        mine_absence(warehouse, AbsenceSpec(layers=(0,), pairs=4))
+        for table in ("rules", "distractors"):
+            heads = set()
+            for head in (0, 1):
+                rows = warehouse.rows(
+                    "SELECT r.attn_score, max(s) FROM (SELECT t.rowid AS id, t.*,"
+                    " attn_score_at(0, t.through_head, t.key_feature, t.query_feature, d.distance) AS s"
+                    f" FROM {table} AS t CROSS JOIN (SELECT unnest($distances::INTEGER[]) AS distance) AS d"
+                    " WHERE t.head = -1 AND t.through_head = $head) AS r GROUP BY r.id, r.attn_score",
+                    {"distances": distances[head], "head": head},
+                )
+                heads |= {head} if rows else set()
+                for score, largest in rows:
+                    assert score == pytest.approx(largest, abs=1e-9)
+            assert heads == {0, 1}
+            assert (
+                warehouse.value(
+                    "SELECT max(abs(attn_score - attn_score_at(0, through_head, key_feature, query_feature,"
+                    f" attn_distance))) FROM {table} WHERE head = -1"
+                )
+                < 1e-9
+            )
 
 
 # --- a feature that needs two heads -------------------------------------------------------------------------------
