@@ -60,7 +60,11 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 layers_option = click.option("--layers", type=Numbers(), help="Layers, such as 0,3-5.  [all]")
-heads_option = click.option("--heads", type=Numbers(), help="Heads, such as 0,1.  [all]")
+heads_option = click.option(
+    "--heads",
+    type=Numbers(),
+    help="Heads, such as 0,1; of an SAE over a whole layer, those whose rules are sought.  [all]",
+)
 seed_option = click.option("--seed", type=Count(0), default=0, show_default=True)
 revision_option = click.option("--revision", help="Revision of the model on the hub.")
 output_sae_id_option = click.option("--output-sae-id", help="SAE id in the release, over {layer} and {head}.")
@@ -73,7 +77,10 @@ bos_features_option = click.option(
 def features_option(default: str) -> Decorator:
     """Return `--features`, which `feature_options` reads."""
     return click.option(
-        "--features", default=default, show_default=True, help="How many per head, all, or L0H3.17,..."
+        "--features",
+        default=default,
+        show_default=True,
+        help="How many per head, all, or L0H3.17,L5.1234,...",
     )
 
 
