@@ -14,12 +14,12 @@ from attnrules.commands.options import (
     device_option,
     feature_options,
     features_option,
-    heads_option,
     layers_option,
     output_sae_id_option,
     revision_option,
     scaling_option,
     seed_option,
+    through_option,
     warehouse_argument,
 )
 from attnrules.commands.progress import quiet_libraries
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--output-sae", help="The same for the per-head SAEs.")
 @output_sae_id_option
 @layers_option
-@heads_option
+@through_option
 @features_option("all")
 @scaling_option("Which rules to test: those mined under this scaling.")
 @click.option(

@@ -13,12 +13,12 @@ from attnrules.commands.options import (
     bos_keys_option,
     feature_options,
     features_option,
-    heads_option,
     layers_option,
     memory_limit_option,
     pairs_option,
     scaling_option,
     seed_option,
+    through_option,
     warehouse_argument,
 )
 from attnrules.commands.terminal import say
@@ -56,7 +56,7 @@ def command() -> None:
 @click.option("--negative-values", is_flag=True, help="Take the largest |V|: suppressors too.")
 @bos_keys_option
 @layers_option
-@heads_option
+@through_option
 @features_option("100")
 @click.option("--min-count", type=Count(0), help="Least sequences a feature fires in.  [3m]")
 @click.option("--max-count", type=Count(0), help="Most sequences a feature fires in.  [N - 3m]")
@@ -153,7 +153,7 @@ def skipgrams(
     help="Corpus examples stored with, and without, the distractor of a pair.",
 )
 @layers_option
-@heads_option
+@through_option
 @features_option("all")
 @seed_option
 @memory_limit_option
@@ -196,7 +196,7 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
 @scaling_option()
 @bos_features_option
 @layers_option
-@heads_option
+@through_option
 @features_option("all")
 @seed_option
 @memory_limit_option

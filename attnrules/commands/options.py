@@ -60,10 +60,11 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 layers_option = click.option("--layers", type=Numbers(), help="Layers, such as 0,3-5.  [all]")
-heads_option = click.option(
+heads_option = click.option("--heads", type=Numbers(), help="Heads, such as 0,1.  [all]")
+through_option = click.option(
     "--heads",
     type=Numbers(),
-    help="Heads, such as 0,1; of an SAE over a whole layer, those whose rules are sought.  [all]",
+    help="Heads, such as 0,1; of an SAE over a whole layer, those whose rules are meant.  [all]",
 )
 seed_option = click.option("--seed", type=Count(0), default=0, show_default=True)
 revision_option = click.option("--revision", help="Revision of the model on the hub.")
