@@ -35,6 +35,7 @@ _COMMANDS = {
     "mine": "attnrules.commands.mine",
     "intervene": "attnrules.commands.intervene",
     "show": "attnrules.commands.show",
+    "test": "attnrules.commands.test",
     "query": "attnrules.commands.query",
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",

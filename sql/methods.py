@@ -20,7 +20,8 @@ class Method:
         name: in the column `method` of tables. meaning: what it predicts from.
         match_score: what one match of a rule scores (method.md section 5.1): `product` (a_q a_k S)(a_k V),
             without a query a_k V; `linear` (a_q a_k S) V; `own` the rule's score; `carried` V times what
-            attention carries, of which a prediction is the sum. None for what has no rules.
+            attention carries, of which a prediction is the sum; `holds` the rule's weight where it holds
+            (section 13). None for what has no rules.
         shares_rank: what tells rows of one rank apart, where a rule has several: `key` or `key and query`.
         finder: `module:function`, called with a `queries.skipgrams.finding.Search`; it returns `RankedRules`.
         needs_means: whether the finder reads `Search.means`, what attention carries to a feature.
@@ -32,7 +33,7 @@ class Method:
     name: str
     kind: Literal["rules", "baseline", "ceiling"]
     meaning: str
-    match_score: Literal["product", "linear", "own", "carried"] | None = None
+    match_score: Literal["product", "linear", "own", "carried", "holds"] | None = None
     shares_rank: Literal["key", "key and query"] | None = None
     finder: str | None = None
     needs_means: bool = False
@@ -45,11 +46,26 @@ class Method:
         """Whether a prediction is the sum of the rules' scores, whatever `--aggregation` says."""
         return self.match_score == "carried"
 
+    @property
+    def is_stated(self) -> bool:
+        """Whether a rule is a condition on the text, of `stated_rules`: it has no scaling."""
+        return self.match_score == "holds"
+
 
 _SKIPGRAMS = "attnrules.queries.skipgrams"
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        Method(
+            "stated",
+            "rules",
+            "conditions on tokens and input features by offset, judged exactly as they are read",
+            match_score="holds",
+            finder="attnrules.queries.stated.learning:stated",
+            needs_means=True,
+            per_block=True,
+            in_best=True,
+        ),
         Method(
             "magnitude",
             "rules",

@@ -14,7 +14,7 @@ _ADDED = frozenset(
     (
         *("corpus_files", "digests", "feature_heads", "head_probes", "head_roles", "rotations"),
         *("output_corpus_tokens", "output_effects", "output_tests", "output_token_tests", "output_tokens"),
-        *("rule_right_sides", "unembedding"),
+        *("rule_readings", "rule_right_sides", "stated_atoms", "stated_rules", "unembedding"),
     )
 )
 # Columns that a file lacks and that another column of it stands for: before version 4 an SAE read one head.

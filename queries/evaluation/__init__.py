@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from attnrules.queries.bootstrap import bootstrap_weights
 from attnrules.queries.evaluation.judging import (
     AGGREGATIONS,
     EXAMPLE_SETS,
     NO_SCALING,
     Judge,
-    bootstrap_weights,
     draw_examples,
     evaluate,
     metric_intervals,

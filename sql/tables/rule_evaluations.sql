@@ -23,7 +23,7 @@ COMMENT ON COLUMN rule_evaluations.scaling IS 'Scale of the scores: paper (S as 
 COMMENT ON COLUMN rule_evaluations.example_set IS 'Which set of examples: paper (the strongest 3m sequences against 3m inactive ones), uniform, bins or all_positions';
 COMMENT ON COLUMN rule_evaluations.n_rules IS 'Length of the list asked for';
 COMMENT ON COLUMN rule_evaluations.n_rules_used IS 'Length it really has';
-COMMENT ON COLUMN rule_evaluations.aggregation IS 'How the scores of matches become one prediction: max; sum; max_of_sums (over key positions, of the sum at each); sum_of_maxima';
+COMMENT ON COLUMN rule_evaluations.aggregation IS 'How the scores of matches become one prediction: max; sum; max_of_sums (over key positions, of the sum at each); sum_of_maxima; log_odds (of stated rules, whose weights are added)';
 COMMENT ON COLUMN rule_evaluations.threshold IS 'Prediction above which F1 is largest on train; NULL where nothing is active there';
 COMMENT ON COLUMN rule_evaluations.slope IS 'Of the line from prediction to activation, least squares on train';
 COMMENT ON COLUMN rule_evaluations.intercept IS 'Of that line';

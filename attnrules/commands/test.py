@@ -1,0 +1,79 @@
+"""`attnrules test`: a rule that you state, judged as it is read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from attnrules.commands.options import Count, json_option, seed_option, warehouse_argument
+from attnrules.commands.output import tell_json
+from attnrules.commands.terminal import tell, visible
+from attnrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from attnrules.queries.stated import Reading
+
+_KINDS = {
+    "right": "right: the rule holds and the feature is active",
+    "wrong": "wrong: the rule holds and the feature is silent",
+    "missed": "missed: the feature is active and the rule does not hold",
+}
+
+
+@click.command("test")
+@warehouse_argument
+@click.argument("rule", metavar="RULE")
+@click.option("--examples", type=Count(0), default=4, show_default=True, help="Of each kind.")
+@seed_option
+@json_option("As JSON.")
+def command(warehouse: Path, rule: str, examples: int, seed: int, as_json: bool) -> None:
+    """Judge a rule exactly as it is read, on every position after BOS of the test sequences.
+
+    A rule joins up to three conditions by `and`; features are L0.i17, tokens stand in quotes.
+
+    \b
+    attnrules test gpt2.duckdb "[' a', ' an'] at -1 -> L0H3.17"
+    attnrules test gpt2.duckdb "[same] before and no [L0.i5] at -4..-1 -> L0H3.17"
+    """
+    from attnrules.queries.heads import parse_feature
+    from attnrules.queries.stated import parse, read_rule
+    from attnrules.warehouse import Warehouse
+
+    statement, target = parse(rule)
+    if target is None:
+        raise UsageError(f"{rule}: names no feature; end it with -> and one, such as -> L0H3.17")
+    with Warehouse.open(warehouse) as opened:
+        reading = read_rule(opened, parse_feature(target), statement, seed=seed, n_examples=examples)
+    if as_json:
+        tell_json(asdict(reading))
+    else:
+        tell(*_lines(reading))
+
+
+def _lines(reading: Reading) -> list[str]:
+    lines = [
+        f"{reading.statement} → {reading.feature}",
+        f"on {reading.n_positions} positions after BOS of {reading.n_sequences} test sequences"
+        f" ({reading.n_active} active, {reading.n_active / reading.n_positions:.1%}):",
+        f"  precision  {_rate(reading.precision, reading.precision_interval)}",
+        f"  recall     {_rate(reading.recall, reading.recall_interval)}",
+        f"  lift       {_rate(reading.lift, reading.lift_interval)}",
+        f"  support    {reading.n_hits} of {reading.n_matches} positions where it holds, in"
+        f" {reading.n_match_sequences} sequences",
+    ]
+    for kind, words in _KINDS.items():
+        found = [example for example in reading.examples if example.kind == kind]
+        lines += ["", words] if found else []
+        for example in found:
+            activation = f"{'':7}" if example.activation is None else f"{example.activation:7.3f}"
+            lines.append(f"  {activation}  …{visible(example.before[-72:])}«{visible(example.token)}»")
+    return lines
+
+
+def _rate(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None or interval is None:
+        return "—"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,0 +1,48 @@
+-- Grain: a rule and a judged position at which it holds: all of its atoms but those that say "no", and none of these.
+-- Reads: judged, read_atoms, read_members
+-- Makes: read_matches
+CREATE OR REPLACE TEMP TABLE read_matches AS
+WITH atoms AS (
+    SELECT DISTINCT
+        rule,
+        scope,
+        atom,
+        absent
+    FROM read_members
+),
+
+needed AS MATERIALIZED (
+    SELECT
+        rule,
+        scope,
+        count(*) FILTER (WHERE NOT absent) AS n_atoms
+    FROM atoms
+    GROUP BY rule, scope
+),
+
+found AS (
+    SELECT
+        r.rule,
+        r.place,
+        count(*) FILTER (WHERE NOT a.absent) AS n_true,
+        count(*) FILTER (WHERE a.absent) AS n_denied
+    FROM read_atoms AS r
+    INNER JOIN atoms AS a ON r.rule = a.rule AND r.atom = a.atom
+    GROUP BY r.rule, r.place
+)
+
+SELECT
+    n.rule,
+    f.place
+FROM needed AS n
+INNER JOIN found AS f ON n.rule = f.rule AND n.n_atoms = f.n_true
+WHERE n.n_atoms > 0 AND f.n_denied = 0
+UNION ALL
+-- A rule of "no" alone holds wherever nothing of it is found.
+SELECT
+    n.rule,
+    j.place
+FROM needed AS n
+INNER JOIN judged AS j ON n.scope = j.scope
+ANTI JOIN found AS f ON n.rule = f.rule AND j.place = f.place
+WHERE n.n_atoms = 0;

@@ -1,0 +1,251 @@
+"""Rules judged exactly as they are read (method.md section 13.2): where each holds, how often it is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from attnrules.errors import UsageError
+from attnrules.queries.arrays import Floats, Ints, arrays
+from attnrules.queries.bootstrap import bootstrap_weights
+from attnrules.queries.heads import FeatureId, finished_sequences
+from attnrules.queries.stated.language import Statement
+from attnrules.queries.stated.members import resolved, table_of
+from attnrules.sql import Statements
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "stated")
+
+# Of a list that is not stated, the rules that are read.
+N_READ = 16
+# Rules whose intervals are drawn together: bounds memory, not results.
+_RULES_AT_ONCE = 4_096
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A position at which a rule is right or wrong, or which it misses.
+
+    Arguments:
+        kind: right, wrong or missed. activation: of the feature, None where it is silent.
+        before: the text of the sequence up to the token.
+    """
+
+    kind: str
+    seq_id: int
+    pos: int
+    activation: float | None
+    before: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a rule does as it is read, on every position after BOS of the test sequences.
+
+    Arguments:
+        statement: the rule in the language. n_sequences, n_positions: judged. n_active: where the feature is
+            active. n_matches, n_match_sequences: where the rule holds. n_hits: where it is right.
+        precision, recall, lift: None where the share is of nothing; each with its 95% bootstrap interval
+            over sequences. examples: drawn by the seed.
+    """
+
+    feature: str
+    statement: str
+    n_sequences: int
+    n_positions: int
+    n_active: int
+    n_matches: int
+    n_match_sequences: int
+    n_hits: int
+    precision: float | None
+    precision_interval: Interval
+    recall: float | None
+    recall_interval: Interval
+    lift: float | None
+    lift_interval: Interval
+    examples: tuple[Example, ...]
+
+
+def read_rule(
+    warehouse: Warehouse, feature: FeatureId, statement: Statement, *, seed: int = 0, n_examples: int = 4
+) -> Reading:
+    """Judge a rule on all test sequences, exactly as it is read.
+
+    Raises `UsageError` for a token or feature that the warehouse does not have, `AttnRulesError` where its
+    ingest is not finished.
+    """
+    finished_sequences(warehouse)
+    at = {"layer": feature.layer, "head": feature.head}
+    if not warehouse.rows(step("known_feature"), {**at, "feature": feature.feature}):
+        raise UsageError(f"{feature}: the warehouse holds no such output feature; see `attnrules info`")
+    rows = resolved(warehouse, statement)
+    with warehouse.session():
+        warehouse.execute(step("make_given_rules"), {"feature": feature.feature})
+        give_members(warehouse, table_of(rows, rule=np.zeros(len(rows)), scope=np.zeros(len(rows))))
+        warehouse.execute(step("make_tested_positions"), {"seed": seed})
+        match(warehouse)
+        warehouse.execute(step("make_read_truth"), at)
+        read = readings(warehouse, seed)
+        drawn = {"seed": seed, "n_examples": n_examples}
+        examples = tuple(Example(*row) for row in warehouse.rows(step("reading_examples"), drawn))
+    return _reading(feature, statement, read, examples)
+
+
+def give_members(warehouse: Warehouse, members: pa.Table) -> None:
+    """Fill the temporary table `read_members` with rules that are not stored."""
+    warehouse.execute(step("make_given_members"))
+    warehouse.append("read_members", members)
+
+
+def match(warehouse: Warehouse) -> None:
+    """Find where the rules of `read_members` hold among the positions of `judged`: make `read_matches`."""
+    for name in ("sequences", "tokens"):
+        warehouse.execute(step(f"make_read_{name}"))
+    match_tokens(warehouse)
+
+
+def match_tokens(warehouse: Warehouse) -> None:
+    """Do the same with the tokens of `read_tokens` as they are."""
+    for name in ("hits", "copies", "atoms", "matches"):
+        warehouse.execute(step(f"make_read_{name}"))
+
+
+def match_rules(warehouse: Warehouse, at: dict[str, int], example_set: str) -> None:
+    """Find where stored rules of the mined features hold among the positions of `judged`.
+
+    Stated rules on every set; on all positions the first rules of the other methods too.
+    """
+    warehouse.execute(step("make_read_rules"), {**at, "example_set": example_set, "n_read": N_READ})
+    warehouse.execute(step("make_read_members"), at)
+    match(warehouse)
+
+
+def store_readings(warehouse: Warehouse, at: dict[str, int], *, seed: int, run_id: int) -> None:
+    """Add to `rule_readings` how the rules of `read_rules` do on both splits of `judged`."""
+    warehouse.execute(step("make_read_truth"), at)
+    rules = warehouse.sql(step("rule_numbers")).to_arrow_table()
+    if not rules.num_rows:
+        return
+    n, place = rules.num_rows, {name: np.full(rules.num_rows, value) for name, value in at.items()}
+    for split, read in readings(warehouse, seed).items():
+        columns: dict[str, Any] = {
+            name: rules.column(name) for name in ("feature", "method", "scaling", "rank")
+        }
+        columns |= {**place, "split": pa.array([split] * n), "run_id": np.full(n, run_id), **read.columns}
+        warehouse.append("rule_readings", pa.table(columns))
+
+
+@dataclass(frozen=True)
+class Read:
+    """Rules read on a split, one entry of every column per rule; `n_sequences` were judged."""
+
+    n_sequences: int
+    columns: dict[str, Any]
+
+
+def readings(warehouse: Warehouse, seed: int) -> dict[str, Read]:
+    """Return how the rules of `read_rules` do on each split of `judged` that has sequences."""
+    rules = arrays(warehouse, "SELECT rule, feature FROM read_rules ORDER BY rule")
+    counts, active = arrays(warehouse, step("reading_counts")), arrays(warehouse, step("reading_active"))
+    judged = arrays(warehouse, step("reading_sequences"))
+    found = {}
+    for is_test, split in enumerate(("train", "test")):
+        chosen = judged["is_test"] == is_test
+        if chosen.any():
+            sequences, n_positions = judged["seq_id"][chosen], judged["n_positions"][chosen]
+            columns = _columns(rules["feature"], counts, active, sequences, n_positions, seed)
+            found[split] = Read(len(sequences), columns)
+    return found
+
+
+def _columns(
+    feature: Ints,
+    counts: dict[str, Any],
+    active: dict[str, Any],
+    sequences: Ints,
+    n_positions: Ints,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the columns of `rule_readings` that are counted, one entry per rule."""
+    of_features, row = np.unique(feature, return_inverse=True)
+    of_active = np.searchsorted(of_features, active["feature"])
+    n_active = _by_sequence(of_active, active, "n_active", sequences, len(of_features))
+    weights = np.c_[np.ones(len(sequences)), bootstrap_weights(sequences, seed)]
+    parts = []
+    for first in range(0, len(feature), _RULES_AT_ONCE):
+        some = slice(*np.searchsorted(counts["rule"], [first, first + _RULES_AT_ONCE]))
+        here = {name: column[some] for name, column in counts.items()}
+        n = min(_RULES_AT_ONCE, len(feature) - first)
+        matches, hits = (
+            _by_sequence(here["rule"] - first, here, name, sequences, n) for name in ("n_matches", "n_hits")
+        )
+        of = row[first : first + n]
+        parts.append(_rates(matches, hits, n_active, of, n_positions, weights))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {
+        name: pa.array(column, pa.float64(), from_pandas=True)
+        if column.dtype == np.float64
+        else pa.array(column)
+        for name, column in columns.items()
+    }
+
+
+def _by_sequence(row: Ints, rows: dict[str, Any], name: str, sequences: Ints, n_rows: int) -> Floats:
+    """Return a count as a matrix [n_rows, n_sequences], 0 without a row; other splits are left out."""
+    column = np.searchsorted(sequences, rows["seq_id"]).clip(max=len(sequences) - 1)
+    here = np.flatnonzero(sequences[column] == rows["seq_id"])
+    cell = row[here] * len(sequences) + column[here]
+    counted = np.bincount(cell, rows[name][here], n_rows * len(sequences))
+    return counted.reshape(n_rows, len(sequences)).astype(np.float64)
+
+
+def _rates(
+    matches: Floats, hits: Floats, n_active: Floats, of: Ints, n_positions: Ints, weights: Floats
+) -> dict[str, Any]:
+    """Return counts and rates with intervals; the first column of `weights` counts every sequence once."""
+    m, h, a = matches @ weights, hits @ weights, (n_active @ weights)[of]
+    base = a / np.maximum(n_positions @ weights, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = {"precision": h / m, "recall": h / a, "lift": h / m / base}
+    found: dict[str, Any] = {
+        "n_positions": np.full(len(m), n_positions.sum()),
+        "n_active": a[:, 0].astype(np.int64),
+        "n_matches": m[:, 0].astype(np.int64),
+        "n_match_sequences": np.count_nonzero(matches, axis=1).astype(np.int64),
+        "n_hits": h[:, 0].astype(np.int64),
+    }
+    for name, values in rates.items():
+        values[~np.isfinite(values)] = np.nan
+        known = ~np.isnan(values[:, 0])
+        low, high = np.full(len(m), np.nan), np.full(len(m), np.nan)
+        if known.any():
+            low[known], high[known] = np.nanquantile(values[known, 1:], (0.025, 0.975), axis=1)
+        found |= {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def _reading(
+    feature: FeatureId, statement: Statement, read: dict[str, Read], examples: tuple[Example, ...]
+) -> Reading:
+    of_test = read["test"]
+    one = {name: column[0].as_py() for name, column in of_test.columns.items()}
+    intervals: dict[str, Any] = {
+        f"{name}_interval": None if one[f"{name}_low"] is None else (one[f"{name}_low"], one[f"{name}_high"])
+        for name in ("precision", "recall", "lift")
+    }
+    kept = {name: value for name, value in one.items() if not name.endswith(("_low", "_high"))}
+    return Reading(
+        feature=str(feature),
+        statement=str(statement),
+        n_sequences=of_test.n_sequences,
+        examples=examples,
+        **kept,
+        **intervals,
+    )
