@@ -37,6 +37,8 @@ class FeatureCard:
         says: the tokens that stand for what it makes the model say, rows of `output_words`, best first.
         output_test: the row of `output_tests`, none where that was not tested.
         best: the row of `best_lists` for each example set, all_positions first.
+        stated: the first stated rules, with how they do on test as they are read.
+        readings: how the first rules of the other methods do on test when they are taken as they are read.
         absences, counting: the rows of `absence_summary` and `counting_summary`.
     """
 
@@ -52,6 +54,8 @@ class FeatureCard:
     says: list[dict[str, Any]]
     output_test: list[dict[str, Any]]
     best: list[dict[str, Any]]
+    stated: list[dict[str, Any]]
+    readings: list[dict[str, Any]]
     absences: list[dict[str, Any]]
     counting: list[dict[str, Any]]
 
@@ -82,6 +86,8 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         says=dictionaries(warehouse, "says", at),
         output_test=dictionaries(warehouse, "output_test", at),
         best=dictionaries(warehouse, "best_lists", at),
+        stated=dictionaries(warehouse, "stated", {**at, "n_rules": n_rules}),
+        readings=dictionaries(warehouse, "readings", {**at, "n_rules": n_rules}),
         absences=dictionaries(warehouse, "absences", {**at, "n_rules": n_rules}),
         counting=dictionaries(warehouse, "counting", {**at, "n_rules": n_rules}),
     )

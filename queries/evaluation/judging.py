@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from math import factorial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
+from attnrules.queries.bootstrap import bootstrap_weights
 from attnrules.queries.evaluation.carried import Attended, Queries, Receiving, list_predictions
 from attnrules.queries.evaluation.ordering import TestRows, order_rows
 from attnrules.queries.heads import head_values, key_numbers, through_heads
 from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
+from attnrules.queries.stated.reading import match_rules, store_readings
 from attnrules.sql import Statements
 from attnrules.sql.methods import method_named, names
 from attnrules.warehouse.arrow import arrow_table
@@ -30,7 +31,6 @@ step = Statements("attnrules.queries", "evaluation")
 
 EXAMPLE_SETS = ("paper", "uniform", "bins", "all_positions")
 AGGREGATIONS = ("max", "sum", "max_of_sums", "sum_of_maxima")
-_REPLICATES = 200
 # The scaling of what has none.
 NO_SCALING = "none"
 # Predictions judged in one set of statements: bounds memory, not results.
@@ -81,12 +81,15 @@ class _Way:
 
     def aggregation(self, judge: Judge) -> str:
         """How the scores of its matches become a prediction."""
-        return judge.aggregation if self.has_rules and not method_named(self.method).is_sum else "sum"
+        method = method_named(self.method)
+        if method.is_stated:
+            return "log_odds"
+        return judge.aggregation if self.has_rules and not method.is_sum else "sum"
 
 
 def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> None:
     """Draw the examples of the mined features, in place of those drawn earlier."""
-    for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values"):
+    for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values", "rule_readings"):
         warehouse.execute(step(f"delete_{table}"), at)
     split_sequences(warehouse, judge.seed, judge.held_out)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
@@ -138,6 +141,8 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
                 warehouse.execute(step("make_predictions"))
         if together:
             _judge(warehouse, place, together, judge, run_id, seq_len)
+        if example_set == "all_positions":
+            store_readings(warehouse, at, seed=judge.seed, run_id=run_id)
 
 
 def _judge(
@@ -210,16 +215,6 @@ def _store_intervals(
         for j, end in enumerate(("low", "high"))
     }
     warehouse.append("intervals", arrow_table({"list": np.array([own.list for own in rows]), **ends}))
-
-
-def bootstrap_weights(sequences: Ints, seed: int) -> Floats:
-    """Return how often each sequence is drawn, Poisson of mean 1: [n_sequences, n_replicates].
-
-    Drawn by (seed, sequence, replicate) alone: what else is judged does not change an interval.
-    """
-    drawn = mix32(mix32(mix32(np.array(seed)) + sequences)[:, None] + np.arange(_REPLICATES))
-    at_most = np.cumsum([np.exp(-1) / factorial(n) for n in range(12)])
-    return np.searchsorted(at_most, drawn / 2**32, side="right").astype(np.float64)
 
 
 def metric_intervals(
@@ -302,8 +297,10 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
     lists = _grids(warehouse, judge, example_set)
     number = count()
-    for scaling in dict.fromkeys(scaling for method, scaling in lists if not method_named(method).is_sum):
-        of_scaling = [m for m, s in lists if s == scaling and not method_named(m).is_sum]
+    yield from _stated(warehouse, at, example_set, lists, number)
+    matched = [(m, s) for m, s in lists if not (method_named(m).is_sum or method_named(m).is_stated)]
+    for scaling in dict.fromkeys(scaling for _, scaling in matched):
+        of_scaling = [m for m, s in matched if s == scaling]
         scaled = {"layer": at["layer"], "scaling": scaling}
         warehouse.execute(step("make_scaled_activations"), scaled)
         warehouse.execute(step("make_query_side"))
@@ -399,6 +396,24 @@ def _append_predictions(warehouse: Warehouse, way: _Way, rows: Iterator[dict[str
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         columns["way"] = np.full(len(columns["place"]), way.number, np.int32)
         warehouse.append("predictions", arrow_table(columns))
+
+
+def _stated(
+    warehouse: Warehouse,
+    at: dict[str, int],
+    example_set: str,
+    lists: Mapping[tuple[str, str], list[int]],
+    number: Iterator[int],
+) -> Iterator[_Way]:
+    """Do the same for stated rules, and find where the first rules of other methods hold as they are read."""
+    stated = [way for way in lists if method_named(way[0]).is_stated]
+    if stated or example_set == "all_positions":
+        match_rules(warehouse, at, example_set)
+    for method, scaling in stated:
+        way = _Way(next(number), method, scaling)
+        made = {"way": way.number, "method": method, "grid": lists[method, scaling]}
+        warehouse.execute(step("insert_stated_predictions"), made)
+        yield way
 
 
 def _insert_predictions(warehouse: Warehouse, way: _Way, judge: Judge, grid: list[int]) -> None:

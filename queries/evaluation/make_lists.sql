@@ -2,7 +2,7 @@
 -- shortest list of the grid that holds it. Besides the stored rules there are two baselines made from the magnitude
 -- rules: `key_anywhere` drops the query, `random` swaps both features for others that fire about as often. Both keep the
 -- head that a rule acts through.
--- Reads: input_features, mined_features, rules
+-- Reads: input_features, mined_features, rules, stated_rules
 -- Makes: lists
 CREATE OR REPLACE TEMP TABLE lists AS
 WITH stored AS (
@@ -41,8 +41,27 @@ partners AS (
         ON p.place = 8 * (b.place // 8) + (b.place + 1 + mix32(h.seed + b.feature) % 7) % 8
 ),
 
+-- What a stated rule says is in other tables.
+stated AS (
+    SELECT
+        t.feature,
+        'stated' AS method,
+        'none' AS scaling,
+        t.rank,
+        NULL AS key_feature,
+        NULL AS query_feature,
+        NULL AS attn_score,
+        NULL AS value_score,
+        t.weight AS score
+    FROM stated_rules AS t
+    SEMI JOIN mined_features AS f ON t.feature = f.feature
+    WHERE t.layer = $layer AND t.head = $head
+),
+
 everything AS (
     FROM stored
+    UNION ALL
+    FROM stated
     UNION ALL
     SELECT
         feature,

@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from attnrules.queries.arrays import Floats, Ints
 from attnrules.queries.heads import HeadScores
@@ -123,15 +125,39 @@ class RankedRules:
         return RankedRules(**chosen, support=support, contribution=self.contribution)
 
 
-def find(method: str, search: Search) -> RankedRules:
+@dataclass(frozen=True)
+class StatedRules:
+    """Rules that are conditions on the text (method.md section 13).
+
+    Arguments:
+        rules: columns of `stated_rules`, but for layer, head and run. atoms: of `stated_atoms`, likewise.
+        contribution: as in `RankedRules`; nothing is pruned.
+    """
+
+    rules: pa.Table
+    atoms: pa.Table
+    contribution: tuple[float, float] = (0.0, 0.0)
+
+    def of(self, features: Ints) -> StatedRules:
+        """Return the rules of these features."""
+        wanted = pa.array(features)
+        return StatedRules(
+            *(
+                table.filter(pc.is_in(table.column("feature").cast(pa.int64()), value_set=wanted))
+                for table in (self.rules, self.atoms)
+            )
+        )
+
+
+def find(method: str, search: Search) -> RankedRules | StatedRules:
     """Find rules by the method of that name, with S at the distance where the head attends to the pair."""
     finder = method_named(method).finder
     if finder is None:
         raise ValueError(f"{method} has no rules")
     module, _, function = finder.partition(":")
-    found: RankedRules = getattr(import_module(module), function)(search)
+    found: RankedRules | StatedRules = getattr(import_module(module), function)(search)
     scores = search.batch.scores
-    if found.query_feature is None or not scores.each()[0].distances:
+    if isinstance(found, StatedRules) or found.query_feature is None or not scores.each()[0].distances:
         return found
     attn_score, distance = scores.at_pairs(found.key_feature, found.query_feature)
     return replace(found, attn_score=attn_score, attn_distance=distance)

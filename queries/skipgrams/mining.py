@@ -7,10 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.arrays import Ints
-from attnrules.queries.evaluation import AGGREGATIONS, EXAMPLE_SETS, Judge, draw_examples, evaluate
+from attnrules.queries.evaluation import (
+    AGGREGATIONS,
+    EXAMPLE_SETS,
+    NO_SCALING,
+    Judge,
+    draw_examples,
+    evaluate,
+)
 from attnrules.queries.heads import (
     HeadRun,
     Run,
@@ -22,15 +30,13 @@ from attnrules.queries.heads import (
     refuse_unknown,
     refuse_unknown_rotation,
 )
-from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, find
+from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, StatedRules, find
 from attnrules.queries.skipgrams.weighted import key_means
 from attnrules.sql import Statements, head_name
 from attnrules.sql.methods import best, method_named, names
 from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "skipgrams")
@@ -96,9 +102,13 @@ class SkipgramSpec(Spec):
             held_out=self.held_out,
             seed=self.seed,
             bos_keys=self.bos_keys,
-            mined_now=tuple((method, self.scaling) for method in self.methods),
+            mined_now=tuple((method, self.scaling_of(method)) for method in self.methods),
             baselines=self.baselines,
         )
+
+    def scaling_of(self, method: str) -> str:
+        """Return the scaling that the rules of a method are stored under."""
+        return NO_SCALING if method_named(method).is_stated else self.scaling
 
     @property
     def grid(self) -> list[int]:
@@ -294,12 +304,33 @@ def _mine_block(here: HeadRun[SkipgramSpec], block: Batch, mined: _Mined) -> Non
         of_batch = means and means.of(np.searchsorted(block.features, features))
         search = Search(warehouse, batch, spec, of_batch)
         for method in spec.methods:
-            warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
             ranked = of_block[method].of(features) if method in of_block else find(method, search)
-            warehouse.append("rules", _rule_table(ranked, batch, method, spec, here.run_id))
-            # Rows that share a rank are one rule.
-            mined.n_rules += len(set(zip(ranked.feature.tolist(), ranked.rank.tolist(), strict=True)))
+            mined.n_rules += _store(warehouse, batch, method, ranked, spec, here.run_id)
         evaluate(warehouse, batch.layer, batch.head, judge, run_id=here.run_id)
+
+
+def _store(
+    warehouse: Warehouse,
+    batch: Batch,
+    method: str,
+    found: RankedRules | StatedRules,
+    spec: SkipgramSpec,
+    run_id: int,
+) -> int:
+    """Store the rules of a method in place of its earlier ones of the mined features; return their number."""
+    if isinstance(found, StatedRules):
+        for table, rows in (("stated_rules", found.rules), ("stated_atoms", found.atoms)):
+            warehouse.execute(step(f"delete_{table}"), batch.at)
+            numbers = {**batch.at, "run_id": run_id}.items()
+            columns = {name: pa.array(np.full(rows.num_rows, n, np.int32)) for name, n in numbers}
+            warehouse.append(
+                table, pa.table({**columns, **dict(zip(rows.column_names, rows.columns, strict=True))})
+            )
+        return int(found.rules.num_rows)
+    warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
+    warehouse.append("rules", _rule_table(found, batch, method, spec, run_id))
+    # Rows that share a rank are one rule.
+    return len(set(zip(found.feature.tolist(), found.rank.tolist(), strict=True)))
 
 
 def _set_features(warehouse: Warehouse, batch: Batch) -> None:

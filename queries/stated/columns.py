@@ -1,0 +1,278 @@
+"""Candidates for the atoms of a feature: what is seen more often where it is active, as columns of 0 and 1.
+
+Counted in numpy, see `corpus`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from attnrules.queries.arrays import Floats, Ints
+from attnrules.queries.csr import Grouped
+from attnrules.queries.stated.boosting import MOST_MEMBERS, Bools, Candidates
+from attnrules.queries.stated.corpus import FEATURE, PLACES, TOKEN, Corpus, Seen
+from attnrules.queries.stated.language import (
+    Atom,
+    InputFeature,
+    Member,
+    Place,
+    Position,
+    Same,
+    TokenId,
+)
+
+# Candidates of a place and kind, and in all.
+_PER_PLACE, _IN_ALL = 24, 640
+# Of a place and kind, those seen less often where the feature is active: a rule may say that there is none.
+_DENIED_PER_PLACE = 6
+# Counts of a pool of members that are candidates, and places where they are counted.
+_COUNTS = (2, 3, 5, 8)
+_COUNTED = tuple(place for place in PLACES if place.farthest is None or place.farthest - place.nearest > 6)
+# Positions of the position judged that are candidates, up to and after.
+_POSITIONS = (4, 8, 12, 16, 24, 32, 48)
+# Sequences that a candidate must be seen in where the feature is active: fewer say little of other text.
+_FEWEST_SEQUENCES = 3
+_KINDS = (FEATURE, TOKEN)
+_WAYS = ("offset", "copy", "after copy")
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen from some positions.
+
+    Arguments:
+        pos: [n_rows]. now: features and tokens of the position itself. seen: by way, those of all positions
+            up to it, of copies of its token, and after these. same: earlier tokens that are its own.
+    """
+
+    pos: Ints
+    now: tuple[Seen, Seen]
+    seen: dict[str, tuple[Seen, Seen]]
+    same: Seen
+
+    @classmethod
+    def of(cls, corpus: Corpus, rows: Ints) -> View:
+        """Look from every position of `rows`."""
+        seen = {way: corpus.seen(rows, way) for way in _WAYS}
+        features, tokens = (one.where(one.offset == 0) for one in seen["offset"])
+        return cls(rows % corpus.seq_len, (features, tokens), seen, seen["copy"][TOKEN])
+
+    @property
+    def n_rows(self) -> int:
+        """The number of positions."""
+        return len(self.pos)
+
+    def narrowed(self, kept: Bools) -> View:
+        """Leave out input features that are False in `kept`; the position itself keeps all."""
+        seen = {
+            way: (features.where(kept[features.member]), tokens)
+            for way, (features, tokens) in self.seen.items()
+        }
+        return replace(self, seen=seen)
+
+    def at(self, place: Place, kind: int) -> Seen:
+        """Return what is seen at a place."""
+        if place == PLACES[0]:
+            return self.now[kind]
+        of_way = self.seen[place.kind][kind]
+        if place.kind != "offset" or (place.nearest == 0 and place.farthest is None):
+            return of_way
+        kept = of_way.offset >= place.nearest
+        if place.farthest is not None:
+            kept &= of_way.offset <= place.farthest
+        return of_way.where(kept)
+
+
+@dataclass(frozen=True)
+class Base:
+    """What is seen from the positions that stand for all; of input features, in order of their id."""
+
+    view: View
+    groups: dict[str, Grouped]
+    layer: int
+    medians: Floats
+    seq_len: int
+    sizes: tuple[int, int]
+
+    @classmethod
+    def of(cls, corpus: Corpus, rows: Ints, layer: int, sizes: tuple[int, int]) -> Base:
+        """Look from `rows`; `sizes` are the numbers of input features and of tokens."""
+        view = View.of(corpus, rows)
+        groups = {
+            way: Grouped.by(
+                seen.member, sizes[FEATURE], {"row": seen.row, "offset": seen.offset, "strong": seen.strong}
+            )
+            for way, (seen, _) in view.seen.items()
+        }
+        # The view itself keeps what every feature looks at.
+        nothing = Seen(*(np.zeros(0, np.int64),) * 3, np.zeros(0, bool))
+        seen_tokens = {way: (nothing, tokens) for way, (_, tokens) in view.seen.items()}
+        return cls(replace(view, seen=seen_tokens), groups, layer, corpus.medians, corpus.seq_len, sizes)
+
+    def narrowed(self, features: Ints) -> View:
+        """Return the view of all tokens and of these input features; of the position itself, of all."""
+        seen = {}
+        for way, group in self.groups.items():
+            rows = group.rows(features)
+            row, offset, strong = (group.values[name][rows] for name in ("row", "offset", "strong"))
+            found = Seen(row, offset, np.repeat(features, group.n[features]), strong)
+            seen[way] = (found, self.view.seen[way][TOKEN])
+        return replace(self.view, seen=seen)
+
+    def member(self, kind: int, member: int, *, strong: bool) -> Member:
+        """Return a member of a set."""
+        if kind == TOKEN:
+            return TokenId(member)
+        return InputFeature(self.layer, member, float(self.medians[member]) if strong else 0.0)
+
+
+def candidates(
+    base: Base, active: View, kept: Bools, *, share: float, leading: tuple[Ints, Ints], sequences: Ints
+) -> Candidates:
+    """Return the candidates of a feature, as columns over its active rows and the base rows in `kept`.
+
+    Arguments:
+        active: view from its active positions. share: of all positions, those at which it is active.
+        leading: input features and tokens through which the head acts most, first ones first. Counts are of
+            these; other input features are looked for at the position judged alone.
+        sequences: [n_active_rows], ascending, the sequence of each.
+    """
+    allowed = np.isin(np.arange(base.sizes[FEATURE]), leading[FEATURE])
+    building = _Building(base, base.narrowed(leading[FEATURE]), active.narrowed(allowed), kept)
+    for place in PLACES:
+        for kind in _KINDS:
+            building.add_best(place, kind, share)
+            if place in _COUNTED:
+                for first in (0, MOST_MEMBERS):
+                    building.add_counts(place, kind, leading[kind][first : first + MOST_MEMBERS])
+    building.add_same()
+    building.add_positions()
+    return building.chosen(share, sequences)
+
+
+def _gains(here: Seen, n_base: Ints, n_base_rows: int, n_active_rows: int, share: float) -> Floats:
+    """Return how much each member would explain, from how often it is seen where active and anywhere.
+
+    Below 0 for what is seen less often where the feature is active.
+    """
+    n = np.bincount(here.member, minlength=len(n_base)) / n_active_rows * share
+    everywhere = np.maximum(n_base / n_base_rows, n)
+    more = n - share * everywhere
+    return np.asarray(np.sign(more) * more**2 / (everywhere + 10 / n_base_rows))
+
+
+class _Building:
+    """Columns under construction: rows are the active positions, then those of the base that are kept."""
+
+    def __init__(self, base: Base, everywhere: View, active: View, kept: Bools) -> None:
+        self._base, self._everywhere, self._active = base, everywhere, active
+        self._n_rows = active.n_rows + int(kept.sum())
+        # Where the rows of the base went, -1 for those left out.
+        self._row = np.where(kept, np.cumsum(kept) - 1 + active.n_rows, -1)
+        self._pos = np.r_[active.pos, everywhere.pos[kept]]
+        self._values: list[Any] = []
+        self._atoms: list[Atom | Position] = []
+        self._groups: list[int] = []
+        self._begins: list[bool] = []
+        self._denies: list[bool] = []
+
+    def add_best(self, place: Place, kind: int, share: float) -> None:
+        """Add the members of a place that explain most, and of a feature where it is above its median."""
+        here, everywhere = self._active.at(place, kind), self._everywhere.at(place, kind)
+        n_base = np.bincount(everywhere.member, minlength=self._base.sizes[kind])
+        gain = _gains(here, n_base, self._everywhere.n_rows, self._active.n_rows, share)
+        order = np.argsort(-gain, kind="stable")
+        speak_for, speak_against = order[:_PER_PLACE], order[::-1][:_DENIED_PER_PLACE]
+        speak_for = speak_for[gain[speak_for] > 0]
+        members = np.r_[speak_for, speak_against[gain[speak_against] < 0]]
+        if not len(members):
+            return
+        column = np.full(self._base.sizes[kind], -1)
+        column[members] = np.arange(len(members))
+        seen = self._together(
+            here.where(column[here.member] >= 0), everywhere.where(column[everywhere.member] >= 0)
+        )
+        group = len(self._groups)
+        for wanted in (False, True) if kind == FEATURE else (False,):
+            values = np.zeros((len(members), self._n_rows), np.float32)
+            some = seen.where(seen.strong) if wanted else seen
+            values[column[some.member], some.row] = 1
+            self._values.append(values)
+            for member in members.tolist():
+                self._says(Atom((self._base.member(kind, member, strong=wanted),), place), group, denies=True)
+
+    def add_counts(self, place: Place, kind: int, members: Ints) -> None:
+        """Add a column per count of positions that hold one of a pool of members."""
+        if len(members) < 2:
+            return
+        wanted = np.isin(np.arange(self._base.sizes[kind]), members)
+        here, everywhere = self._active.at(place, kind), self._everywhere.at(place, kind)
+        seen = self._together(here.where(wanted[here.member]), everywhere.where(wanted[everywhere.member]))
+        cells = np.unique(seen.row * self._base.seq_len + seen.offset)
+        n = np.bincount(cells // self._base.seq_len, minlength=self._n_rows)
+        said = tuple(self._base.member(kind, member, strong=False) for member in members.tolist())
+        for least in _COUNTS:
+            self._values.append((n >= least).astype(np.float32)[None])
+            self._says(Atom(said, place, least), len(self._groups))
+
+    def add_same(self) -> None:
+        """Add columns for the token of the position judged, before."""
+        seen = self._together(self._active.same, self._everywhere.same)
+        for place in (Place("offset", 1, 1), Place("offset", 1, 4), Place("offset", 1, None)):
+            near = seen.where(seen.offset <= (place.farthest or self._base.seq_len))
+            n = np.bincount(near.row, minlength=self._n_rows)
+            for least in (1, 2) if place.farthest is None else (1,):
+                self._values.append((n >= least).astype(np.float32)[None])
+                self._says(Atom((Same(),), place, least), len(self._groups))
+
+    def add_positions(self) -> None:
+        """Add columns for where in the sequence the position judged is; they narrow rules, and begin none."""
+        for bound in _POSITIONS:
+            if bound < self._base.seq_len - 1:
+                for atom in (Position(1, bound), Position(bound + 1)):
+                    after = self._pos >= atom.first
+                    inside = after if atom.last is None else after & (self._pos <= atom.last)
+                    self._values.append(inside.astype(np.float32)[None])
+                    self._says(atom, len(self._groups), begins=False)
+
+    def chosen(self, share: float, sequences: Ints) -> Candidates:
+        """Return the columns that explain most, of those that are seen in enough sequences."""
+        values = np.concatenate(self._values)
+        n_active = len(sequences)
+        starts = np.flatnonzero(np.r_[True, sequences[1:] != sequences[:-1]])
+        n_sequences = (np.add.reduceat(values[:, :n_active], starts, axis=1) > 0).sum(axis=1)
+        inside = values[:, :n_active].mean(axis=1) * share
+        everywhere = inside + values[:, n_active:].mean(axis=1) * (1 - share)
+        more = np.abs(inside - share * everywhere)
+        gain = more**2 / (everywhere * (1 - everywhere) + 10 / values.shape[1])
+        begins, denies = np.array(self._begins), np.array(self._denies)
+        gain[~denies & (n_sequences < _FEWEST_SEQUENCES)] = 0
+        best = np.sort(np.argsort(-gain, kind="stable")[:_IN_ALL])
+        best = best[gain[best] > 0]
+        return Candidates(
+            values[best],
+            [self._atoms[at] for at in best],
+            np.array(self._groups)[best],
+            begins[best],
+            denies[best],
+        )
+
+    def _says(self, atom: Atom | Position, group: int, *, begins: bool = True, denies: bool = False) -> None:
+        self._atoms.append(atom)
+        self._groups.append(group)
+        self._begins.append(begins)
+        self._denies.append(denies)
+
+    def _together(self, here: Seen, everywhere: Seen) -> Seen:
+        """Return what is seen from the active rows and from those of the base that are kept."""
+        row = self._row[everywhere.row]
+        moved = replace(everywhere, row=row).where(row >= 0)
+        return Seen(
+            *(
+                np.concatenate([getattr(here, name), getattr(moved, name)])
+                for name in ("row", "offset", "member", "strong")
+            )
+        )

@@ -1,0 +1,119 @@
+"""The sequences that stated rules are learnt from, in memory: what stands where, seen from a position.
+
+SQL selects the rows; what stands at which offset of tens of thousands of positions is indexed in numpy. As a
+join, the members seen from the positions of one head of GPT-2 small's size would be billions of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnrules.queries.arrays import Floats, Ints, arrays
+from attnrules.queries.csr import Grouped
+from attnrules.queries.stated.language import Place
+from attnrules.sql import Statements
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "stated")
+
+# Train sequences that rules are learnt from: with 64 tokens of 20 active features, 10 million rows.
+_MOST_SEQUENCES = 8_192
+# Where sets are looked for. A place whose positions are several can hold a member several times.
+PLACES = (
+    *(Place("offset", n, n) for n in (0, 1, 2)),
+    *(Place("offset", *ends) for ends in ((3, 4), (5, 8), (1, 4), (1, 8), (0, 16))),
+    Place("offset", 0, None),
+    Place("copy"),
+    Place("after copy"),
+)
+FEATURE, TOKEN = 0, 1
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is seen from some positions: one entry per position, position seen from it and member there.
+
+    Arguments:
+        row: the position, as its place among those asked for. offset: tokens back from it. member: token id
+            or input feature. strong: whether a feature is above its median activation.
+    """
+
+    row: Any
+    offset: Any
+    member: Any
+    strong: Any
+
+    def where(self, kept: Any) -> Seen:
+        """Return the entries that are True in `kept`."""
+        return Seen(self.row[kept], self.offset[kept], self.member[kept], self.strong[kept])
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sequences in memory; a token is numbered by the place of its sequence * seq_len + pos.
+
+    Arguments:
+        tokens: [n_tokens], ids. inputs: by token, `feature`, `activation` and `strong`, above its median.
+        medians: [n_input_features].
+    """
+
+    seq_len: int
+    tokens: Ints
+    inputs: Grouped
+    medians: Floats
+
+    @property
+    def positions(self) -> Ints:
+        """Every position after BOS."""
+        token = np.arange(len(self.tokens))
+        return token[token % self.seq_len > 0]
+
+    def seen(self, rows: Ints, place: str) -> tuple[Seen, Seen]:
+        """Return the features and the tokens that are seen from positions.
+
+        Arguments:
+            place: `offset` for all positions up to each, `copy` or `after copy`.
+        """
+        row, key = self._pairs(rows, place)
+        offset = (rows[row] - key).astype(np.int32)
+        tokens = Seen(row, offset, self.tokens[key], np.zeros(len(row), bool))
+        n = self.inputs.n[key]
+        entry = self.inputs.rows(key)
+        features = Seen(
+            np.repeat(row, n),
+            np.repeat(offset, n),
+            self.inputs.values["feature"][entry],
+            self.inputs.values["strong"][entry],
+        )
+        return features, tokens
+
+    def _pairs(self, rows: Ints, place: str) -> tuple[Any, Any]:
+        """Return places among `rows`, and for each the token of a position after BOS up to it."""
+        pos = rows % self.seq_len
+        row = np.repeat(np.arange(len(rows), dtype=np.int32), pos)
+        key = np.repeat(rows - pos, pos) + np.arange(pos.sum()) - np.repeat(np.cumsum(pos) - pos, pos) + 1
+        if place != "offset":
+            copies = (self.tokens[key] == self.tokens[rows[row]]) & (key < rows[row])
+            row, key = row[copies], key[copies] + (place == "after copy")
+        return row, key
+
+
+def load(warehouse: Warehouse, layer: int, n_inputs: int, seed: int) -> Corpus:
+    """Read the train sequences that rules are learnt from; makes the temporary `learning_sequences`."""
+    warehouse.execute(step("make_learning_sequences"), {"seed": seed, "n_most": _MOST_SEQUENCES})
+    seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
+    tokens = arrays(warehouse, step("learning_tokens"))["token_id"]
+    rows = arrays(warehouse, step("learning_inputs"), {"layer": layer, "seq_len": seq_len})
+    found = arrays(warehouse, step("learning_medians"), {"layer": layer})
+    medians = np.zeros(n_inputs)
+    medians[found["feature"]] = found["activation"]
+    # Three digits are read at a glance, and are what the rule says.
+    medians = np.array([float(f"{value:.3g}") for value in medians.tolist()])
+    feature, activation = rows["feature"].astype(np.int32), rows["activation"]
+    values = {"feature": feature, "activation": activation, "strong": activation > medians[feature]}
+    return Corpus(seq_len, tokens, Grouped.by(rows["token"], len(tokens), values), medians)
