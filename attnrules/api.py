@@ -24,10 +24,12 @@ from attnrules.queries.interventions import (
 )
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.queries.stated import predict
 from attnrules.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import duckdb
+    import polars as pl
 
     from attnrules.ingest import IngestProgress, IngestResult
 
@@ -261,6 +263,23 @@ class RuleWarehouse(Warehouse):
     def show(self, feature: Feature, *, n_rules: int = 10) -> FeatureCard:
         """Return the card of a feature, written `"L0H3.17"`."""
         return feature_card(self, _feature(feature), n_rules=n_rules)
+
+    def predict(
+        self,
+        texts: Sequence[str | Sequence[int] | Sequence[str]],
+        *,
+        features: Iterable[Feature] = (),
+        n_rules: int | None = None,
+        tokenize: Callable[[str], Sequence[int]] | None = None,
+    ) -> pl.DataFrame:
+        """Return where stated rules say that a feature is active, without the model: those of tokens alone.
+
+        `texts` are sequences of token ids or of tokens, without BOS; or texts, with `tokenize`. Columns and
+        errors are those of `queries.stated.predict`.
+        """
+        chosen = _features(features)
+        found: pl.DataFrame = predict(self, texts, features=chosen, n_rules=n_rules, tokenize=tokenize)
+        return found
 
     def ask(self, question: str, **parameters: object) -> duckdb.DuckDBPyRelation:
         """Run a named question (see `attnrules query --list`) or SQL and return a DuckDB relation.

@@ -24,6 +24,7 @@ DOCS = Path(__file__).parent
 FOLDERS = {
     "heads": "What every miner starts from: a head's weights, its features, the size of the corpus.",
     "skipgrams": "Finding and ranking skip-gram rules: `attnrules mine skipgrams`.",
+    "stated": "Stated rules, found and judged as they are read: `attnrules mine skipgrams`, `test`.",
     "evaluation": "Judging skip-gram rules, baselines and ceilings: `attnrules mine skipgrams`.",
     "absence": "Absence rules: `attnrules mine absence`.",
     "counting": "Counting rules: `attnrules mine counting`.",
@@ -57,7 +58,8 @@ FROM methods
 ```
 
 A match scores `product` (a_q a_k S)(a_k V), without a query a_k V; `linear` (a_q a_k S) V; `own`, the
-score of its rule; or `carried`, V times what attention carries. A prediction of `carried` scores is their
+score of its rule; `carried`, V times what attention carries; or `holds`, the weight of the rule where its
+statement holds, which is added to the log-odds. A prediction of `carried` scores is their
 sum; others are put together by `--aggregation`. The rows of one rule share its rank, and are told apart by
 the key, or by key and query.
 

@@ -471,6 +471,12 @@ def stored_lists(warehouse: Warehouse, layer: int, head: int) -> dict[tuple[int,
         {"layer": layer, "head": head},
     ):
         lists[row[:3]].append(row[3:])
+    for feature, *rule in warehouse.rows(
+        "SELECT feature, rank, statement, weight, prior FROM stated_rules"
+        " WHERE layer = $layer AND head = $head ORDER BY rank",
+        {"layer": layer, "head": head},
+    ):
+        lists[feature, "stated", "none"].append(tuple(rule))
     return lists
 
 

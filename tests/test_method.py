@@ -23,7 +23,7 @@ from attnrules.queries.absence import find_distractors
 from attnrules.queries.arrays import mix32
 from attnrules.queries.counting import information
 from attnrules.queries.evaluation import Judge, evaluate, split_sequences
-from attnrules.queries.heads import head_scores
+from attnrules.queries.heads import FeatureId, head_scores
 from attnrules.queries.skipgrams.finding import Batch, RankedRules
 from attnrules.queries.skipgrams.importance import closed_form_importance
 from attnrules.queries.skipgrams.pair_counts import mined_rules
@@ -35,6 +35,7 @@ from attnrules.queries.skipgrams.weighted import (
     weighted_rules,
 )
 from attnrules.queries.skipgrams.weights import magnitude_rules, unigram_rules
+from attnrules.queries.stated import parse, read_rule
 from attnrules.sql import Statements
 from attnrules.warehouse import Warehouse
 
@@ -102,7 +103,7 @@ def by_hand() -> dict[str, float]:
     numbers["c[2,2]"] = 0.125 * v[1] * STRENGTH[1] / SCALE[1]
     numbers["pre-activation"] = numbers["c[2,1]"] + numbers["c[2,2]"] + PREACTIVATION_BIAS
     numbers["rank of Montreal"], numbers["rank of speaks"] = 0.0, 1.0
-    return numbers | hand_information() | hand_effects()
+    return numbers | hand_information() | hand_effects() | hand_reading()
 
 
 DECODER_ROW, W_O = np.array([0.5, 0.25]), np.array([[2.0, 0.0], [0.0, 4.0]])
@@ -200,6 +201,19 @@ def hand_predictions(v: np.ndarray) -> dict[str, float]:
     return numbers
 
 
+def hand_reading() -> dict[str, float]:
+    places = [(seq, q) for seq in range(N_TRAIN, len(SEQUENCES)) for q in (1, 2)]
+    active = {(seq, q) for seq, q in places if q == 2 and ACTIVE[seq] > 0}
+    holds = {(seq, q) for seq, q in places if q == 2 and SEQUENCES[seq] == (MONTREAL, SPEAKS)}
+    hits = len(holds & active)
+    precision = hits / len(holds)
+    return {
+        "precision of Montreal before speaks": precision,
+        "recall of Montreal before speaks": hits / len(active),
+        "lift of Montreal before speaks": precision / (len(active) / len(places)),
+    }
+
+
 def hand_information() -> dict[str, float]:
     cells = np.array([[2, 1], [0, 1]]) / 4
     expected = cells.sum(axis=1, keepdims=True) * cells.sum(axis=0, keepdims=True)
@@ -277,6 +291,18 @@ def facts() -> dict[str, list[dict[str, Any]]]:
                 "seq_len": 3,
                 "keep_long_documents": False,
                 "min_attention": 0.0,
+            }
+        ],
+        "saes": [
+            {
+                "role": "input",
+                "layer": 0,
+                "source": "example",
+                "hook_name": "blocks.0.hook_resid_pre",
+                "d_in": 2,
+                "d_sae": 2,
+                "architecture": "relu",
+                "sha256": "",
             }
         ],
         "chunks": [
@@ -543,6 +569,18 @@ def test_the_distractor(batch: Batch) -> None:
     keys = batch.scores.keys.copy()
     keys[SPEAKS] *= 3
     assert find_distractors(replace(batch.scores, keys=keys), batch.features).outranks.all()
+
+
+def test_a_rule_as_it_is_read(example: Warehouse, seed: int) -> None:
+    statement, _ = parse("[L0.i0] at -1 and [L0.i1] at 0")
+    reading = read_rule(example, FeatureId(0, 0, 0), statement, seed=seed)
+    assert reading.n_positions == 8
+    assert_by_hand(
+        **{
+            f"{name} of Montreal before speaks": getattr(reading, name)
+            for name in ("precision", "recall", "lift")
+        }
+    )
 
 
 def test_information() -> None:

@@ -22,7 +22,7 @@ VIEWS = {path.stem for path in (ROOT / "sql/views").glob("*.sql")}
 STORED = {*sql.table_names(), *VIEWS}
 STEPS = [
     s
-    for kind in ("heads", "skipgrams", "evaluation", "absence", "counting", "interventions", "card")
+    for kind in ("heads", "skipgrams", "stated", "evaluation", "absence", "counting", "interventions", "card")
     for s in Statements("attnrules.queries", kind).all()
 ]
 KEEPERS = [

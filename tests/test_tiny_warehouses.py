@@ -20,7 +20,8 @@ from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipg
 from attnrules.queries.skipgrams.weighted import MAX_KEY_RULES
 from attnrules.sql import methods
 from attnrules.warehouse import Warehouse
-from tests import slow, tiny
+from tests import slow, slow_stated, tiny
+from tests.slow_stated import texts
 from tests.tiny import HEADS, N_INPUTS, N_OUTPUTS, Tiny
 
 SPLITS = ("train", "val", "test")
@@ -363,8 +364,15 @@ def test_predictions_and_metrics_of_rules(
     with mined(shape, at, aggregation=aggregation, examples_per_split=m, **options) as found:
         lists = slow.stored_lists(found.warehouse, **found.at)
         predictor = slow.Predictor(found.tables, lists, aggregation)
-        names = [(method, found.spec.scaling) for method in methods.names("rules")]
-        check_judged(found, names, lists, predictor.predict)
+        names = [(method, found.spec.scaling_of(method)) for method in methods.names("rules")]
+        sequences = texts(found.warehouse)
+
+        def predict(of: tuple[int, str, str], place: tuple[int, int], n: int) -> float:
+            if of[1] == "stated":
+                return slow_stated.predicted(sequences[place[0]], place[1], lists[of][:n])
+            return predictor.predict(of, place, n)
+
+        check_judged(found, names, lists, predict)
 
 
 @settings(few, max_examples=5)
@@ -488,8 +496,11 @@ def check_judged(
         expected = expected_metrics(found, of, rows.get((*at[:5], "train"), []), drawn_from)
         ranks = {rank for rank, *_ in lists.get((f, method, scaling), []) if rank <= n}
         expected["n_rules_used"] = len(ranks)
-        is_sum = methods.METHODS[method].is_sum or scaling == NO_SCALING
+        way = methods.METHODS[method]
+        is_sum = way.is_sum or way.match_score is None
         expected["aggregation"] = "sum" if is_sum else found.spec.aggregation
+        if way.is_stated:
+            expected["aggregation"] = "log_odds"
         if split != "test":
             expected |= dict.fromkeys(INTERVALS)
         # Sums of scores of mined rules are not exact, see above; at all positions they are not stored.
@@ -522,7 +533,7 @@ def grid(
 ) -> list[int]:
     """The lengths that are judged: 4, 8, 16, ... and the longest; on all positions, every fourfold step that
     adds a rule (of `key_anywhere`, ranks may leave a step out)."""
-    if scaling == NO_SCALING:
+    if methods.METHODS[method].match_score is None:
         return [0]
     lengths = [n for n in (4, 8, 16) if n < found.spec.max_rules] + [found.spec.max_rules]
     if example_set != "all_positions":

@@ -12,7 +12,13 @@ from attnrules.commands.options import Count
 from attnrules.commands.progress import quiet_libraries, run_ingest
 from attnrules.commands.show import statements
 from attnrules.commands.terminal import say, tell
-from attnrules.commands.wording import best_list_words, reading_lines, typical_list_words
+from attnrules.commands.wording import (
+    best_list_words,
+    reading_lines,
+    reading_words,
+    right_side,
+    typical_list_words,
+)
 
 
 @click.command("demo")
@@ -87,6 +93,8 @@ def print_best(path: Path) -> None:
             card = feature_card(opened, parse_feature(name), n_rules=3)
             first, *others = reading_lines(card)
             tell(f"{name}  {first}", *(f"    {line}" for line in others))
+            for rule in card.stated[:2]:
+                tell(f"    {rule['statement']} → {right_side(card)}", f"        {reading_words(rule)}")
             [chosen] = [row for row in card.best if row["example_set"] == "all_positions"]
             rules = [rule for rule in card.rules if rule["method"] == chosen["method"]]
             for line in statements(card, rules):

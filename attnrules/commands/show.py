@@ -21,6 +21,7 @@ from attnrules.commands.wording import (
     reading_lines,
     right_side,
     share_lines,
+    stated_lines,
     through_words,
 )
 
@@ -136,13 +137,23 @@ def card_lines(card: FeatureCard, path: Path) -> list[str]:
         before = visible(example["before"][-72:])
         token = visible(example["token"])
         lines.append(f"  {example['activation']:7.3f}  …{before}«{token}»")
-    if not card.rules:
+    if not (card.rules or card.stated):
         command = f"attnrules mine skipgrams {quote(str(path))} --features {name}"
         lines += ["", f"no rules yet: `{command}` finds them in seconds"]
+    lines += stated_lines(card)
+    if card.stated:
+        lines += _metric_lines(card.metrics, *_stated_list(card))
     for method, scaling in dict.fromkeys((r["method"], r["scaling"]) for r in card.rules):
         lines += ["", *_method_lines(card, method, scaling)]
     ends = right_side(card)
     return [*lines, *absence_lines(card.absences, ends), *counting_lines(card.counting, ends)]
+
+
+def _stated_list(card: FeatureCard) -> tuple[str, str]:
+    """Return method and scaling of the list of stated rules, which has no rows in `rules`."""
+    with_rules = {(rule["method"], rule["scaling"]) for rule in card.rules}
+    lists = [(row["method"], row["scaling"]) for row in card.metrics if row["kind"] == "rules"]
+    return next((each for each in lists if each not in with_rules), ("", ""))
 
 
 def _method_lines(card: FeatureCard, method: str, scaling: str) -> list[str]:
@@ -152,11 +163,19 @@ def _method_lines(card: FeatureCard, method: str, scaling: str) -> list[str]:
         v = _range([row["value_score"] for row in rows])
         s = [row["attn_score"] for row in rows if row["attn_score"] is not None]
         scores = f"S {_range(s)}{_distance_words(rows)}, V {v}" if s else f"V {v}"
-        lines.append(f"  {rank:3}  {statement(card, rows)}   ({scores})")
+        lines.append(f"  {rank:3}  {statement(card, rows)}   ({scores}{_as_read(card, rows[0])})")
     for kept in card.minimal:
         if (kept["method"], kept["scaling"]) == (method, scaling):
             lines += _minimal_lines(card, kept)
     return [*lines, *_metric_lines(card.metrics, method, scaling)]
+
+
+def _as_read(card: FeatureCard, rule: dict[str, Any]) -> str:
+    """Say how a rule does as it is read: one of the keys anywhere before, one of the queries here."""
+    for reading in card.readings:
+        if _list_and_rank(reading) == _list_and_rank(rule) and reading["n_matches"]:
+            return f"; as read, right at {reading['n_hits']} of {reading['n_matches']} test positions"
+    return ""
 
 
 def _minimal_lines(card: FeatureCard, kept: dict[str, Any]) -> list[str]:

@@ -110,6 +110,57 @@ def _accuracy(row: dict[str, Any], ceiling: float | None) -> str:
     return f"{where}: average precision {row['average_precision']:.2f}{of}{''.join(others)}"
 
 
+def stated_lines(card: FeatureCard) -> list[str]:
+    """Return lines that say the stated rules of a feature, and whether they beat what single tokens say."""
+    if not card.stated:
+        return []
+    name = right_side(card)
+    lines = ["", "stated rules, each judged exactly as it is read on test positions"]
+    for rule in card.stated:
+        lines += [f"  {rule['rank']:3}  {rule['statement']} → {name}", f"       {reading_words(rule)}"]
+    return [*lines, *_beaten_lines(card)]
+
+
+def reading_words(rule: dict[str, Any]) -> str:
+    """Say how a rule does as it is read: a row of `rule_readings`."""
+    if rule["n_matches"] is None:
+        return "not judged on all positions"
+    if not rule["n_matches"]:
+        return "holds nowhere on the test positions"
+    interval = (
+        ""
+        if rule["precision_low"] is None
+        else f" [{rule['precision_low']:.2f}, {rule['precision_high']:.2f}]"
+    )
+    recall = "" if rule["recall"] is None else f", recall {rule['recall']:.2f}, lift {rule['lift']:.1f}"
+    return (
+        f"precision {rule['precision']:.2f}{interval}{recall}: right at {rule['n_hits']} of"
+        f" {rule['n_matches']} positions in {rule['n_match_sequences']} sequences"
+    )
+
+
+def _beaten_lines(card: FeatureCard) -> list[str]:
+    """Say how the list compares with what the current token, or the last two, predict."""
+    found = [
+        row for row in card.metrics if row["example_set"] == "all_positions" and row["average_precision"]
+    ]
+    lists = [row for row in found if row["method"] == "stated"]
+    rivals = {row["method"]: row["average_precision"] for row in found if row["kind"] == "baseline"}
+    lines = []
+    for row in lists:
+        better = [
+            f"{method.replace('_', ' ')} {rivals[method]:.2f}"
+            for method in ("current_token", "last_two_tokens")
+            if rivals.get(method, 0) >= row["average_precision"]
+        ]
+        if better:
+            lines.append(
+                f"  the first {row['n_rules_used']} are no description: average precision"
+                f" {row['average_precision']:.2f}, {' and '.join(better)}"
+            )
+    return lines
+
+
 def absence_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
     """Return lines that say what draws attention away from the keys of a feature whose rules end so."""
     lines = []
