@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import attnrules as package
+from attnrules import sql
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.card import feature_card
 from attnrules.queries.heads import FeatureId
@@ -219,3 +220,15 @@ def test_a_text_is_predicted_through_a_tokenizer(path: Path) -> None:
     with package.open(path) as warehouse:
         found = warehouse.predict(["1 1"], tokenize=lambda text: [int(word) for word in text.split()])
         assert found.equals(warehouse.predict([[1, 1]]))
+
+
+def test_a_rule_without_atoms_is_found_by_the_check(planted: Warehouse) -> None:
+    query = sql.checks()["stated_rules"]
+    assert planted.rows(query) == []
+    with planted.session():
+        planted.execute(
+            "CREATE TEMP TABLE stated_atoms AS FROM main.stated_atoms WHERE NOT (head = 2 AND rank = 1)"
+        )
+        told = planted.rows(query)
+        planted.execute("DROP TABLE stated_atoms")
+    assert told == [("L0H2.0 stated rule 1 is in one of stated_rules and stated_atoms alone",)]
