@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
+from attnrules.queries.arrays import Floats, Ints, arrays, matrix
 from attnrules.queries.bootstrap import bootstrap_weights
 from attnrules.queries.evaluation.carried import Attended, Queries, Receiving, list_predictions
 from attnrules.queries.evaluation.ordering import TestRows, order_rows

@@ -110,10 +110,13 @@ class _Carried:
         """Return what attention carries to a feature at some positions: [len(rows)]."""
         return np.asarray(self.sums[rows] @ self.encoders[feature])
 
-    def by_token(self, feature: int, corpus: Corpus, rows: Ints, n_tokens: int) -> Floats:
-        """Return, by token id, what positions with it bring a feature at the mean position of `rows`."""
-        at = self.sources.rows(rows)
+    def by_token(self, feature: int, corpus: Corpus, places: Sequence[Ints], n_tokens: int) -> Floats:
+        """Return what positions with each token bring a feature on average: [place, n_tokens]."""
         reads = self.values @ self.encoders[feature]
+        return np.array([self._brought(corpus, rows, reads, n_tokens) for rows in places])
+
+    def _brought(self, corpus: Corpus, rows: Ints, reads: Floats, n_tokens: int) -> Floats:
+        at = self.sources.rows(rows)
         key = self.sources.values["key"][at]
         brought = np.bincount(corpus.tokens[key], self.sources.values["scaled"][at] * reads[key], n_tokens)
         return np.asarray(brought / len(rows))
@@ -190,10 +193,8 @@ class _Learner:
     def _leading_tokens(self, feature: int, rows: Ints) -> Ints:
         """Return the tokens through which heads act most where a feature is active, beyond anywhere."""
         n_tokens = self.base.sizes[TOKEN]
-        active, anywhere = (
-            np.sum([own.by_token(feature, self.corpus, some, n_tokens) for own in self.carried], axis=0)
-            for some in (rows, self.rows)
-        )
+        of_heads = [own.by_token(feature, self.corpus, (rows, self.rows), n_tokens) for own in self.carried]
+        active, anywhere = np.sum(of_heads, axis=0)
         best = np.argsort(anywhere - active, kind="stable")[:_LEADING]
         return best[active[best] > anywhere[best]]
 
@@ -201,7 +202,7 @@ class _Learner:
 def _inputs_of(batch: Batch, keys: Ints) -> Ints:
     """Return the input features of keys, which may be seen through several heads, in the keys' order."""
     features = batch.scores.split(keys)[1]
-    return features[np.sort(np.unique(features, return_index=True)[1])]
+    return np.asarray(features[np.sort(np.unique(features, return_index=True)[1])])
 
 
 def _drawn(positions: Ints, n: int, seed: int) -> Ints:
