@@ -21,7 +21,7 @@ from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.ingest.sources.model import load_model
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.counting import CountingSpec, mine_counting
-from attnrules.queries.interventions import InterveneSpec, intervene
+from attnrules.queries.interventions import InterveneSpec, ProbeSpec, intervene, probe
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel
@@ -368,6 +368,9 @@ def test_its_rules_are_mined_and_tested_on_the_model_through_their_heads(
         mine_counting(warehouse, CountingSpec(min_support=1))
         laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
         intervene(warehouse, InterveneSpec(n_examples=3, copies=1, n_controls=1), laboratory)
+        # What is probed are heads, here those that the SAE reads.
+        probe(warehouse, ProbeSpec(heads=(1, 3), n_tokens=3, n_sequences=2), laboratory)
+        assert warehouse.rows("SELECT DISTINCT layer, head FROM head_probes ORDER BY ALL") == [(1, 1), (1, 3)]
         rows = warehouse.rows(
             "SELECT d.through_head, i.attention_to_key, a.weight, i.activation, o.activation"
             " FROM interventions AS i INNER JOIN distractors AS d USING (layer, head, feature, scaling, pair)"

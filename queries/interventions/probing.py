@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from attnrules.errors import AttnRulesError
-from attnrules.queries.heads import choose_heads
+from attnrules.queries.heads import choose_heads, searched_heads
 from attnrules.queries.interventions.trials import Array, append_rows
 from attnrules.sql import Statements
 
@@ -69,7 +69,11 @@ def probe(
     Earlier rows of the same heads are replaced. Raises `UsageError` for a head that is not in the warehouse,
     `AttnRulesError` where the model has too little context for two tokens twice.
     """
-    chosen = choose_heads(warehouse, spec.layers, spec.heads, ())
+    saes = choose_heads(warehouse, spec.layers, spec.heads, ())
+    # Of an SAE over a whole layer, the heads that it reads.
+    chosen = sorted(
+        {(layer, own) for layer, head in saes for own in searched_heads(warehouse, layer, head, spec.heads)}
+    )
     rows = repeated_tokens(reader, spec)
     n_tokens = rows.shape[1] // 2
     roles = probed_keys(n_tokens)
