@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from attnrules.warehouse import Warehouse
+from tests.tiny import only_head
 
 N_WORDS, SEQ_LEN, N_SEQS = 12, 16, 360
 BOS = N_WORDS
@@ -151,5 +152,7 @@ def build(path: Path, seed: int = 0) -> Warehouse:
              "heads": heads, "run_id": 1}]))  # fmt: skip
         for name, of_table in rows(seed).items():
             warehouse.append(name, pa.Table.from_pylist(of_table))
+            if name == "output_features":
+                warehouse.append("feature_heads", pa.Table.from_pylist(list(map(only_head, of_table))))
     warehouse.refresh_derived()
     return warehouse

@@ -48,6 +48,7 @@ stated AS (
         'stated' AS method,
         'none' AS scaling,
         t.rank,
+        NULL AS through_head,
         NULL AS key_feature,
         NULL AS query_feature,
         NULL AS attn_score,
