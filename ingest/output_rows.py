@@ -85,13 +85,15 @@ def unembedding_facts(model: Model, sample: Tokens) -> dict[str, Any]:
     random = token_effects(
         lambda start, stop: drawn[start:stop], len(drawn), unembedding(model), 1, centred=model.can_centre
     )
+    # Not where W_U is 0: no direction has an effect, and NaN is not stored.
+    known = random.kurtosis[~np.isnan(random.kurtosis)]
     return {
         "status": USABLE,
         "n_tokens": unembedding(model).shape[1],
         "logit_soft_cap": model.logit_soft_cap,
         "final_scale": float(scales.double().mean()),
         "n_positions": scales.numel(),
-        "random_kurtosis": float(np.quantile(random.kurtosis, _RANDOM_SHARE)),
+        "random_kurtosis": float(np.quantile(known, _RANDOM_SHARE)) if len(known) else None,
     }
 
 

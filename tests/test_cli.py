@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +159,16 @@ def test_unknown_command_is_a_usage_error(attnrules: Any) -> None:
 
 
 def a_card(tokens: list[dict[str, Any]] | None = None) -> FeatureCard:
-    return FeatureCard(
-        {"layer": 0, "head": 3, "feature": 17}, [], [], [], [], tokens or [], *([] for _ in range(7))
-    )
+    empty: dict[str, Any] = {field.name: [] for field in fields(FeatureCard)}
+    feature = {"layer": 0, "head": 3, "feature": 17}
+    return FeatureCard(**{**empty, "feature": feature, "tokens": tokens or []})
 
 
 def a_row(rank: int, key: str, query: str | None, v: float = 1.0, method: str = "weighted") -> dict[str, Any]:
     sides = {"key_feature": ord(key), "key_description": key}
     other = {"query_feature": query and ord(query), "query_description": query}
-    return {"method": method, "scaling": "paper", "rank": rank, "value_score": v, **sides, **other}
+    rule = {"method": method, "scaling": "paper", "rank": rank, "through_head": 3, "value_score": v}
+    return {**rule, **sides, **other}
 
 
 def test_rules_are_stated_with_all_their_keys_and_queries() -> None:

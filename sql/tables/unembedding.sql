@@ -13,4 +13,4 @@ COMMENT ON COLUMN unembedding.n_tokens IS 'Tokens that effects are computed on: 
 COMMENT ON COLUMN unembedding.logit_soft_cap IS 'What the model bounds its logits by (soft cap), NULL where it does not; effects are those before it';
 COMMENT ON COLUMN unembedding.final_scale IS 'Mean scale of the final norm, which an effect is divided by, over sampled positions after BOS; NULL where it is not usable';
 COMMENT ON COLUMN unembedding.n_positions IS 'Positions sampled, of the first rows of the corpus';
-COMMENT ON COLUMN unembedding.random_kurtosis IS 'Kurtosis of the effects that 99% of random directions stay below';
+COMMENT ON COLUMN unembedding.random_kurtosis IS 'Kurtosis of the effects that 99% of random directions stay below; NULL where no direction has an effect';
