@@ -174,8 +174,13 @@ def json_column(records: Iterable[dict[str, Any]], column: str) -> Iterator[obje
 
 def _no_column(column: str, there: Iterable[str]) -> AttnRulesError:
     return AttnRulesError(
-        f"has no column {column!r}, only {', '.join(sorted(there)) or 'none'}; name one with --text-column"
+        f"has no column {column!r}, only {_one_line(sorted(there))}; name one with --text-column"
     )
+
+
+def _one_line(names: Iterable[str]) -> str:
+    """Return names of a file's own, which may hold line breaks, as a message of one line lists them."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names) or "none"
 
 
 # --- which files -----------------------------------------------------------------------------------
@@ -200,7 +205,7 @@ def _in_folder(folder: Path, split: str) -> list[CorpusFile]:
     if not by_split:
         raise AttnRulesError("no json, jsonl, parquet or text file in this folder")
     if split not in by_split:
-        raise AttnRulesError(f"has no split {split!r}, only {', '.join(sorted(by_split))}")
+        raise AttnRulesError(f"has no split {split!r}, only {_one_line(sorted(by_split))}")
     found = [
         CorpusFile(_spelled(str(path)), folder / path, form)
         for path in sorted(by_split[split])
@@ -304,14 +309,14 @@ def _saved(folder: Path, split: str) -> list[CorpusFile]:
         splits = next(json_records(folder / "dataset_dict.json"), {}).get("splits")
         known = list(map(str, splits)) if isinstance(splits, list) else []
         if split not in known:
-            raise AttnRulesError(f"has no split {split!r}, only {', '.join(known) or 'none'}")
+            raise AttnRulesError(f"has no split {split!r}, only {_one_line(known)}")
         prefix = f"{split}/"
     else:
         prefix = ""
     state = next(json_records(folder / prefix / "state.json"), {})
     held = str(state.get("_split") or split).split("[")[0]
     if held != split:
-        raise AttnRulesError(f"has no split {split!r}, only {held}")
+        raise AttnRulesError(f"has no split {split!r}, only {_one_line([held])}")
     if state.get("_indices_data_files"):
         raise AttnRulesError("was saved with a selection of its rows; save it again after flatten_indices()")
     listed = state.get("_data_files")

@@ -158,7 +158,11 @@ class Receiving:
 
     def received(self) -> Received:
         """Return what all heads carry."""
-        parts = [part for of_scope in self._parts.values() for part in of_scope]
+        nothing = {"place": np.zeros(0, np.int64), "amount": np.zeros(0)}
+        # Without a place to judge there is no scope.
+        parts = [part for of_scope in self._parts.values() for part in of_scope] or [
+            Grouped.by(nothing["place"], len(self._keys), nothing)
+        ]
         n = np.concatenate([part.n for part in parts])
         values = {name: np.concatenate([p.values[name] for p in parts]) for name in ("place", "amount")}
         most = float(np.bincount(values["place"], values["amount"]).max(initial=0))
