@@ -196,7 +196,7 @@ class _Learner:
         of_heads = [own.by_token(feature, self.corpus, (rows, self.rows), n_tokens) for own in self.carried]
         active, anywhere = np.sum(of_heads, axis=0)
         best = np.argsort(anywhere - active, kind="stable")[:_LEADING]
-        return best[active[best] > anywhere[best]]
+        return np.asarray(best[active[best] > anywhere[best]])
 
 
 def _inputs_of(batch: Batch, keys: Ints) -> Ints:

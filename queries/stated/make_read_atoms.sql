@@ -41,11 +41,21 @@ enough AS (
         atom,
         seq_id,
         first_pos,
-        CASE WHEN is_open THEN 2147483647 ELSE last_pos END AS last_pos
+        CASE WHEN is_open THEN 2147483647 ELSE last_pos END AS last_pos,
+        is_open
     FROM spans
     WHERE CASE WHEN is_open THEN n_hits = at_least ELSE n_hits >= at_least AND first_pos <= last_pos END
 )
 
+-- A place without an end has one span in a sequence, others may have several at a position.
+SELECT
+    e.rule,
+    e.atom,
+    j.place
+FROM enough AS e
+INNER JOIN judged AS j ON e.scope = j.scope AND e.seq_id = j.seq_id AND e.first_pos <= j.pos
+WHERE e.is_open
+UNION ALL
 SELECT DISTINCT
     e.rule,
     e.atom,
@@ -53,6 +63,7 @@ SELECT DISTINCT
 FROM enough AS e
 INNER JOIN judged AS j
     ON e.scope = j.scope AND e.seq_id = j.seq_id AND e.first_pos <= j.pos AND e.last_pos >= j.pos
+WHERE NOT e.is_open
 UNION ALL
 SELECT
     a.rule,
