@@ -1,7 +1,8 @@
 """What attention carries to judged positions: G[q,i] of each head, and predictions that sum V(f,i) G[q,i].
 
 Products of sparse matrices, in numpy. The same as SQL aggregations took 18 s of processor time for the 204
-features of a head of the demo, against 2 s here: each of 112 million addends met a hash table.
+features of a head of the demo, against 2 s here under a profiler: each of 112 million addends met a hash
+table.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Judged positions of each list in order of its predictions: thresholds, ranks and precision are read off it.
 
 In numpy: DuckDB's window over the 11.5 million rows of a head of the demo, and the join before it, took 14 s
-of processor time, these sorts of one list after another 2 s.
+of processor time, these sorts of one list after another 6 s under a profiler.
 """
 
 from __future__ import annotations
