@@ -93,6 +93,14 @@ def test_show_names_the_command_that_mines_what_it_lacks(attnrules: Any, ingeste
     assert "no rules yet" not in attnrules("show", path, name).out
 
 
+def test_mine_takes_a_warehouse_for_a_subcommand(attnrules: Any, tmp_path: Path) -> None:
+    """Rules mostly are skip-gram rules; a word that is neither a subcommand nor a file is a slip."""
+    missing = attnrules("mine", tmp_path / "none.duckdb", "--features", "1")
+    assert (missing.code, "no such warehouse" in missing.err) == (3, True)
+    slip = attnrules("mine", "absense", tmp_path / "none.duckdb")
+    assert (slip.code, "No such command 'absense'" in slip.err) == (2, True)
+
+
 def test_show_as_json_holds_the_same_rules(attnrules: Any, mined_once: Path, planted: Any) -> None:
     layer, head, feature = next(iter(planted.skipgram_rules))
     card = json.loads(attnrules("show", mined_once, f"L{layer}H{head}.{feature}", "--json").out)

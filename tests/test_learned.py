@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from attnrules.queries.card.redundancy import minimal_rules
 from attnrules.queries.evaluation import bootstrap_weights, metric_intervals
 from attnrules.queries.heads import FeatureId
+from attnrules.queries.intervals import wilson
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.queries.skipgrams.gates import choose_queries
 from attnrules.queries.skipgrams.importance import closed_form_importance
-from attnrules.queries.skipgrams.pair_counts import wilson
 from attnrules.sql.methods import names
 from attnrules.warehouse import Warehouse
 from tests import slow

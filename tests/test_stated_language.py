@@ -28,6 +28,7 @@ from attnrules.queries.stated.language import (
 from attnrules.queries.stated.members import resolved
 from attnrules.warehouse import Warehouse
 from tests import tiny
+from tests.slow import wilson_interval
 from tests.slow_stated import Text, texts
 
 OFFSETS = st.tuples(st.integers(0, 4), st.integers(0, 4)).map(lambda ends: (min(ends), max(ends)))
@@ -189,6 +190,24 @@ def test_a_reading_counts_what_a_reader_counts(warehouses: list[tuple[Warehouse,
     for name in ("precision", "recall", "lift"):
         low, high = getattr(reading, f"{name}_interval")
         assert 0 <= low <= high
+
+
+def test_few_matches_that_agree_leave_doubt(warehouses: list[tuple[Warehouse, dict[int, Text]]]) -> None:
+    """All resamples of a share of 0 or 1 agree; its interval is that of so many sequences all the same."""
+    warehouse, _ = warehouses[0]
+    narrow = [
+        f"[t{a}] at 0 and [t{b}] at -1 and [L0.i{i}] at 0" for a in range(4) for b in range(4) for i in (4, 6)
+    ]
+    readings = [read_rule(warehouse, FeatureId(0, 0, 5), parse(text)[0], n_examples=0) for text in narrow]
+    agreeing = [reading for reading in readings if reading.precision in (0, 1)]
+    assert agreeing
+    for reading in agreeing:
+        n = reading.n_match_sequences
+        low, high = wilson_interval(int(reading.precision) * n, n)
+        assert reading.precision_interval == pytest.approx((low, high), abs=1e-9)
+        base = reading.n_active / reading.n_positions
+        assert reading.lift_interval == pytest.approx((low / base, high / base), abs=1e-9)
+        assert low < high
 
 
 @pytest.mark.parametrize(

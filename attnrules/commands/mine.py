@@ -27,9 +27,22 @@ from attnrules.sql import head_name
 from attnrules.sql.methods import best, names
 
 
-@click.group("mine")
+class _Mining(click.Group):
+    """A group that takes a warehouse in place of a subcommand and mines skip-gram rules then."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the subcommand that is meant."""
+        word = args[0]
+        if word not in self.commands and (Path(word).suffix == ".duckdb" or Path(word).exists()):
+            args = ["skipgrams", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group("mine", cls=_Mining)
 def command() -> None:
-    """Find rules: `mine skipgrams`, `mine absence`, `mine counting`."""
+    """Find rules: `mine skipgrams`, for which `mine` is short, `mine absence`, `mine counting`."""
 
 
 @command.command("skipgrams")

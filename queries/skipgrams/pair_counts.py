@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from attnrules.queries.arrays import Floats, Ints, arrays, top_k
 from attnrules.queries.csr import Grouped
+from attnrules.queries.intervals import wilson
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search
 from attnrules.queries.skipgrams.weighted import PAIR_POSITIONS, KeyMeans, leading_keys
 from attnrules.sql import Statements
@@ -94,16 +95,6 @@ def mined_rules(
         support={name: column[best] for name, column in support.items()},
         contribution=(float(np.abs(pairs.contribution).sum()), seen),
     )
-
-
-def wilson(hits: Ints, trials: Ints) -> tuple[Floats, Floats]:
-    """Return the ends of the 95% Wilson score interval of a proportion; 0 and 1 without a trial."""
-    z = 1.959963984540054
-    n = np.maximum(trials, 1)
-    p = hits / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return np.where(trials > 0, np.maximum(middle - half, 0), 0), np.where(trials > 0, middle + half, 1)
 
 
 @dataclass(frozen=True)

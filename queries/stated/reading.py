@@ -12,6 +12,7 @@ from attnrules.errors import UsageError
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.bootstrap import bootstrap_weights
 from attnrules.queries.heads import FeatureId, finished_sequences
+from attnrules.queries.intervals import wilson
 from attnrules.queries.stated.language import Statement
 from attnrules.queries.stated.members import resolved, table_of
 from attnrules.sql import Statements
@@ -52,8 +53,8 @@ class Reading:
     Arguments:
         statement: the rule in the language. n_sequences, n_positions: judged. n_active: where the feature is
             active. n_matches, n_match_sequences: where the rule holds. n_hits: where it is right.
-        precision, recall, lift: None where the share is of nothing; each with its 95% bootstrap interval
-            over sequences. examples: drawn by the seed.
+        precision, recall, lift: None where the share is of nothing; each with its 95% interval over
+            sequences (method.md section 13.2). examples: drawn by the seed.
     """
 
     feature: str
@@ -213,7 +214,7 @@ def _rates(
     m, h, a = matches @ weights, hits @ weights, (n_active @ weights)[of]
     base = a / np.maximum(n_positions @ weights, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = {"precision": h / m, "recall": h / a, "lift": h / m / base}
+        shares = {"precision": h / m, "recall": h / a, "lift": h / m / base}
     found: dict[str, Any] = {
         "n_positions": np.full(len(m), n_positions.sum()),
         "n_active": a[:, 0].astype(np.int64),
@@ -221,14 +222,34 @@ def _rates(
         "n_match_sequences": np.count_nonzero(matches, axis=1).astype(np.int64),
         "n_hits": h[:, 0].astype(np.int64),
     }
-    for name, values in rates.items():
-        values[~np.isfinite(values)] = np.nan
-        known = ~np.isnan(values[:, 0])
-        low, high = np.full(len(m), np.nan), np.full(len(m), np.nan)
-        if known.any():
-            low[known], high[known] = np.nanquantile(values[known, 1:], (0.025, 0.975), axis=1)
-        found |= {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
+    ends = {name: _quantiles(values) for name, values in shares.items()}
+    _widen(ends["precision"], shares["precision"][:, 0], found["n_match_sequences"])
+    _widen(ends["lift"], shares["precision"][:, 0], found["n_match_sequences"], base[:, 0])
+    _widen(ends["recall"], shares["recall"][:, 0], np.count_nonzero(n_active, axis=1)[of])
+    for name, (low, high) in ends.items():
+        found |= {name: shares[name][:, 0], f"{name}_low": low, f"{name}_high": high}
     return found
+
+
+def _quantiles(values: Floats) -> tuple[Floats, Floats]:
+    """Return the ends of 95% of the resamples [n, 1 + replicates], NaN where the share is of nothing."""
+    values[~np.isfinite(values)] = np.nan
+    known = ~np.isnan(values[:, 0])
+    low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    if known.any():
+        low[known], high[known] = np.nanquantile(values[known, 1:], (0.025, 0.975), axis=1)
+    return low, high
+
+
+def _widen(ends: tuple[Floats, Floats], share: Floats, n_sequences: Ints, base: Floats | None = None) -> None:
+    """Put Wilson's ends, over `base`, where a share is 0 or 1: there all resamples agree, however few.
+
+    A sequence counts once, for its positions depend on each other.
+    """
+    same = np.flatnonzero((share == 0) | (share == 1))
+    of = wilson(share[same].astype(np.int64) * n_sequences[same], n_sequences[same])
+    for end, found in zip(ends, of, strict=True):
+        end[same] = found if base is None else found / base[same]
 
 
 def _reading(
