@@ -37,7 +37,7 @@ __all__ = [
     "view_statements",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # In a column `head`: the output SAE over the whole layer. Not NULL, which does not join.
 WHOLE_LAYER = -1

@@ -257,8 +257,15 @@ EARLIER = {
     "best_lists": ["DROP VIEW best_lists"],
     "nothing": [],
 }
+# What version 5 has added.
+AS_VERSION_4 = [
+    "DROP TABLE stated_tests",
+    "DROP TABLE stated_trials",
+    "UPDATE schema_version SET version = 4",
+]
 # What version 4 has added.
 AS_VERSION_3 = [
+    *AS_VERSION_4,
     "DROP TABLE feature_heads",
     "DELETE FROM digests WHERE table_name = 'feature_heads'",
     *(f"ALTER TABLE {name} DROP COLUMN through_head" for name in ("rules", "distractors", "counting_rules")),
@@ -289,6 +296,24 @@ def test_a_warehouse_of_an_earlier_version_3_is_upgraded(small: Path, statements
         assert warehouse.rows(ask) == before
         assert warehouse.rows("SELECT COLUMNS(* EXCLUDE encoder) FROM feature_heads ORDER BY ALL") == shares
         assert warehouse.value("SELECT count(*) FROM rules WHERE through_head IS DISTINCT FROM head") == 0
+        assert [result.name for result in check(warehouse) if result.n_problems] == []
+
+
+def test_a_warehouse_of_version_4_is_upgraded(small: Path) -> None:
+    with duckdb.connect(str(small)) as connection:
+        for statement in AS_VERSION_4:
+            connection.execute(statement)
+        digests.restamp(Warehouse(connection, small), "schema_version")
+    before = contents(small)
+    done = upgrade(small)
+    assert done is not None
+    assert done.version == 4
+    after = contents(small)
+    assert (after.pop("stated_tests")[1], after.pop("stated_trials")[1]) == ([], [])
+    for table in ("schema_version", "runs", "digests"):
+        assert len(after.pop(table)[1]) >= len(before.pop(table)[1])
+    assert after == before
+    with Warehouse.open(small) as warehouse:
         assert [result.name for result in check(warehouse) if result.n_problems] == []
 
 

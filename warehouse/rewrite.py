@@ -9,12 +9,13 @@ from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.warehouse import digests
 from attnrules.warehouse.store import Warehouse
 
-# Tables that no file of version 2 has, nor every one of version 3.
+# Tables that no file of version 2 has, nor every one of versions 3 and 4.
 _ADDED = frozenset(
     (
         *("corpus_files", "digests", "feature_heads", "head_probes", "head_roles", "rotations"),
         *("output_corpus_tokens", "output_effects", "output_tests", "output_token_tests", "output_tokens"),
         *("rule_readings", "rule_right_sides", "stated_atoms", "stated_rules", "unembedding"),
+        *("stated_tests", "stated_trials"),
     )
 )
 # Columns that a file lacks and that another column of it stands for: before version 4 an SAE read one head.

@@ -25,7 +25,7 @@ from attnrules.warehouse.rewrite import Report, Rewriting, silent
 from attnrules.warehouse.store import Warehouse
 
 # Schema versions whose tables this version knows to read.
-_READABLE = (2, 3, sql.SCHEMA_VERSION)
+_READABLE = (2, 3, 4, sql.SCHEMA_VERSION)
 # The new file takes a little less disk than the old one; bytes asked for besides, for what it is made with.
 _DISK_BESIDES = 64 << 20
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "skipgrams")
+_of_stated = Statements("attnrules.queries", "stated")
 
 # Features judged in one set of statements, and (feature, key) means taken in one pass over the corpus: both
 # bound memory (the latter to 0.5 GB), not results.
@@ -319,6 +320,10 @@ def _store(
 ) -> int:
     """Store the rules of a method in place of its earlier ones of the mined features; return their number."""
     if isinstance(found, StatedRules):
+        # What tested the rules of before says nothing of these.
+        for table in ("stated_tests", "stated_trials"):
+            chosen = {**batch.at, "features": batch.features.tolist()}
+            warehouse.execute(_of_stated(f"delete_{table}"), chosen)
         for table, rows in (("stated_rules", found.rules), ("stated_atoms", found.atoms)):
             warehouse.execute(step(f"delete_{table}"), batch.at)
             numbers = {**batch.at, "run_id": run_id}.items()
