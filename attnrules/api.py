@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from attnrules.errors import closest
+from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card
 from attnrules.queries.counting import CountingResult, CountingSpec, mine_counting
@@ -22,7 +24,7 @@ from attnrules.queries.interventions import (
     intervene,
     intervene_on_outputs,
 )
-from attnrules.queries.questions import ask
+from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.queries.stated import predict
 from attnrules.warehouse import Warehouse
@@ -36,10 +38,36 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 Feature = str | FeatureId
 """An output feature: `"L0H3.17"` or a `FeatureId`."""
+Features = Feature | Iterable[Feature]
+"""Output features: one, several, `"L0H3.17,L0H3.18"`, or `"all"`: every one of the chosen heads."""
 
 
 def _silent(_: object) -> None:
     pass
+
+
+class Questions:
+    """The named questions of a warehouse, which an editor completes."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def __dir__(self) -> list[str]:
+        return list(questions())
+
+    def __getattr__(self, name: str) -> Callable[..., pl.DataFrame]:
+        if name.startswith("_") or name not in questions():
+            raise AttributeError(f"no question named {name!r}{closest(name, questions())}")
+
+        def answer(**parameters: object) -> pl.DataFrame:
+            rows: pl.DataFrame = ask(self._warehouse, name, parameters).pl()
+            return rows
+
+        answer.__name__, answer.__doc__ = name, questions()[name].title
+        return answer
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {question.title}" for name, question in questions().items())
 
 
 class RuleWarehouse(Warehouse):
@@ -53,7 +81,7 @@ class RuleWarehouse(Warehouse):
         self,
         *,
         method: str = "best",
-        features: Iterable[Feature] = (),
+        features: Features = (),
         n_features: int | None = 100,
         layers: Sequence[int] | None = None,
         heads: Sequence[int] | None = None,
@@ -80,7 +108,7 @@ class RuleWarehouse(Warehouse):
         spec = SkipgramSpec(
             method=method,
             features=_features(features),
-            n_features=n_features,
+            n_features=_number_of(features, n_features),
             layers=_numbers(layers),
             heads=_numbers(heads),
             num_values=num_values,
@@ -103,7 +131,7 @@ class RuleWarehouse(Warehouse):
     def mine_absence(
         self,
         *,
-        features: Iterable[Feature] = (),
+        features: Features = (),
         n_features: int | None = None,
         layers: Sequence[int] | None = None,
         heads: Sequence[int] | None = None,
@@ -120,7 +148,7 @@ class RuleWarehouse(Warehouse):
         """
         spec = AbsenceSpec(
             features=_features(features),
-            n_features=n_features,
+            n_features=_number_of(features, n_features),
             layers=_numbers(layers),
             heads=_numbers(heads),
             pairs=pairs,
@@ -134,7 +162,7 @@ class RuleWarehouse(Warehouse):
     def mine_counting(
         self,
         *,
-        features: Iterable[Feature] = (),
+        features: Features = (),
         n_features: int | None = None,
         layers: Sequence[int] | None = None,
         heads: Sequence[int] | None = None,
@@ -151,7 +179,7 @@ class RuleWarehouse(Warehouse):
         """
         spec = CountingSpec(
             features=_features(features),
-            n_features=n_features,
+            n_features=_number_of(features, n_features),
             layers=_numbers(layers),
             heads=_numbers(heads),
             pairs=pairs,
@@ -173,7 +201,7 @@ class RuleWarehouse(Warehouse):
         output_sae_id: str | None = None,
         device: str = "auto",
         batch_size: int | None = None,
-        features: Iterable[Feature] = (),
+        features: Features = (),
         n_features: int | None = None,
         layers: Sequence[int] | None = None,
         heads: Sequence[int] | None = None,
@@ -193,7 +221,7 @@ class RuleWarehouse(Warehouse):
 
         spec = InterveneSpec(
             features=_features(features),
-            n_features=n_features,
+            n_features=_number_of(features, n_features),
             layers=_numbers(layers),
             heads=_numbers(heads),
             scaling=scaling,
@@ -225,7 +253,7 @@ class RuleWarehouse(Warehouse):
         output_sae_id: str | None = None,
         device: str = "auto",
         batch_size: int | None = None,
-        features: Iterable[Feature] = (),
+        features: Features = (),
         n_features: int | None = None,
         layers: Sequence[int] | None = None,
         heads: Sequence[int] | None = None,
@@ -242,7 +270,7 @@ class RuleWarehouse(Warehouse):
 
         spec = OutputSpec(
             features=_features(features),
-            n_features=n_features,
+            n_features=_number_of(features, n_features),
             layers=_numbers(layers),
             heads=_numbers(heads),
             n_examples=n_examples,
@@ -268,7 +296,7 @@ class RuleWarehouse(Warehouse):
         self,
         texts: Sequence[str | Sequence[int] | Sequence[str]],
         *,
-        features: Iterable[Feature] = (),
+        features: Features = (),
         n_rules: int | None = None,
         tokenize: Callable[[str], Sequence[int]] | None = None,
     ) -> pl.DataFrame:
@@ -290,6 +318,19 @@ class RuleWarehouse(Warehouse):
         return relation
 
     query = ask
+
+    @property
+    def questions(self) -> Questions:
+        """The named questions, each a method that answers with a polars DataFrame: `wh.questions.heads()`."""
+        return Questions(self)
+
+    def plot(self, name: str, **parameters: object) -> Any:
+        """Return the altair chart of a plot (see `attnrules plot --list`); `parameters` are its question's.
+
+        Raises `UsageError` for an unknown plot or parameter, `AttnRulesError` where altair is missing or
+        there is nothing to draw.
+        """
+        return draw(self, name, parameters)
 
 
 def ingest_into(
@@ -364,8 +405,22 @@ def _feature(feature: Feature) -> FeatureId:
     return parse_feature(feature) if isinstance(feature, str) else feature
 
 
-def _features(features: Iterable[Feature]) -> tuple[FeatureId, ...]:
+def _features(features: Features) -> tuple[FeatureId, ...]:
+    """Return the features that are named, none for `all`."""
+    if isinstance(features, FeatureId):
+        return (features,)
+    if isinstance(features, str):
+        return () if _are_all(features) else tuple(map(parse_feature, features.split(",")))
     return tuple(map(_feature, features))
+
+
+def _are_all(features: Features) -> bool:
+    return isinstance(features, str) and features.strip().lower() == "all"
+
+
+def _number_of(features: Features, n_features: int | None) -> int | None:
+    """Return `n_features`, None where all are asked for."""
+    return None if _are_all(features) else n_features
 
 
 def _numbers(numbers: Sequence[int] | None) -> tuple[int, ...] | None:

@@ -26,6 +26,7 @@ from attnrules.errors import (
     EXIT_USAGE,
     AttnRulesError,
     UsageError,
+    closest,
 )
 from attnrules.interrupts import answer_ctrl_c, was_interrupted
 
@@ -37,6 +38,7 @@ _COMMANDS = {
     "show": "attnrules.commands.show",
     "test": "attnrules.commands.test",
     "query": "attnrules.commands.query",
+    "plot": "attnrules.commands.plot",
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",
     "describe": "attnrules.commands.describe",
@@ -59,6 +61,14 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
         return with_verbose(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the subcommand that is meant; for a slip, say which may have been."""
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{closest(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; click would exit with 1 where a reader has gone."""

@@ -1,5 +1,10 @@
 """The one family of errors: each says what was wrong, with what, and what to do about it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3
@@ -27,3 +32,9 @@ class WarehouseUnavailableError(AttnRulesError):
 def one_line(error: BaseException) -> str:
     """Return the start of an error's message on one line, or its type where it has none."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the name that an unknown word comes close to, nothing for none."""
+    found = get_close_matches(word.lower(), list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from attnrules import sql
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError, UsageError, closest
 from attnrules.warehouse.files import unused_name_beside
 from attnrules.warehouse.store import Warehouse
 
@@ -68,7 +68,9 @@ def _chosen(warehouse: Warehouse, tables: Sequence[str] | None) -> list[str]:
     known = {row[0] for row in warehouse.rows("SELECT table_name FROM information_schema.tables")}
     for name in tables:
         if name not in known:
-            raise UsageError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
+            raise UsageError(
+                f"no table or view named {name!r}{closest(name, known)}; there are {', '.join(sorted(known))}"
+            )
     return list(dict.fromkeys(tables))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from attnrules import sql
-from attnrules.errors import AttnRulesError
+from attnrules.errors import AttnRulesError, closest
 from attnrules.sql.methods import METHODS
 from attnrules.warehouse import catalogue, digests, files
 from attnrules.warehouse.asked import Asked, Query
@@ -137,7 +137,10 @@ class Warehouse:
         if name not in sql.table_names():
             known = {row[0] for row in self.rows("SELECT table_name FROM information_schema.tables")}
             if name not in known:
-                raise AttnRulesError(f"no table or view named {name!r}; there are {', '.join(sorted(known))}")
+                known_names = ", ".join(sorted(known))
+                raise AttnRulesError(
+                    f"no table or view named {name!r}{closest(name, known)}; there are {known_names}"
+                )
         relation: Relation = self._relation(lambda c: c.table(name))
         return relation
 

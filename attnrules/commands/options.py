@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from attnrules.errors import UsageError
+
 Decorator = Callable[[Any], Any]
 
 warehouse_argument = click.argument(
@@ -18,6 +20,7 @@ warehouse_argument = click.argument(
 
 # Whole numbers end here: what is larger counts nothing, and columns hold no more.
 MOST = 2**31 - 1
+_PARAMETER = re.compile(r"(?P<name>\w+)(:(?P<type>[^=]+))?=(?P<value>.*)", re.DOTALL)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 # More layers or heads than any model has.
 _LONGEST_RANGE = 10_000
@@ -101,6 +104,24 @@ def scaling_option(
 def pairs_option(meaning: str) -> Decorator:
     """Return `--pairs`: of how many (key, query) pairs of a feature distractors are sought."""
     return click.option("--pairs", type=Count(1), default=1, show_default=True, help=meaning)
+
+
+def parameter_option(meaning: str) -> Decorator:
+    """Return `-p KEY=VALUE`, as the argument `parameters`, which `named_values` reads."""
+    return click.option("-p", "--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help=meaning)
+
+
+def named_values(texts: tuple[str, ...]) -> dict[str, tuple[str | None, str]]:
+    """Read `key=value` and `key:type=value`: key to type, None where none is named, and value."""
+    found: dict[str, tuple[str | None, str]] = {}
+    for text in texts:
+        match = _PARAMETER.fullmatch(text)
+        if match is None:
+            raise UsageError(f"-p {text}: write it as key=value")
+        if match["name"] in found:
+            raise UsageError(f"-p {text}: {match['name']} is given twice")
+        found[match["name"]] = match["type"], match["value"]
+    return found
 
 
 def json_option(meaning: str) -> Decorator:

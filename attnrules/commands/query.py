@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from attnrules.commands.clock import Clock
-from attnrules.commands.options import warehouse_argument
+from attnrules.commands.options import named_values, parameter_option, warehouse_argument
 from attnrules.commands.output import FORMATS, write_result
 from attnrules.commands.terminal import say, tell
 from attnrules.errors import AttnRulesError, UsageError
@@ -20,20 +19,12 @@ if TYPE_CHECKING:
 
 _TABLE_ROWS = 50
 _DATA_ROWS = 1_000_000
-_PARAMETER = re.compile(r"(?P<name>\w+)(:(?P<type>[^=]+))?=(?P<value>.*)", re.DOTALL)
 
 
 @click.command("query")
 @warehouse_argument
 @click.argument("question", required=False)
-@click.option(
-    "-p",
-    "--parameter",
-    "parameters",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Fill $KEY with a text, or KEY:TYPE=VALUE with another type, such as n:INT=5.",
-)
+@parameter_option("Fill $KEY with a text, or KEY:TYPE=VALUE with another type, such as n:INT=5.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
     "--limit-rows",
@@ -113,17 +104,10 @@ def _tell_of_more(n: int, *, asked: bool) -> None:
 
 
 def _parameters(warehouse: Warehouse, texts: tuple[str, ...]) -> dict[str, object]:
-    parameters: dict[str, object] = {}
-    for text in texts:
-        found = _PARAMETER.fullmatch(text)
-        if found is None:
-            raise UsageError(f"-p {text}: write it as key=value")
-        if found["name"] in parameters:
-            raise UsageError(f"-p {text}: {found['name']} is given twice")
-        parameters[found["name"]] = (
-            found["value"] if found["type"] is None else _typed(warehouse, found["value"], found["type"])
-        )
-    return parameters
+    return {
+        name: value if kind is None else _typed(warehouse, value, kind)
+        for name, (kind, value) in named_values(texts).items()
+    }
 
 
 def _typed(warehouse: Warehouse, text: str, kind: str) -> object:

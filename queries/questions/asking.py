@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attnrules.errors import UsageError
+from attnrules.errors import UsageError, closest
 from attnrules.sql import Statement, Statements
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def ask(warehouse: Warehouse, question: str, parameters: Mapping[str, object]) -
         return warehouse.sql(named.statement, {**named.defaults, **given})
     if not seems_sql(question):
         raise UsageError(
-            f"no question named {question!r}; there are {', '.join(known)}; anything longer than a word"
-            " is taken for SQL"
+            f"no question named {question!r}{closest(question, known)}; there are {', '.join(known)};"
+            " anything longer than a word is taken for SQL"
         )
     return warehouse.sql(question, parameters)
 

@@ -6,7 +6,9 @@ SELECT
     count(DISTINCT c.feature) AS n_features_counted,
     count(DISTINCT r.feature) AS n_with_rule,
     count(DISTINCT r.feature) FILTER (WHERE t.status = 'tested') AS n_tested,
-    count(DISTINCT r.feature) FILTER (WHERE t.confirmed) AS n_confirmed
+    count(DISTINCT r.feature) FILTER (WHERE t.confirmed) AS n_confirmed,
+    round(n_with_rule / n_features_counted, 3) AS share_with_rule,
+    round(n_confirmed / nullif(n_tested, 0), 3) AS share_confirmed
 FROM (
     SELECT DISTINCT
         layer,

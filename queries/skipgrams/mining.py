@@ -236,7 +236,7 @@ def _choose_features(
             if not least <= n_active <= most:
                 result.ineligible.append(
                     f"{feature}: active in {n_active} of {n_sequences} sequences, mining needs"
-                    f" {least} to {most}"
+                    f" at least {least} and at most {max(0, most)}, see --examples-per-split and --min-count"
                 )
         chosen = [f.feature for f in wanted if f.feature in set(eligible)]
     else:
