@@ -44,6 +44,13 @@ class Grouped:
         ends = np.cumsum(n)
         return np.repeat(self.first[groups] - (ends - n), n) + np.arange(ends[-1] if len(ends) else 0)
 
+    def where(self, kept: Any) -> Grouped:
+        """Return the groups with only those of their rows that are kept, [n_rows] of true and false."""
+        n_before = np.r_[0, np.cumsum(kept)]
+        first = n_before[self.first]
+        n = n_before[self.first + self.n] - first
+        return Grouped(first, n, {name: column[kept] for name, column in self.values.items()})
+
     def one(self, group: int) -> slice:
         """Return the rows of one group."""
         return slice(self.first[group], self.first[group] + self.n[group])

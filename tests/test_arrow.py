@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -48,13 +50,16 @@ def test_arrow_table_of_any_length(n: int) -> None:
     }
 
 
-def test_columns_are_handed_over_without_pandas() -> None:
+def test_columns_are_handed_over_without_pandas(small_ingested_once: Path, tmp_path: Path) -> None:
+    path = shutil.copy(small_ingested_once, tmp_path / "planted.duckdb")
     code = (
-        "import sys, numpy as np; from attnrules.warehouse.arrow import arrow_table, numpy_column;"
-        "t = arrow_table({'a': np.ma.masked_array([1, 2], [0, 1]), 'b': 'x'}); numpy_column(t.column('a'));"
+        "import sys; from pathlib import Path; from attnrules.warehouse import Warehouse;"
+        "from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams;"
+        "spec = SkipgramSpec(layers=(0,), heads=(0,), n_features=1, examples_per_split=4);"
+        "w = Warehouse.open(Path(sys.argv[1]), writable=True); mine_skipgrams(w, spec); w.close();"
         "sys.exit('pandas' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0
 
 
 def test_labels_are_the_names_of_their_codes() -> None:

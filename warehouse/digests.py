@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -151,7 +150,7 @@ def restamp_features(warehouse: Warehouse, layer: int, head: int, features: Sequ
     at = {"layer": layer, "head": head}
     _forget(warehouse, [part.table for part in mined], at, features=features)
     for part in mined:
-        batches = _batches(warehouse, part, {**at, "feature": features})
+        batches = _batches(warehouse, part, {**at, "feature": list(features)})
         _append(warehouse, part, contents(batches, part))
 
 
@@ -279,19 +278,26 @@ def _run_starts(keys: list[Ints], n_rows: int) -> Ints:
 def _batches(
     warehouse: Warehouse, part: Part, where: dict[str, Any] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    relation = warehouse.relation(part.table)
-    conditions = {**(where or {}), **({"kind": part.kind} if part.kind else {})}
-    for name, wanted in conditions.items():
-        if name not in relation.columns:
-            continue
-        column = duckdb.ColumnExpression(name)
-        if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-            relation = relation.filter(column.isin(*map(duckdb.ConstantExpression, wanted)))
-        else:
-            relation = relation.filter(
-                column.isnull() if wanted is None else column == duckdb.ConstantExpression(wanted)
-            )
-    yield from relation.select(*map(duckdb.ColumnExpression, part.columns)).batches(_BATCH_ROWS)
+    """Yield the rows of a part, of those that have these values; of a list of values any."""
+    wanted = {name: value for name, value in (where or {}).items() if name in part.columns}
+    wanted |= {"kind": part.kind} if part.kind else {}
+    # One query: put together from relations, the same took five times as long.
+    query = f"SELECT {', '.join(map(_quoted, part.columns))} FROM {part.table}"
+    if wanted:
+        query += f" WHERE {' AND '.join(_test(name, value) for name, value in wanted.items())}"
+    given = {name: value for name, value in wanted.items() if value is not None}
+    yield from warehouse.sql(query, given).batches(_BATCH_ROWS)
+
+
+def _test(name: str, value: object) -> str:
+    """Return the condition that a column has the value, given as the parameter of its name."""
+    if value is None:
+        return f"{_quoted(name)} IS NULL"
+    return f"{_quoted(name)} = " + (f"ANY(${name})" if isinstance(value, list | tuple) else f"${name}")
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
 
 
 def _scopes(warehouse: Warehouse, part: Part) -> set[Scope]:

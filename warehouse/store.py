@@ -100,15 +100,15 @@ class Warehouse:
         asked = Asked(query, parameters)
         return self._relation(lambda c: c.sql(asked.text, params=_filled(parameters)), asked)
 
-    def execute(self, statement: Query, parameters: Mapping[str, object] | None = None) -> None:
-        """Run one statement for its effect.
+    def execute(self, statement: Query, parameters: Mapping[str, object] | None = None) -> int:
+        """Run one statement for its effect; return how many rows it changed or made, 0 where it does not say.
 
         A temporary table lasts as long as the `session` or `transaction` that it is made in.
         """
         with self._handle.connection() as connection:
             asked = Asked(statement, parameters)
             work = partial(_changed, connection, asked.text, _filled(parameters))
-            self._handle.run(connection, work, asked, writing=True)
+            return self._handle.run(connection, work, asked, writing=True) or 0
 
     def rows(self, query: Query, parameters: Mapping[str, object] | None = None) -> list[Any]:
         """Return the rows of a query as tuples."""

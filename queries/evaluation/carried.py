@@ -82,22 +82,42 @@ class Attended:
     def _block(
         self, places: range, column_of: Ints, n_columns: int, *, bos_keys: bool
     ) -> tuple[Ints, Ints, Floats]:
+        """Return G[q,i] of the keys that are asked for, by place and column: [n] each."""
         first, last = np.searchsorted(self.place, [places.start, places.stop])
         source = np.arange(first, last)
         if not bos_keys:
             source = source[self.after_bos[first:last]]
-        entry = self.active.rows(self.token[source])
-        source = np.repeat(source, self.active.n[self.token[source]])
-        column = column_of[self.active.values["feature"][entry]]
-        asked = column >= 0
-        column, source, entry = column[asked], source[asked], entry[asked]
-        amount = self.weights["from_features"][source] * self.active.values["activation"][entry]
-        cell = (self.place[source] - places.start) * n_columns + column
+        row, column, activation = self._asked(source, column_of)
+        place, weight = self.place[source] - places.start, self.weights["from_features"][source]
+        amount, cell = weight[row] * activation, place[row] * n_columns + column
         n_cells = len(places) * n_columns
         # What attention of weight 0 carries is a row too.
         met = np.flatnonzero(np.bincount(cell, minlength=n_cells))
+        # No sum is larger than that of a key as active as any, at every token that the place attends to.
+        attention = np.bincount(place, np.abs(weight)).max(initial=0)
+        most = attention * np.abs(activation).max(initial=0)
+        amounts = exact_sums(cell, amount, n_cells, float(most))[met]
         place, column = np.divmod(met, max(1, n_columns))
-        return place + places.start, column, exact_sums(cell, amount, n_cells)[met]
+        return place + places.start, column, amounts
+
+    def _asked(self, source: Ints, column_of: Ints) -> tuple[Ints, Ints, Floats]:
+        """Return the features asked for at tokens of sources: [n] each, the place in `source`, the column.
+
+        And the activation.
+        """
+        token, active = self.token[source], self.active
+        # Where tokens are attended to many times, others are left out once and not each time.
+        if active.n[token].sum() > len(active.values["feature"]):
+            active = active.where(column_of[active.values["feature"]] >= 0)
+        entry = active.rows(token)
+        row, column = (
+            np.repeat(np.arange(len(token)), active.n[token]),
+            column_of[active.values["feature"][entry]],
+        )
+        if active is self.active:
+            asked = column >= 0
+            row, column, entry = row[asked], column[asked], entry[asked]
+        return row, column, active.values["activation"][entry]
 
 
 def _blocks(places: range, at_once: int) -> Iterator[range]:
@@ -194,10 +214,24 @@ class Queries:
         ]
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What the first `n_rules` rules of a feature, or a baseline of 0 rules, predict at judged places.
+
+    Arguments:
+        place: [n], ascending, where they say something. prediction: [n].
+    """
+
+    feature: int
+    n_rules: int
+    place: Ints
+    prediction: Floats
+
+
 def list_predictions(
     rules: dict[str, Any], received: Received, queries: Queries, grid: Sequence[int]
-) -> Iterator[dict[str, Any]]:
-    """Yield rows of `predictions` of one feature after another: sums of V(f,i) G[q,i] over a list.
+) -> Iterator[Predicted]:
+    """Yield the predictions of one feature after another: sums of V(f,i) G[q,i] over a list.
 
     Each key of a rule counts once, where one of the rule's queries is active; everywhere, where it has none.
 
@@ -253,16 +287,11 @@ def _open(rules: dict[str, Any], queries: Queries, places: range) -> Any:
 
 def _first_rules(
     feature: int, scores: Floats, met: Any, places: range, buckets: Ints, grid: Sequence[int]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Predicted]:
     """Yield the sums of the first buckets together, for each number of rules of the grid."""
     for n_rules in grid:
         n = int(np.searchsorted(buckets, n_rules, side="right"))
         place = np.flatnonzero(met[:n].any(axis=0))
         addends = scores[:n, place].reshape(-1)
         total = exact_sums(np.tile(np.arange(len(place)), n), addends, len(place))
-        yield {
-            "feature": np.full(len(place), feature, np.int32),
-            "n_rules": np.full(len(place), n_rules, np.int32),
-            "place": (place + places.start).astype(np.int32),
-            "prediction": total,
-        }
+        yield Predicted(feature, n_rules, place + places.start, total)

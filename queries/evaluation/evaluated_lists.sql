@@ -1,5 +1,8 @@
 -- Grain: a list that is judged, in order of its number.
 -- Reads: evaluated
-SELECT feature
+SELECT
+    way,
+    feature,
+    n_rules
 FROM evaluated
 ORDER BY list;

@@ -6,8 +6,8 @@ not, ends as the temporary table `predictions`, and from there the same statemen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,13 @@ import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix
 from attnrules.queries.bootstrap import bootstrap_weights
-from attnrules.queries.evaluation.carried import Attended, Queries, Receiving, list_predictions
+from attnrules.queries.evaluation.carried import (
+    Attended,
+    Predicted,
+    Queries,
+    Receiving,
+    list_predictions,
+)
 from attnrules.queries.evaluation.ordering import TestRows, order_rows
 from attnrules.queries.heads import head_values, key_numbers, through_heads
 from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
@@ -131,30 +137,67 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
         place = {**at, "example_set": example_set}
         warehouse.execute(step("make_judged"), place)
         warehouse.execute(step("make_truth"), place)
-        together: list[_Way] = []
+        together = _Together()
         warehouse.execute(step("make_predictions"))
-        for way in _predictions(warehouse, at, judge, example_set):
-            together.append(way)
-            if warehouse.value("SELECT count(*) FROM predictions") >= _PREDICTIONS_AT_ONCE:
+        for way, predicted in _predictions(warehouse, at, judge, example_set):
+            together.add(way, predicted)
+            if together.n_rows >= _PREDICTIONS_AT_ONCE:
                 _judge(warehouse, place, together, judge, run_id, seq_len)
-                together.clear()
+                together = _Together()
                 warehouse.execute(step("make_predictions"))
-        if together:
+        if together.ways:
             _judge(warehouse, place, together, judge, run_id, seq_len)
         if example_set == "all_positions":
             store_readings(warehouse, at, seed=judge.seed, run_id=run_id)
 
 
+@dataclass
+class _Together:
+    """Ways whose predictions are judged together.
+
+    Arguments:
+        made: by the number of a way, the predictions that are not in the temporary table `predictions`: those
+            of a head of the demo are 11 million, which need not go there and back.
+        n_rows: of all of them.
+    """
+
+    ways: list[_Way] = field(default_factory=list)
+    made: dict[int, list[Predicted]] = field(default_factory=dict)
+    n_rows: int = 0
+
+    def add(self, way: _Way, predicted: int | Iterable[Predicted]) -> None:
+        """Add a way: what it predicts, or how many rows of `predictions` it filled."""
+        self.ways.append(way)
+        if not isinstance(predicted, int):
+            self.made[way.number] = list(predicted)
+            predicted = sum(len(own.place) for own in self.made[way.number])
+        self.n_rows += predicted
+
+    def append_to(self, warehouse: Warehouse) -> None:
+        """Put all of them into the temporary table."""
+        lists = [(way, own) for way, of_way in self.made.items() for own in of_way]
+        if lists:
+            n = [len(own.place) for _, own in lists]
+            columns: dict[str, Any] = {
+                "way": np.repeat([way for way, _ in lists], n),
+                "feature": np.repeat([own.feature for _, own in lists], n),
+                "n_rules": np.repeat([own.n_rules for _, own in lists], n),
+                "place": np.concatenate([own.place for _, own in lists]),
+                "prediction": np.concatenate([own.prediction for _, own in lists]),
+            }
+            warehouse.append("predictions", arrow_table(columns))
+
+
 def _judge(
     warehouse: Warehouse,
     place: Mapping[str, object],
-    ways: list[_Way],
+    together: _Together,
     judge: Judge,
     run_id: int,
     seq_len: int,
 ) -> None:
-    """Turn the temporary table `predictions`, which these ways filled, into metrics."""
-    grid = judge.grid_of(str(place["example_set"]))
+    """Turn predictions into metrics."""
+    ways, grid = together.ways, judge.grid_of(str(place["example_set"]))
     warehouse.execute(
         step("make_ways"),
         {
@@ -167,13 +210,14 @@ def _judge(
         },
     )
     warehouse.execute(step("make_evaluated"), {"example_set": place["example_set"]})
-    rows = order_rows(warehouse)
+    rows = order_rows(warehouse, together.made)
     for name in ("make_judged_lists", "make_active_rows"):
         warehouse.execute(step(name))
     warehouse.execute(step("insert_evaluations"), {**place, "run_id": run_id})
     _store_intervals(warehouse, place, judge, seq_len, rows)
     warehouse.execute(step("insert_metrics"), place)
     if place["example_set"] != "all_positions":
+        together.append_to(warehouse)
         warehouse.execute(step("insert_rule_scores"), place)
 
 
@@ -229,43 +273,60 @@ def metric_intervals(
     """
     n_sequences = len(weights)
 
-    def drawn(rows: Ints) -> Floats:
-        return np.bincount(sequence[rows], minlength=n_sequences) @ weights
+    def drawn(of_rows: Ints) -> Floats:
+        return np.bincount(of_rows, minlength=n_sequences) @ weights
 
     found = np.flatnonzero(active)
-    missing = 0.0 if n_each is None else n_each * weights.sum(axis=0) - drawn(np.arange(len(prediction)))
-    n_active = drawn(found)
+    missing = 0.0 if n_each is None else n_each * weights.sum(axis=0) - drawn(sequence)
+    n_active = drawn(sequence[found])
     values = []
     for least in (0.0, threshold):
         n_chosen = int(np.searchsorted(-prediction, -least))
-        n_predicted = drawn(np.arange(n_chosen)) + (missing if least < 0 else 0.0)
-        values.append(2 * drawn(found[found < n_chosen]) / np.maximum(n_predicted + n_active, 1))
-    # Average precision changes at predictions of active rows alone: rows are counted by level and sequence,
-    # a level being what is predicted more than the next such prediction and at most this one.
-    levels, place = np.unique(-prediction[found], return_inverse=True)
-    level = np.searchsorted(levels, -prediction)
-    n_levels = len(levels)
-
-    def at_least(rows: Ints, level: Ints) -> Floats:
-        cells = np.bincount(level * n_sequences + sequence[rows], minlength=n_levels * n_sequences)
-        counts: Floats = cells[: n_levels * n_sequences].reshape(n_levels, n_sequences) @ weights
-        return counts.cumsum(axis=0)
-
-    counted = np.flatnonzero(level < n_levels)
-    n_at_least = at_least(counted, level[counted])
-    n_at_least[levels >= 0] += missing
-    hits_at_least = at_least(found, place)
-    gained = np.diff(hits_at_least, axis=0, prepend=0)
-    share = hits_at_least / np.maximum(n_at_least, 1)
-    values.append((gained * share).sum(axis=0) / np.maximum(n_active, 1))
+        n_predicted = drawn(sequence[:n_chosen]) + (missing if least < 0 else 0.0)
+        n_hits = drawn(sequence[found[: np.searchsorted(found, n_chosen)]])
+        values.append(2 * n_hits / np.maximum(n_predicted + n_active, 1))
+    gained = _average_precision_parts(prediction, found, sequence, weights, missing)
+    values.append(gained / np.maximum(n_active, 1))
     # A replicate without an active position says nothing about how well active ones are found.
     usable = n_active > 0
     if not usable.any():
         return [(np.nan, np.nan)] * len(values)
-    ends = [np.quantile(value[usable], (0.025, 0.975)) for value in values]
+    ends = np.quantile(np.array(values)[:, usable], (0.025, 0.975), axis=1).T
     if np.isnan(threshold):
-        ends[1] = np.array([np.nan, np.nan])
+        ends[1] = np.nan
     return [(float(low), float(high)) for low, high in ends]
+
+
+def _average_precision_parts(
+    prediction: Floats, found: Ints, sequence: Ints, weights: Floats, missing: Floats | float
+) -> Floats:
+    """Return the sum over active rows of the precision at their prediction, for each replicate.
+
+    It changes at predictions of active rows alone: rows are counted by level and sequence, a level being what
+    is predicted more than the next such prediction and at most this one. Counts are whole numbers, which add
+    up exactly in any order.
+
+    Arguments:
+        found: the active rows. missing: [n_replicates], positions predicted 0 that are no rows.
+    """
+    of_found = prediction[found]
+    is_first = np.r_[True, of_found[1:] != of_found[:-1]][: len(found)]
+    levels = of_found[is_first]
+    n_rows = np.searchsorted(-prediction, -levels, side="right")
+    n_levels, n_sequences = len(levels), len(weights)
+    level = np.repeat(np.arange(n_levels), np.diff(n_rows, prepend=0))
+    cell = level * n_sequences + sequence[: len(level)]
+    n_in_cell = np.bincount(cell, minlength=n_levels * n_sequences).reshape(n_levels, n_sequences)
+    n_at_least = n_in_cell.cumsum(axis=0) @ weights
+    n_at_least[np.searchsorted(-levels, 0) :] += missing
+    # Few active rows share a level: their weights are added up sooner than multiplied.
+    gained = weights[sequence[found]]
+    if n_levels < len(found):
+        gained = np.add.reduceat(gained, np.flatnonzero(is_first), axis=0)
+    precision = gained.cumsum(axis=0)
+    precision /= np.maximum(n_at_least, 1, out=n_at_least)
+    parts: Floats = np.multiply(gained, precision, out=precision).sum(axis=0)
+    return parts
 
 
 def _compressed(weights: Floats, place: Ints) -> tuple[Floats, Ints]:
@@ -290,8 +351,13 @@ def _grids(warehouse: Warehouse, judge: Judge, example_set: str) -> dict[tuple[s
     }
 
 
-def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str) -> Iterator[_Way]:
-    """Add to the temporary table `predictions` those of one way to predict after another, and yield it."""
+def _predictions(
+    warehouse: Warehouse, at: dict[str, int], judge: Judge, example_set: str
+) -> Iterator[tuple[_Way, int | Iterable[Predicted]]]:
+    """Yield one way to predict after another and what it predicts.
+
+    Of one whose predictions are added to the temporary table `predictions`, how many there are.
+    """
     grid = judge.grid_of(example_set)
     place = {**at, "example_set": example_set}
     warehouse.execute(step("make_lists"), {**place, "grid": grid, "seed": judge.seed})
@@ -315,8 +381,8 @@ def _predictions(warehouse: Warehouse, at: dict[str, int], judge: Judge, example
             else:
                 slow = {"bos_keys": judge.bos_keys, "aggregation": judge.aggregation}
                 warehouse.execute(step("make_bucket_scores_by_key"), {**named, **slow})
-            _insert_predictions(warehouse, way, judge, lists[method, scaling])
-            yield way
+            made = {"way": way.number, "aggregation": way.aggregation(judge), "grid": lists[method, scaling]}
+            yield way, warehouse.execute(step("insert_rule_predictions"), made)
     additive = {at: grid for at, grid in lists.items() if method_named(at[0]).is_sum}
     if additive or judge.baselines:
         yield from _from_attention(warehouse, at, judge, additive, example_set, number)
@@ -329,7 +395,7 @@ def _from_attention(
     lists: Mapping[tuple[str, str], list[int]],
     example_set: str,
     number: Iterator[int],
-) -> Iterator[_Way]:
+) -> Iterator[tuple[_Way, int | Iterable[Predicted]]]:
     """Do the same for `lists`, whose predictions are sums, and for baselines and ceilings."""
     warehouse.execute(step("make_scaled_activations"), {"layer": at["layer"], "scaling": "features"})
     sums = _Sums(warehouse, at, [method for method, _ in lists])
@@ -342,16 +408,12 @@ def _from_attention(
             sums.receiving.add(attended, bos_keys=judge.bos_keys)
         if judge.baselines:
             ceilings.add(attended, head)
-    for (method, scaling), rows in sums.predictions(lists):
-        way = _Way(next(number), method, scaling)
-        _append_predictions(warehouse, way, rows)
-        yield way
+    for (method, scaling), predicted in sums.predictions(lists):
+        yield _Way(next(number), method, scaling), predicted
     if judge.baselines:
         yield from _baselines(warehouse, example_set, number)
-        for name, table in ceilings.predictions():
-            way = _Way(next(number), name, NO_SCALING)
-            _append_predictions(warehouse, way, iter([table]))
-            yield way
+        for name, predicted in ceilings.predictions():
+            yield _Way(next(number), name, NO_SCALING), predicted
 
 
 class _Sums:
@@ -377,7 +439,7 @@ class _Sums:
 
     def predictions(
         self, lists: Mapping[tuple[str, str], list[int]]
-    ) -> Iterator[tuple[tuple[str, str], Iterator[dict[str, Any]]]]:
+    ) -> Iterator[tuple[tuple[str, str], Iterator[Predicted]]]:
         """Yield each method, with its scaling and its predictions; `lists` says of how many rules."""
         if not lists:
             return
@@ -390,21 +452,13 @@ class _Sums:
             yield (method, scaling), list_predictions(numbered, received, queries, lists[method, scaling])
 
 
-def _append_predictions(warehouse: Warehouse, way: _Way, rows: Iterator[dict[str, Any]]) -> None:
-    parts = list(rows)
-    if parts:
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        columns["way"] = np.full(len(columns["place"]), way.number, np.int32)
-        warehouse.append("predictions", arrow_table(columns))
-
-
 def _stated(
     warehouse: Warehouse,
     at: dict[str, int],
     example_set: str,
     lists: Mapping[tuple[str, str], list[int]],
     number: Iterator[int],
-) -> Iterator[_Way]:
+) -> Iterator[tuple[_Way, int]]:
     """Do the same for stated rules, and find where the first rules of other methods hold as they are read."""
     stated = [way for way in lists if method_named(way[0]).is_stated]
     if stated or example_set == "all_positions":
@@ -412,25 +466,17 @@ def _stated(
     for method, scaling in stated:
         way = _Way(next(number), method, scaling)
         made = {"way": way.number, "method": method, "grid": lists[method, scaling]}
-        warehouse.execute(step("insert_stated_predictions"), made)
-        yield way
+        yield way, warehouse.execute(step("insert_stated_predictions"), made)
 
 
-def _insert_predictions(warehouse: Warehouse, way: _Way, judge: Judge, grid: list[int]) -> None:
-    made = {"way": way.number, "aggregation": way.aggregation(judge), "grid": grid}
-    warehouse.execute(step("insert_rule_predictions"), made)
-
-
-def _baselines(warehouse: Warehouse, example_set: str, number: Iterator[int]) -> Iterator[_Way]:
+def _baselines(warehouse: Warehouse, example_set: str, number: Iterator[int]) -> Iterator[tuple[_Way, int]]:
     way = _Way(next(number), "always_active", NO_SCALING)
     here = {"example_set": example_set}
-    warehouse.execute(step("insert_constant_predictions"), {**here, "way": way.number})
-    yield way
+    yield way, warehouse.execute(step("insert_constant_predictions"), {**here, "way": way.number})
     for n_tokens, name in ((1, "current_token"), (2, "last_two_tokens")):
         way = _Way(next(number), name, NO_SCALING)
         of_tokens = {**here, "way": way.number, "n_tokens": n_tokens}
-        warehouse.execute(step("insert_token_predictions"), of_tokens)
-        yield way
+        yield way, warehouse.execute(step("insert_token_predictions"), of_tokens)
 
 
 class _Ceilings:
@@ -473,20 +519,20 @@ class _Ceilings:
         else:
             self._totals = brought
 
-    def predictions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def predictions(self) -> Iterator[tuple[str, Iterator[Predicted]]]:
         """Yield the ceilings with the attention from features and with the model's own."""
         bias = arrays(self._warehouse, step("preactivation_biases"), self._at)["preactivation_bias"]
         place, scope = self._scales["place"], self._scales["scope"]
         for name, total in zip(names("ceiling"), self._totals, strict=True):
+            yield name, self._of_features(place, scope, total, bias)
+
+    def _of_features(self, place: Ints, scope: Ints, total: Floats, bias: Floats) -> Iterator[Predicted]:
+        ends = np.searchsorted(scope, self._features), np.searchsorted(scope, self._features, side="right")
+        for column, (feature, first, last) in enumerate(zip(self._features.tolist(), *ends, strict=True)):
             if self._everywhere:
-                table = {
-                    "feature": np.tile(self._features, len(place)),
-                    "place": np.repeat(place, len(self._features)),
-                    "prediction": (total + bias[self._features]).reshape(-1),
-                }
+                yield Predicted(feature, 0, place, total[:, column] + bias[feature])
             else:
-                table = {"feature": scope, "place": place, "prediction": total + bias[scope]}
-            yield name, {**table, "n_rules": np.zeros(len(table["feature"]), np.int32)}
+                yield Predicted(feature, 0, place[first:last], total[first:last] + bias[feature])
 
 
 def _carried_values(attended: Attended, values: Floats, n_places: int) -> list[Floats]:

@@ -6,7 +6,7 @@ of processor time, these sorts of one list after another 6 s under a profiler.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.csr import Grouped
+from attnrules.queries.evaluation.carried import Predicted
 from attnrules.sql import Statements
 from attnrules.warehouse.arrow import arrow_table, labels
 
@@ -38,13 +39,17 @@ class TestRows:
     is_active: Any
 
 
-def order_rows(warehouse: Warehouse) -> list[TestRows]:
-    """Fill the temporary table `judged_rows` for the lists of `evaluated`; return those of the test split."""
+def order_rows(warehouse: Warehouse, made: Mapping[int, Sequence[Predicted]]) -> list[TestRows]:
+    """Fill the temporary table `judged_rows` for the lists of `evaluated`; return those of the test split.
+
+    Arguments:
+        made: by way, the predictions that are not rows of the temporary table `predictions`.
+    """
     warehouse.execute(step("make_judged_rows"))
     of_tests: list[TestRows] = []
     waiting: list[_Rows] = []
     n_waiting = 0
-    for rows in _ordered(warehouse):
+    for rows in _ordered(warehouse, made):
         waiting.append(rows)
         n_waiting += len(rows.columns["place"])
         if rows.split == _TEST and len(rows.columns["place"]):
@@ -78,19 +83,24 @@ def _append(warehouse: Warehouse, parts: list[_Rows]) -> None:
     warehouse.append("judged_rows", arrow_table(columns))
 
 
-def _ordered(warehouse: Warehouse) -> Iterator[_Rows]:
+def _ordered(warehouse: Warehouse, made: Mapping[int, Sequence[Predicted]]) -> Iterator[_Rows]:
     """Yield the rows of each list, split by split, where it predicts something or its feature is known."""
     split_of = arrays(warehouse, step("judged_places"))["split"]
     truth = arrays(warehouse, step("truth_rows"))
-    features = arrays(warehouse, step("evaluated_lists"))["feature"]
+    lists = arrays(warehouse, step("evaluated_lists"))
     rows = arrays(warehouse, step("predicted_rows"))
-    of_list = Grouped.by(rows.pop("list"), len(features), rows)
-    for number, feature in enumerate(features.tolist()):
+    of_list = Grouped.by(rows.pop("list"), len(lists["way"]), rows)
+    in_memory = {(way, own.feature, own.n_rules): own for way, of_way in made.items() for own in of_way}
+    named = zip(*(lists[name].tolist() for name in ("way", "feature", "n_rules")), strict=True)
+    for number, (way, feature, n_rules) in enumerate(named):
         known = slice(*np.searchsorted(truth["feature"], [feature, feature + 1]))
         own = {name: column[of_list.one(number)] for name, column in of_list.values.items()}
+        if found := in_memory.get((way, feature, n_rules)):
+            own = {"place": found.place, "prediction": found.prediction}
         columns = _with_truth(own, {name: column[known] for name, column in truth.items()})
         split = split_of[columns["place"]]
-        order = np.argsort(-columns["prediction"], kind="stable")
+        # Equal predictions may come in any order. A stable sort took six times as long.
+        order = np.argsort(-columns["prediction"])
         for part in range(len(SPLITS)):
             chosen = order[split[order] == part]
             yield _Rows(number, part, _counted({name: column[chosen] for name, column in columns.items()}))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from attnrules.errors import UsageError
 from attnrules.queries.arrays import Floats, Ints, arrays
@@ -16,8 +15,11 @@ from attnrules.queries.intervals import wilson
 from attnrules.queries.stated.language import Statement
 from attnrules.queries.stated.members import resolved, table_of
 from attnrules.sql import Statements
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "stated")
@@ -134,18 +136,20 @@ def store_readings(warehouse: Warehouse, at: dict[str, int], *, seed: int, run_i
     rules = warehouse.sql(step("rule_numbers")).to_arrow_table()
     if not rules.num_rows:
         return
-    n, place = rules.num_rows, {name: np.full(rules.num_rows, value) for name, value in at.items()}
+    columns: dict[str, Any] = {
+        name: np.full(rules.num_rows, value) for name, value in {**at, "run_id": run_id}.items()
+    }
+    columns |= {
+        name: rules.column(name).combine_chunks() for name in ("feature", "method", "scaling", "rank")
+    }
     for split, read in readings(warehouse, seed).items():
-        columns: dict[str, Any] = {
-            name: rules.column(name) for name in ("feature", "method", "scaling", "rank")
-        }
-        columns |= {**place, "split": pa.array([split] * n), "run_id": np.full(n, run_id), **read.columns}
-        warehouse.append("rule_readings", pa.table(columns))
+        counted = {name: np.ma.masked_invalid(column) for name, column in read.columns.items()}
+        warehouse.append("rule_readings", arrow_table({**columns, "split": split, **counted}))
 
 
 @dataclass(frozen=True)
 class Read:
-    """Rules read on a split, one entry of every column per rule; `n_sequences` were judged."""
+    """Rules read on a split, one entry of every column per rule, NaN for none; `n_sequences` were judged."""
 
     n_sequences: int
     columns: dict[str, Any]
@@ -189,13 +193,7 @@ def _columns(
         )
         of = row[first : first + n]
         parts.append(_rates(matches, hits, n_active, of, n_positions, weights))
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {
-        name: pa.array(column, pa.float64(), from_pandas=True)
-        if column.dtype == np.float64
-        else pa.array(column)
-        for name, column in columns.items()
-    }
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _by_sequence(row: Ints, rows: dict[str, Any], name: str, sequences: Ints, n_rows: int) -> Floats:
@@ -256,7 +254,8 @@ def _reading(
     feature: FeatureId, statement: Statement, read: dict[str, Read], examples: tuple[Example, ...]
 ) -> Reading:
     of_test = read["test"]
-    one = {name: column[0].as_py() for name, column in of_test.columns.items()}
+    numbers = {name: column[0].item() for name, column in of_test.columns.items()}
+    one: dict[str, Any] = {name: None if np.isnan(number) else number for name, number in numbers.items()}
     intervals: dict[str, Any] = {
         f"{name}_interval": None if one[f"{name}_low"] is None else (one[f"{name}_low"], one[f"{name}_high"])
         for name in ("precision", "recall", "lift")
