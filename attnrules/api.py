@@ -21,8 +21,11 @@ from attnrules.queries.interventions import (
     InterveneSpec,
     OutputResult,
     OutputSpec,
+    StatedResult,
+    StatedSpec,
     intervene,
     intervene_on_outputs,
+    intervene_on_stated,
 )
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
@@ -287,6 +290,56 @@ class RuleWarehouse(Warehouse):
             batch_size=batch_size,
         )
         return intervene_on_outputs(self, spec, Laboratory.open(self, sources), report)
+
+    def intervene_on_stated(
+        self,
+        *,
+        model: str | None = None,
+        revision: str | None = None,
+        input_sae: str | None = None,
+        input_sae_id: str | None = None,
+        output_sae: str | None = None,
+        output_sae_id: str | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        features: Iterable[Feature] = (),
+        n_features: int | None = None,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        n_rules: int = 1,
+        n_examples: int = 20,
+        n_controls: int = 9,
+        seed: int = 0,
+        report: Report = _silent,
+    ) -> StatedResult:
+        """Test stated rules on the model, which is loaded first (imports torch).
+
+        `LaboratorySpec` says where the model is found, `StatedSpec` what is tested. Raises what
+        `queries.interventions.intervene_on_stated` raises, and `AttnRulesError` for another model or SAE.
+        """
+        from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+
+        spec = StatedSpec(
+            features=_features(features),
+            n_features=n_features,
+            layers=_numbers(layers),
+            heads=_numbers(heads),
+            n_rules=n_rules,
+            n_examples=n_examples,
+            n_controls=n_controls,
+            seed=seed,
+        )
+        sources = LaboratorySpec(
+            model=model,
+            revision=revision,
+            input_sae=input_sae,
+            input_sae_id=input_sae_id,
+            output_sae=output_sae,
+            output_sae_id=output_sae_id,
+            device=device,
+            batch_size=batch_size,
+        )
+        return intervene_on_stated(self, spec, Laboratory.open(self, sources), report)
 
     def show(self, feature: Feature, *, n_rules: int = 10) -> FeatureCard:
         """Return the card of a feature, written `"L0H3.17"`."""

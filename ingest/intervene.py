@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
 from attnrules.ingest.capture.batching import is_out_of_memory
-from attnrules.ingest.capture.forward import read_end, read_layer
+from attnrules.ingest.capture.forward import LayerReading, read_end, read_layer
 from attnrules.ingest.commits import commits_of
 from attnrules.ingest.devices import choose_device
 from attnrules.ingest.held import recorded_id
@@ -195,6 +195,15 @@ class Laboratory:
         """
         return self._in_batches(trials, partial(self._read, layer, head))
 
+    def activations(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model on every trial; read an output feature at its query position, and input features.
+
+        A trial is an entry of the arrays `tokens` [n, seq_len], `query_pos` and `feature` [n], and
+        `probe_pos` and `probe_feature` [n, m], positions and input features, -1 for none. Returns
+        `activation` [n] of the output feature and `probed` [n, m] of the input features, NaN for none.
+        """
+        return self._in_batches(trials, partial(self._read_features, layer, head))
+
     def log_probabilities(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on every trial as it is, without a feature's contribution, and without a control's.
 
@@ -247,19 +256,40 @@ class Laboratory:
 
         device = self._model.device
         rows = torch.arange(len(trials["tokens"]), device=device)
-        q, feature = (torch.as_tensor(trials[name], device=device) for name in ("query_pos", "feature"))
+        q = torch.as_tensor(trials["query_pos"], device=device)
         through = torch.as_tensor(trials.get("through_head", np.full(len(rows), head)), device=device)
         reading = read_layer(self._model, layer, torch.as_tensor(trials["tokens"], device=device))
-        sae = self._sae("output", Location(layer, head))
-        with torch.no_grad():
-            activation = sae.encode(reading.x(head)[rows, q].float())[rows, feature]
+        activation = self._output(layer, head, reading, trials)
         attention = reading.pattern[rows, through, q].float().cpu().numpy()
         to = [
             np.where(trials[where].any(axis=1), (attention * trials[where]).sum(axis=1), np.nan)
             for where in ("keys", "changed")
         ]
         probed = self._probe(layer, reading.residual, trials["changed"], trials["probe"])
-        return dict(zip(_READINGS, (activation.float().cpu().numpy(), *to, probed), strict=True))
+        return dict(zip(_READINGS, (activation, *to, probed), strict=True))
+
+    def _read_features(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        import torch
+
+        tokens = torch.as_tensor(trials["tokens"], device=self._model.device)
+        reading = read_layer(self._model, layer, tokens)
+        probed = np.full(trials["probe_pos"].shape, np.nan)
+        row, column = np.nonzero(trials["probe_pos"] >= 0)
+        pos, feature = (trials[name][row, column] for name in ("probe_pos", "probe_feature"))
+        probed[row, column] = self._inputs(layer, reading.residual, row, pos, feature)
+        return {"activation": self._output(layer, head, reading, trials), "probed": probed}
+
+    def _output(self, layer: int, head: int, reading: LayerReading, trials: Mapping[str, Array]) -> Array:
+        """Return each row's activation of its output feature at its query position."""
+        import torch
+
+        device = self._model.device
+        rows = torch.arange(len(trials["tokens"]), device=device)
+        q, feature = (torch.as_tensor(trials[name], device=device) for name in ("query_pos", "feature"))
+        sae = self._sae("output", Location(layer, head))
+        with torch.no_grad():
+            activation = sae.encode(reading.x(head)[rows, q].float())[rows, feature]
+        return np.asarray(activation.float().cpu().numpy())
 
     def _read_next(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         import torch
@@ -284,20 +314,25 @@ class Laboratory:
 
     def _probe(self, layer: int, residual: Tensor, where: Array, probe: Array) -> Array:
         """Return each row's mean activation of its input feature over the marked positions."""
+        row, pos = np.nonzero(where)
+        total = np.zeros(len(where))
+        np.add.at(total, row, self._inputs(layer, residual, row, pos, probe[row]))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / where.sum(axis=1))
+
+    def _inputs(self, layer: int, residual: Tensor, row: Array, pos: Array, feature: Array) -> Array:
+        """Return the activations of input features, each at a row and position: [n]."""
         import torch
 
         sae = self._sae("input", Location(layer))
-        row, pos = np.nonzero(where)
-        total = np.zeros(len(where))
+        found = np.zeros(len(row))
         step = max(1, _ENCODE_FLOATS // sae.d_sae)
         for start in range(0, len(row), step):
             at = slice(start, start + step)
             with torch.no_grad():
                 activations = sae.encode(residual[row[at], pos[at]].float())
-            own = activations[np.arange(len(activations)), probe[row[at]]]
-            np.add.at(total, row[at], own.float().cpu().numpy())
-        with np.errstate(invalid="ignore"):
-            return np.asarray(total / where.sum(axis=1))
+            found[at] = activations[np.arange(len(activations)), feature[at]].float().cpu().numpy()
+        return found
 
     def _sae(self, role: Role, location: Location) -> Sae:
         key = (role, location)

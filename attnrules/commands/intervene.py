@@ -1,4 +1,4 @@
-"""`attnrules intervene`: test absence and counting rules on the model itself."""
+"""`attnrules intervene`: test rules on the model itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from attnrules.sql import head_name
 
 if TYPE_CHECKING:
     from attnrules.ingest.intervene import Laboratory
-    from attnrules.queries.interventions import InterveneHead
     from attnrules.warehouse import Warehouse
 
 
@@ -74,6 +73,19 @@ if TYPE_CHECKING:
     help="Test what features make the model say, instead of rules.",
 )
 @click.option(
+    "--stated",
+    is_flag=True,
+    help="Test stated rules, instead of absence and counting rules.",
+)
+@click.option(
+    "--rules",
+    "n_rules",
+    type=Count(1),
+    default=1,
+    show_default=True,
+    help="With --stated: the first rules of each feature.",
+)
+@click.option(
     "--probe",
     is_flag=True,
     help="Test no rules: read what heads attend to on repeated random tokens.",
@@ -87,24 +99,29 @@ def command(
     device: str,
     batch_size: int | None,
     outputs: bool,
+    stated: bool,
     probe: bool,
     **options: Any,
 ) -> None:
     """Insert and replace tokens, run the model, and see whether rules hold.
 
     Run `mine absence` or `mine counting` first. Testing again replaces the outcomes of the same features
-    and scaling. With --outputs, which needs no rules, what a feature writes is taken away where it is active,
-    and the log-probabilities of next tokens are compared. `--probe` needs nothing mined either; `show L0H3`
-    shows what it finds.
+    and scaling. With --stated the stated rules that `mine skipgrams` has found are tested: planted where the
+    feature is silent, it should fire, and with an atom broken where it is active, it should fall. With
+    --outputs, which needs no rules, what a feature writes is taken away where it is active, and the
+    log-probabilities of next tokens are compared. `--probe` needs nothing mined either; `show L0H3` shows
+    what it finds.
 
     \b
     attnrules intervene gpt2.duckdb --layers 0
     attnrules intervene gpt2.duckdb --model ./gpt2 --features L0H3.17 --examples 50
+    attnrules intervene gpt2.duckdb --stated --features L0H3.17 --rules 4
     attnrules intervene gpt2.duckdb --outputs --features L0H3.17
     attnrules intervene gpt2.duckdb --probe
     """
-    if outputs and probe:
-        raise UsageError("--outputs and --probe: one test at a time")
+    asked = [f"--{name}" for name, on in (("outputs", outputs), ("stated", stated), ("probe", probe)) if on]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)}: one test at a time")
     quiet_libraries()
     from attnrules.ingest.intervene import Laboratory, LaboratorySpec
     from attnrules.warehouse import Warehouse
@@ -119,18 +136,21 @@ def command(
     with Warehouse.open(warehouse, writable=True) as opened:
         say("loading the model ...")
         laboratory = Laboratory.open(opened, sources)
-        test = _test_outputs if outputs else _probe if probe else _test_rules
+        tests = {"--outputs": _test_outputs, "--stated": _test_stated, "--probe": _probe}
+        test = tests[asked[0]] if asked else _test_rules
         test(opened, laboratory, options)
 
 
 def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import InterveneSpec, intervene
 
+    del options["n_rules"]
     result = intervene(warehouse, InterveneSpec(**options), laboratory, _report)
     for head in result.heads:
         say(
             f"{head_name(head.layer, head.head)}: {head.n_pairs_confirmed} absence rules confirmed of"
-            f" {head.n_pairs_tested} tested{_by_chance(head)} ({head.n_pairs} pairs have a distractor key),"
+            f" {head.n_pairs_tested} tested{_by_chance(head.n_pairs_by_chance)}"
+            f" ({head.n_pairs} pairs have a distractor key),"
             f" {head.n_counting_confirmed} counting rules of {head.n_counting_tested} tested"
             f" ({head.n_counting}); {head.n_passes} sequences run",
         )
@@ -139,7 +159,7 @@ def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str,
 def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import OutputSpec, intervene_on_outputs
 
-    for name in ("scaling", "copies", "n_controls"):
+    for name in ("scaling", "copies", "n_controls", "n_rules"):
         del options[name]
     result = intervene_on_outputs(warehouse, OutputSpec(**options), laboratory, _report)
     for head in result.heads:
@@ -148,6 +168,21 @@ def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[st
             f" {head.n_saying} of them make the model say a token; {head.n_confirmed} of {head.n_tokens}"
             f" tokens confirmed, of random ones {head.n_random_confirmed} of {head.n_random};"
             f" {head.n_passes} sequences run"
+        )
+
+
+def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
+    from attnrules.queries.interventions import StatedSpec, intervene_on_stated
+
+    for name in ("scaling", "copies"):
+        del options[name]
+    result = intervene_on_stated(warehouse, StatedSpec(**options), laboratory, _report)
+    for head in result.heads:
+        say(
+            f"{head_name(head.layer, head.head)}: {head.n_rules_confirmed} of {head.n_rules_tested} stated"
+            f" rules planted are sufficient{_by_chance(head.n_rules_by_chance)} ({head.n_rules} rules),"
+            f" {head.n_atoms_confirmed} of {head.n_atoms_tested} atoms broken are"
+            f" necessary{_by_chance(head.n_atoms_by_chance)}; {head.n_passes} sequences run"
         )
 
 
@@ -168,7 +203,5 @@ def _report(head: str) -> None:
     say(f"testing {head} ...")
 
 
-def _by_chance(head: InterveneHead) -> str:
-    if head.n_pairs_by_chance is None:
-        return ""
-    return f", {head.n_pairs_by_chance:.1f} expected by chance"
+def _by_chance(n: float | None) -> str:
+    return "" if n is None else f", {n:.1f} expected by chance"

@@ -118,7 +118,36 @@ def stated_lines(card: FeatureCard) -> list[str]:
     lines = ["", "stated rules, each judged exactly as it is read on test positions"]
     for rule in card.stated:
         lines += [f"  {rule['rank']:3}  {rule['statement']} → {name}", f"       {reading_words(rule)}"]
+        lines += [f"       {line}" for line in _model_lines(card, rule)]
     return [*lines, *_beaten_lines(card)]
+
+
+def _model_lines(card: FeatureCard, rule: dict[str, Any]) -> list[str]:
+    """Say what the model does where a stated rule is planted, and where its atoms are broken."""
+    tests = [test for test in card.stated_tests if test["rank"] == rule["rank"]]
+    if not tests:
+        return []
+    said = [test_words(test, rule["statement"]) for test in tests]
+    return [f"on the model {rule['verdict']}: {'; '.join(said)}"]
+
+
+def test_words(test: dict[str, Any], statement: str) -> str:
+    """Say what came of a test of a stated rule: a row of `stated_tests`."""
+    planted = test["kind"] == "sufficient"
+    what = "planted" if planted else f"without {_atom_words(statement, test['atom'])}"
+    if test["share"] is None:
+        return f"{what}: {test['status']}"
+    n, share, control = test["n_examples"], test["share"], test["control_share"]
+    if planted:
+        return f"{what} in {n} neutral contexts it fires in {share:.0%} (neutral tokens {control:.0%})"
+    return f"{what} {share:.0%} of the activation is lost in {n} sequences (other tokens {control:.0%})"
+
+
+def _atom_words(statement: str, number: int) -> str:
+    from attnrules.queries.stated import parse
+
+    atom = parse(statement)[0].atoms[number - 1]
+    return f"“{atom}”"
 
 
 def reading_words(rule: dict[str, Any]) -> str:

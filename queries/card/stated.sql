@@ -1,11 +1,12 @@
 -- Grain: a stated rule among the first of a feature, with how it does on test exactly as it is read.
--- Reads: methods, rule_readings, stated_rules
+-- Reads: methods, rule_readings, stated_rules, stated_summary
 SELECT
     s.rank,
     s.statement,
     s.weight,
     s.sample_precision,
     s.sample_recall,
+    v.verdict,
     r.precision,
     r.precision_low,
     r.precision_high,
@@ -22,6 +23,8 @@ SELECT
     r.n_positions
 FROM stated_rules AS s
 INNER JOIN methods AS m ON m.match_score = 'holds'
+INNER JOIN stated_summary AS v
+    ON s.layer = v.layer AND s.head = v.head AND s.feature = v.feature AND s.rank = v.rank
 LEFT JOIN rule_readings AS r
     ON
         m.method = r.method AND s.layer = r.layer AND s.head = r.head AND s.feature = r.feature AND s.rank = r.rank

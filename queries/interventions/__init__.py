@@ -1,4 +1,4 @@
-"""Absence and counting rules, roles of heads, and what features make the model say, tested on the model."""
+"""Rules, roles of heads, and what features make the model say, tested on the model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from attnrules.queries.interventions.running import (
     chance_confirmed,
     intervene,
 )
+from attnrules.queries.interventions.stated_testing import (
+    StatedHead,
+    StatedResult,
+    StatedSpec,
+    intervene_on_stated,
+)
 
 __all__ = [
     "InterveneHead",
@@ -25,8 +31,12 @@ __all__ = [
     "OutputResult",
     "OutputSpec",
     "ProbeSpec",
+    "StatedHead",
+    "StatedResult",
+    "StatedSpec",
     "chance_confirmed",
     "intervene",
     "intervene_on_outputs",
+    "intervene_on_stated",
     "probe",
 ]

@@ -20,10 +20,12 @@ from attnrules.queries.interventions.counting_grid import run_grid
 from attnrules.queries.interventions.trials import (
     Array,
     Bench,
+    Effect,
     Laboratory,
     TokenStatistics,
     Trials,
     append_rows,
+    chance_share,
     insert,
     sequence_tokens,
     token_of_feature,
@@ -330,7 +332,7 @@ def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) 
     by_sequence = {arm: of(arm, "activation", lambda row: row["seq_id"]) for arm in ("distractor", "control")}
     falls, control_falls = fall(by_sequence["distractor"]), fall(by_sequence["control"])
     ids = np.array(sequences, dtype=np.int64)
-    fell = _Fall.of(ids, falls, control_falls, bootstrap)
+    fell = Effect.of(ids, falls, control_falls, bootstrap)
     least = _NEGLIGIBLE * float(np.mean(list(unchanged.values())))
     fires = [row["distractor_activation"] > 0 for row in rows if row["arm"] == "distractor"]
     lowest_control = min(of("control", "activation", lambda row: row["token_id"]).values())
@@ -357,33 +359,10 @@ def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) 
     }
 
 
-@dataclass(frozen=True)
-class _Fall:
-    """Intervals of a fall of the activation and of its excess over that with other tokens."""
-
-    low: float | None
-    high: float | None
-    excess_low: float | None
-    excess_high: float | None
-
-    @classmethod
-    def of(cls, sequences: Array, falls: Array, other_falls: Array, bootstrap: SequenceBootstrap) -> _Fall:
-        low, high = bootstrap.mean_interval(sequences, falls) or (None, None)
-        excess_low, excess_high = bootstrap.mean_interval(sequences, falls - other_falls) or (None, None)
-        return cls(low, high, excess_low, excess_high)
-
-    def exceeds(self, least: float) -> bool:
-        """Return whether both intervals lie above `least`."""
-        return self.low is not None and self.excess_low is not None and min(self.low, self.excess_low) > least
-
-
 def chance_confirmed(
     rows: list[dict[str, Any]], unchanged: dict[int, float], bootstrap: SequenceBootstrap, least: float
 ) -> float | None:
     """Return the share of the neutral tokens that would be confirmed in the place of the distractor's.
-
-    None of them has anything to do with the pair, so that this is what chance confirms. None with fewer than
-    two, which leave nothing to compare with.
 
     Arguments:
         rows: of `interventions`, all insertions of one pair. unchanged: activation of each sequence as it is.
@@ -392,23 +371,14 @@ def chance_confirmed(
     controls = [row for row in rows if row["arm"] == "control"]
     tokens = sorted({row["token_id"] for row in controls})
     sequences = sorted({row["seq_id"] for row in controls})
-    if len(tokens) < 2:
-        return None
     activation = np.zeros((len(tokens), len(sequences)))
     passes = np.zeros(activation.shape)
     for row in controls:
         at = tokens.index(row["token_id"]), sequences.index(row["seq_id"])
         activation[at] += row["activation"]
         passes[at] += 1
-    # Only the token that lowers it most can be confirmed.
-    means = activation.sum(axis=1) / passes.sum(axis=1)
-    lowest, second = np.argsort(means, kind="stable")[:2]
-    if means[lowest] == means[second]:
-        return 0.0
     falls = np.array([unchanged[seq] for seq in sequences]) - activation / passes
-    others = np.delete(falls, lowest, axis=0).mean(axis=0)
-    fell = _Fall.of(np.array(sequences, dtype=np.int64), falls[lowest], others, bootstrap)
-    return fell.exceeds(least) / len(tokens)
+    return chance_share(np.array(sequences, dtype=np.int64), falls, bootstrap, least)
 
 
 def _judge_replacements(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:

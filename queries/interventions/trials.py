@@ -38,6 +38,9 @@ class Laboratory(Protocol):
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on trials and read a head of it."""
 
+    def activations(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model on trials and read output features, and input features at some positions."""
+
     def log_probabilities(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model with and without the contributions of features, and read next tokens."""
 
@@ -155,6 +158,49 @@ def sequence_tokens(warehouse: Warehouse, sequences: Iterable[int]) -> dict[int,
 
 
 @dataclass(frozen=True)
+class Effect:
+    """Intervals of what a change does, and of its excess over what controls do in the same sequences."""
+
+    low: float | None
+    high: float | None
+    excess_low: float | None
+    excess_high: float | None
+
+    @classmethod
+    def of(cls, sequences: Array, effects: Array, others: Array, bootstrap: SequenceBootstrap) -> Effect:
+        """Return the intervals of effects [n] in sequences [n]; `others` [n] is what the controls do."""
+        low, high = bootstrap.mean_interval(sequences, effects) or (None, None)
+        excess_low, excess_high = bootstrap.mean_interval(sequences, effects - others) or (None, None)
+        return cls(low, high, excess_low, excess_high)
+
+    def exceeds(self, least: float) -> bool:
+        """Return whether both intervals lie above `least`."""
+        return self.low is not None and self.excess_low is not None and min(self.low, self.excess_low) > least
+
+
+def chance_share(
+    sequences: Array, controls: Array, bootstrap: SequenceBootstrap, least: float
+) -> float | None:
+    """Return the share of controls that would be confirmed in the place of what is tested.
+
+    None of them has anything to do with the rule, so that this is what chance confirms. None with fewer than
+    two, which leave nothing to compare with.
+
+    Arguments:
+        controls: effects [n_controls, n_sequences]. least: both intervals have to lie above this.
+    """
+    if len(controls) < 2:
+        return None
+    # Only the control that does most can be confirmed.
+    means = controls.mean(axis=1)
+    second, largest = np.argsort(means, kind="stable")[-2:]
+    if means[largest] == means[second]:
+        return 0.0
+    others = np.delete(controls, largest, axis=0).mean(axis=0)
+    return Effect.of(sequences, controls[largest], others, bootstrap).exceeds(least) / len(controls)
+
+
+@dataclass(frozen=True)
 class TokenStatistics:
     """How often tokens occur, and on which of them input features fire.
 
@@ -195,9 +241,15 @@ class TokenStatistics:
             of_feature, key=lambda token: (-of_feature[token] / (self.count(token) + _SHRINKAGE), token)
         )
 
-    def neutral(self, token: int, features: Iterable[int], n: int) -> tuple[int, ...]:
-        """Return up to n tokens nearest in frequency to `token` on which none of `features` ever fires."""
-        excluded = {token, *(t for feature in features for t in self.activation.get(feature, ()))}
+    def neutral(
+        self, token: int, features: Iterable[int], n: int, besides: Iterable[int] = ()
+    ) -> tuple[int, ...]:
+        """Return up to n tokens nearest in frequency to `token` on which none of `features` ever fires.
+
+        None of them is `token` itself, nor one of `besides`.
+        """
+        fired = (t for feature in features for t in self.activation.get(feature, ()))
+        excluded = {token, *besides, *fired}
         usable = ~np.isin(self.tokens, list(excluded)) & (self.counts >= _OCCURRENCES_OF_NEUTRAL)
         distance = np.abs(np.log(self.counts[usable]) - np.log(max(1, self.count(token))))
         nearest = np.lexsort((self.tokens[usable], distance))[:n]

@@ -1,0 +1,510 @@
+"""Stated rules tested on the model (method.md section 13.6): does a rule suffice, is each atom needed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnrules.errors import AttnRulesError
+from attnrules.queries.arrays import Floats, Ints
+from attnrules.queries.evaluation import FEWEST, SequenceBootstrap
+from attnrules.queries.heads import HeadRun, Run, Spec
+from attnrules.queries.interventions.changes import (
+    NO_NEUTRAL,
+    Change,
+    Example,
+    Neutral,
+    Plan,
+    Probes,
+    Put,
+    Rule,
+    RuleAtom,
+    broken,
+    denied,
+)
+from attnrules.queries.interventions.trials import (
+    Array,
+    Effect,
+    Laboratory,
+    TokenStatistics,
+    append_rows,
+    chance_share,
+    sequence_tokens,
+    token_of_feature,
+)
+from attnrules.queries.stated.reading import match
+from attnrules.sql import Statements
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "interventions")
+_of_stated = Statements("attnrules.queries", "stated")
+
+# Sequences in which rules are sought to be planted elsewhere, and positions among them that may be contexts.
+_SEQUENCES, _CONTEXT_POSITIONS = 2_048, 8_192
+# Active positions of a feature among which those are sought where a rule holds.
+_ACTIVE_POSITIONS = 2_048
+# Features tested together: bounds memory, not results.
+_FEATURES_AT_ONCE = 128
+# Contexts and examples drawn for each one that is wanted: some have no room.
+_SPARE = 3
+# A share below this is rounding or idle, however certain.
+_NEGLIGIBLE = 0.01
+
+
+@dataclass(frozen=True)
+class StatedSpec(Spec):
+    """How to test stated rules.
+
+    Arguments:
+        n_rules: the first rules of each feature. n_examples: sequences to change, per rule and test.
+        n_controls: changes of each sequence that have nothing to do with the rule.
+    """
+
+    n_rules: int = 1
+    n_examples: int = 20
+    n_controls: int = 9
+
+
+@dataclass(frozen=True)
+class StatedHead:
+    """What was tested in one head.
+
+    Arguments:
+        n_rules: there are. n_rules_tested, n_rules_confirmed: of them planted, and confirmed as sufficient.
+        n_atoms_tested, n_atoms_confirmed: atoms of them broken, and confirmed as necessary.
+        n_..._by_chance: how many would be confirmed on average if controls were tested in their place; None
+            where that is not known. n_passes: sequences run.
+    """
+
+    layer: int
+    head: int
+    n_rules: int
+    n_rules_tested: int
+    n_rules_confirmed: int
+    n_rules_by_chance: float | None
+    n_atoms_tested: int
+    n_atoms_confirmed: int
+    n_atoms_by_chance: float | None
+    n_passes: int
+
+
+@dataclass(frozen=True)
+class StatedResult:
+    """What was tested, head by head."""
+
+    heads: list[StatedHead] = field(default_factory=list)
+
+
+def intervene_on_stated(
+    warehouse: Warehouse,
+    spec: StatedSpec,
+    laboratory: Laboratory,
+    report: Callable[[str], None] = lambda _: None,
+) -> StatedResult:
+    """Test stated rules on the model; each head is stored in a transaction of its own.
+
+    Earlier outcomes of the same features are replaced. Raises `AttnRulesError` when no stated rules were
+    mined, `UsageError` for a head or feature that is not in the warehouse.
+    """
+    spec.refuse_out_of_bounds("n_rules", "n_examples", "n_controls")
+    run = Run.as_asked(warehouse, "intervene --stated", spec)
+    if not warehouse.rows("SELECT 1 FROM stated_rules LIMIT 1"):
+        raise AttnRulesError(
+            f"{warehouse.path}: holds no stated rules; run `attnrules mine skipgrams --method stated` first"
+        )
+    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+
+    def test(here: HeadRun[StatedSpec]) -> StatedHead:
+        blocks = range(0, len(here.features), _FEATURES_AT_ONCE)
+        tested = [
+            _test_block(here, here.features[start : start + _FEATURES_AT_ONCE], laboratory, bootstrap)
+            for start in blocks
+        ]
+        return _summary(here, [row for rows, _ in tested for row in rows], sum(n for _, n in tested))
+
+    return StatedResult(run.over_heads(test, report))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A forward pass and the row that it becomes.
+
+    Arguments:
+        probes: what must fire in the sequence, None where nothing is planted.
+    """
+
+    tokens: Array
+    probes: Probes | None
+    row: dict[str, Any]
+
+
+def _test_block(
+    here: HeadRun[StatedSpec], features: Ints, laboratory: Laboratory, bootstrap: SequenceBootstrap
+) -> tuple[list[dict[str, Any]], int]:
+    """Test the rules of some features and store what was found; return the tests and the number of passes."""
+    chosen = {**here.at, "features": features.tolist()}
+    bench = _Bench.of(here, chosen, laboratory)
+    trials: list[_Trial] = []
+    tests = [test for number in bench.rules for test in bench.tests(number, trials)]
+    rows = _run(here, laboratory, trials)
+    of_test: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    unchanged: dict[tuple[Any, ...], dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        if row["arm"] == "none":
+            unchanged[row["feature"], row["rank"]][row["seq_id"]] = row["activation"]
+        else:
+            of_test[row["feature"], row["rank"], row["kind"], row["atom"]].append(row)
+    judged = []
+    for test in tests:
+        of_rule = test["feature"], test["rank"]
+        rows_of = of_test[*of_rule, test["kind"], test["atom"]]
+        judged.append(_judge(test, rows_of, unchanged[of_rule], bootstrap))
+    for table, new in (("stated_trials", rows), ("stated_tests", judged)):
+        here.warehouse.execute(_of_stated(f"delete_{table}"), chosen)
+        append_rows(here.warehouse, table, new, {**here.at, "run_id": here.run_id})
+    return judged, len(rows)
+
+
+# --- what is changed -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The rules of some features, and where each is planted and broken.
+
+    Arguments:
+        rules: by number. donors, examples: by rule, positions at which it holds: anywhere, and where its
+            feature is active. contexts: by rule, sequences and positions free of it. tokens: of sequences.
+        neutral: of a rule, what gives the neutral tokens of a token. members: the token that stands for a
+            feature that a rule denies.
+    """
+
+    spec: StatedSpec
+    rules: Mapping[int, Rule]
+    donors: Mapping[int, Sequence[Example]]
+    examples: Mapping[int, Sequence[Example]]
+    contexts: Mapping[int, Sequence[tuple[int, int]]]
+    tokens: Mapping[int, Array]
+    neutral: Callable[[Rule], Neutral]
+    members: Mapping[int, int | None]
+
+    @classmethod
+    def of(cls, here: HeadRun[StatedSpec], chosen: dict[str, Any], laboratory: Laboratory) -> _Bench:
+        warehouse, spec = here.warehouse, here.spec
+        drawn = {"seed": spec.seed, "n_sequences": _SEQUENCES}
+        rules = _sought(here, chosen, "make_trial_positions", drawn, by_feature=False)
+        donors, contexts = _examples(here), _contexts(here)
+        drawn = {**here.at, "seed": spec.seed, "n_positions": _ACTIVE_POSITIONS}
+        _sought(here, chosen, "make_active_trial_positions", drawn, by_feature=True)
+        examples = _examples(here)
+        places = [row for found in (donors, examples) for of_rule in found.values() for row in of_rule]
+        sequences = {seq_id for seq_id, _, _ in places} | {
+            seq_id for of_rule in contexts.values() for seq_id, _ in of_rule
+        }
+        tokens = sequence_tokens(warehouse, sequences)
+        named = {feature for rule in rules.values() for feature in rule.features}
+        statistics = TokenStatistics.read(warehouse, here.layer, named)
+        denies = [atom for rule in rules.values() for atom in rule.atoms if atom.absent]
+        denied_features = sorted({feature for atom in denies for feature, _ in atom.features})
+        members = token_of_feature(laboratory, statistics, here.layer, denied_features)
+        # One more than are used: one of them may be the token of the position judged.
+        neutral = partial(_neutral, statistics, spec.n_controls + 1)
+        return cls(
+            spec,
+            rules,
+            _with_tokens(donors, tokens),
+            _with_tokens(examples, tokens),
+            contexts,
+            tokens,
+            neutral,
+            members,
+        )
+
+    def tests(self, number: int, trials: list[_Trial]) -> list[dict[str, Any]]:
+        """Return the tests of a rule, not judged yet, and add their forward passes to `trials`."""
+        rule = self.rules[number]
+        named = {"feature": rule.feature, "rank": rule.rank}
+        found = [("sufficient", 0, *self._plant(number))]
+        found += [("necessary", atom.number, *self._break(number, atom)) for atom in rule.atoms]
+        tests, unchanged = [], {}
+        for kind, atom, changes, status in found:
+            test = {**named, "kind": kind, "atom": atom}
+            tests.append({**test, "status": status, "n_examples": 0, "confirmed": False})
+            for change in changes:
+                self._add(trials, {**test, "arm": "rule"}, change, change.put, change.probes)
+                for control, put in enumerate(change.controls[: self.spec.n_controls], 1):
+                    self._add(trials, {**test, "arm": "control", "control": control}, change, put)
+                if kind == "necessary":
+                    unchanged[change.seq_id] = change
+        for change in unchanged.values():
+            test = {**named, "kind": "necessary", "atom": 0, "arm": "none"}
+            self._add(trials, test, change, ((), ()))
+        return tests
+
+    def _add(
+        self,
+        trials: list[_Trial],
+        row: dict[str, Any],
+        change: Change,
+        put: Put,
+        probes: Probes | None = None,
+    ) -> None:
+        tokens = self.tokens[change.seq_id].copy()
+        positions, token_ids = map(list, put)
+        tokens[positions] = token_ids
+        where = {"seq_id": change.seq_id, "query_pos": change.pos}
+        changed = {"positions": positions, "token_ids": token_ids, "control": row.get("control")}
+        trials.append(_Trial(tokens, probes, {**row, **where, **changed}))
+
+    def _plant(self, number: int) -> tuple[list[Change], str]:
+        rule, donors = self.rules[number], self.donors.get(number, ())
+        if not rule.present:
+            return [], "nothing to plant: it only says what is absent or where"
+        if not donors:
+            return [], "holds nowhere"
+        plans = [Plan.of(rule, donor) for donor in donors]
+        neutral = self.neutral(rule)
+        found: list[Change] = []
+        status = "no context with room for it"
+        for turn, (seq_id, pos) in enumerate(self.contexts.get(number, ())):
+            fitting = [plan for plan in plans if plan.room < pos]
+            if not fitting or len(found) == self.spec.n_examples:
+                continue
+            plan = fitting[turn % len(fitting)]
+            change = plan.at(seq_id, pos, self.tokens[seq_id].tolist(), rule, neutral)
+            if len(change.controls) < self.spec.n_controls:
+                status = NO_NEUTRAL
+                continue
+            found.append(change)
+        return found, "tested" if found else status
+
+    def _break(self, number: int, atom: RuleAtom) -> tuple[list[Change], str]:
+        rule = self.rules[number]
+        if atom.is_position:
+            return [], "a position, which no change of tokens moves"
+        neutral, n = self.neutral(rule), self.spec.n_controls
+        members = [*sorted(atom.tokens), *(self.members.get(feature) for feature, _ in atom.features)]
+        found: list[Change] = []
+        why: Counter[str] = Counter()
+        for turn, example in enumerate(self.examples.get(number, ())):
+            change = (
+                denied(rule, atom, example, neutral, n, members, turn)
+                if atom.absent
+                else broken(rule, atom, example, neutral, n, turn)
+            )
+            if isinstance(change, str):
+                why[change] += 1
+            elif len(found) < self.spec.n_examples:
+                found.append(change)
+        if found:
+            return found, "tested"
+        return [], why.most_common(1)[0][0] if why else "no active example"
+
+
+def _sought(
+    here: HeadRun[StatedSpec],
+    chosen: dict[str, Any],
+    positions: str,
+    drawn: dict[str, Any],
+    *,
+    by_feature: bool,
+) -> dict[int, Rule]:
+    """Find where rules hold among positions; return the rules by number."""
+    warehouse = here.warehouse
+    wanted = {**chosen, "n_rules": here.spec.n_rules, "by_feature": by_feature}
+    warehouse.execute(step("make_rules_on_trial"), wanted)
+    warehouse.execute(_of_stated("make_read_members"), here.at)
+    warehouse.execute(step(positions), drawn)
+    match(warehouse)
+    members: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for number, *row in warehouse.rows(step("rules_on_trial")):
+        members[number].append(tuple(row))
+    return {number: _rule(rows) for number, rows in members.items()}
+
+
+def _rule(rows: Sequence[tuple[Any, ...]]) -> Rule:
+    """Return a rule from the rows of its members: feature, rank and the columns of `stated_atoms`."""
+    atoms = []
+    for number, of_atom in groupby(rows, key=lambda row: row[2]):
+        members = list(of_atom)
+        absent, at_least, place, nearest, farthest = members[0][3:8]
+        kinds = [(kind, member, above) for *_, above, kind, member in members]
+        atoms.append(
+            RuleAtom(
+                number,
+                absent,
+                at_least,
+                place,
+                nearest,
+                farthest,
+                frozenset(member for kind, member, _ in kinds if kind == "token"),
+                tuple((member, above) for kind, member, above in kinds if kind == "feature"),
+                is_same=kinds[0][0] == "same",
+                is_position=kinds[0][0] == "position",
+            )
+        )
+    return Rule(rows[0][0], rows[0][1], tuple(atoms))
+
+
+# By rule: sequence, position, and the hits of its atoms.
+_Found = dict[int, list[tuple[int, int, dict[int, list[int]]]]]
+
+
+def _examples(here: HeadRun[StatedSpec]) -> _Found:
+    """Draw positions at which rules hold among those that were judged."""
+    warehouse, spec = here.warehouse, here.spec
+    drawn = {"seed": spec.seed, "n_examples": _SPARE * spec.n_examples}
+    warehouse.execute(step("make_trial_examples"), drawn)
+    found: _Found = defaultdict(list)
+    for rule, seq_id, pos, atom, positions in warehouse.rows(step("trial_hits")):
+        if not found[rule] or found[rule][-1][:2] != (seq_id, pos):
+            found[rule].append((seq_id, pos, {}))
+        if atom is not None:
+            found[rule][-1][2][atom] = positions
+    return found
+
+
+def _contexts(here: HeadRun[StatedSpec]) -> dict[int, list[tuple[int, int]]]:
+    wanted = {"n_sampled": _CONTEXT_POSITIONS, "n_contexts": _SPARE * here.spec.n_examples}
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for rule, seq_id, pos in here.warehouse.rows(
+        step("neutral_contexts"), {**here.at, "seed": here.spec.seed, **wanted}
+    ):
+        found[rule].append((seq_id, pos))
+    return found
+
+
+def _with_tokens(found: _Found, tokens: Mapping[int, Array]) -> dict[int, list[Example]]:
+    return {
+        rule: [Example(seq_id, pos, tokens[seq_id].tolist(), hits) for seq_id, pos, hits in of_rule]
+        for rule, of_rule in found.items()
+    }
+
+
+def _neutral(statistics: TokenStatistics, n: int, rule: Rule) -> Neutral:
+    """Return what gives the n neutral tokens of a token that are nearest in frequency to it."""
+
+    @cache
+    def of(token: int) -> tuple[int, ...]:
+        return statistics.neutral(token, rule.features, n, besides=rule.tokens)
+
+    return of
+
+
+# --- running the model -----------------------------------------------------------------------------
+
+
+def _run(here: HeadRun[StatedSpec], laboratory: Laboratory, trials: list[_Trial]) -> list[dict[str, Any]]:
+    """Make the passes and return the rows of `stated_trials`."""
+    if not trials:
+        return []
+    probed = [
+        [
+            (pos, feature, above, group)
+            for group, (pos, atom) in enumerate(trial.probes or ())
+            for feature, above in atom.features
+        ]
+        for trial in trials
+    ]
+    places, features = (np.full((len(trials), max(map(len, probed))), -1) for _ in range(2))
+    for row, of_trial in enumerate(probed):
+        for column, (pos, feature, _, _) in enumerate(of_trial):
+            places[row, column], features[row, column] = pos, feature
+    asked = {name: np.array([trial.row[name] for trial in trials]) for name in ("query_pos", "feature")}
+    tokens = np.stack([trial.tokens for trial in trials])
+    readings = laboratory.activations(
+        here.layer, here.head, {**asked, "tokens": tokens, "probe_pos": places, "probe_feature": features}
+    )
+    for row, (trial, of_trial) in enumerate(zip(trials, probed, strict=True)):
+        trial.row["activation"] = float(readings["activation"][row])
+        trial.row["holds"] = None
+        if trial.probes is not None:
+            read = zip(of_trial, readings["probed"][row], strict=False)
+            fires = {group for (_, _, above, group), activation in read if activation > above}
+            trial.row["holds"] = len(fires) == len(trial.probes)
+    return [trial.row for trial in trials]
+
+
+# --- what the outcome says -------------------------------------------------------------------------
+
+
+def _judge(
+    test: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    unchanged: Mapping[int, float],
+    bootstrap: SequenceBootstrap,
+) -> dict[str, Any]:
+    """Return the row of `stated_tests`, less layer, head and run.
+
+    Arguments:
+        rows: the passes of this test. unchanged: by sequence, the activation as it is, of a necessary test.
+    """
+    if test["status"] != "tested":
+        return test
+    holding = [row["holds"] for row in rows if row["arm"] == "rule" and row.get("holds") is not None]
+    judged = [row["seq_id"] for row in rows if row["arm"] == "rule" and row.get("holds") is not False]
+    if holding:
+        test = {**test, "holds_share": sum(holding) / len(holding)}
+    if len(judged) < FEWEST:
+        return {**test, "n_examples": len(judged), "status": "too few sequences"}
+    sequences = np.array(sorted(judged), np.int64)
+    effects, activation = _effects(test["kind"], rows, sequences, unchanged)
+    of_rule, of_controls = effects[0], effects[1:]
+    found = Effect.of(sequences, of_rule, of_controls.mean(axis=0), bootstrap)
+    largest = float(of_controls.mean(axis=1).max())
+    share, control_share = float(of_rule.mean()), float(of_controls.mean())
+    return {
+        **test,
+        "n_examples": len(sequences),
+        "activation": activation,
+        "share": share,
+        "share_low": found.low,
+        "share_high": found.high,
+        "control_share": control_share,
+        "largest_control_share": largest,
+        "excess_share": share - control_share,
+        "excess_low": found.excess_low,
+        "excess_high": found.excess_high,
+        "confirmed": found.exceeds(_NEGLIGIBLE) and share > largest,
+        "chance_confirmed": chance_share(sequences, of_controls, bootstrap, _NEGLIGIBLE),
+    }
+
+
+def _effects(
+    kind: str, rows: Sequence[dict[str, Any]], sequences: Ints, unchanged: Mapping[int, float]
+) -> tuple[Floats, float]:
+    """Return what the change and each control do: [1 + n_controls, n_sequences], and the mean activation.
+
+    Planted, whether the feature becomes active; broken, what is lost of the activation, as a share of its
+    mean.
+    """
+    n_controls = max(row["control"] or 0 for row in rows)
+    activations = np.zeros((1 + n_controls, len(sequences)))
+    for row in rows:
+        place = np.searchsorted(sequences, row["seq_id"])
+        if place < len(sequences) and sequences[place] == row["seq_id"]:
+            activations[row["control"] or 0, place] = row["activation"]
+    if kind == "sufficient":
+        return (activations > 0).astype(np.float64), float(activations[0].mean())
+    before = np.array([unchanged[seq] for seq in sequences.tolist()])
+    return (before - activations) / before.mean(), float(before.mean())
+
+
+def _summary(here: HeadRun[StatedSpec], tests: Sequence[dict[str, Any]], n_passes: int) -> StatedHead:
+    counts: dict[str, Any] = {}
+    for kind, name in (("sufficient", "n_rules"), ("necessary", "n_atoms")):
+        tested = [test for test in tests if test["kind"] == kind and test["status"] == "tested"]
+        chance = [test["chance_confirmed"] for test in tested if test["chance_confirmed"] is not None]
+        counts[f"{name}_tested"] = len(tested)
+        counts[f"{name}_confirmed"] = sum(test["confirmed"] for test in tested)
+        counts[f"{name}_by_chance"] = len(tested) * sum(chance) / len(chance) if chance else None
+    n_rules = len({(test["feature"], test["rank"]) for test in tests})
+    return StatedHead(**here.at, n_rules=n_rules, **counts, n_passes=n_passes)
