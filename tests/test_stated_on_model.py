@@ -204,7 +204,7 @@ def test_the_card_shows_it_with_the_rule(
 
 
 def test_questions_say_which_rules_are_borne_out(path: Path, attnrules: Callable[..., Any]) -> None:
-    told = attnrules("query", path, "stated_on_model", "-p", "verdict=sufficient and necessary", "--json").out
+    told = attnrules("query", path, "stated_on_model", "-p", "verdict=%and%", "--format", "json").out
     assert told.count('"sufficient and necessary"') == sum(rule[4] == BOTH for rule in RULES)
     assert attnrules("query", path, "stated_tests_by_head").code == 0
 

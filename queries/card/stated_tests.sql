@@ -20,4 +20,4 @@ SELECT
     t.chance_confirmed
 FROM stated_tests AS t
 WHERE t.layer = $layer AND t.head = $head AND t.feature = $feature AND t.rank <= $n_rules
-ORDER BY t.rank, t.kind DESC, t.atom;
+ORDER BY t.rank ASC, t.kind DESC, t.atom ASC;
