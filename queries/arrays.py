@@ -42,6 +42,13 @@ def top_k(scores: Floats, k: int) -> Ints:
     return np.take_along_axis(chosen, order, axis=1)
 
 
+def run_starts(values: Any) -> Ints:
+    """Return where a value differs from the one before it, the first one included."""
+    is_first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
+
+
 def matrix(column: object) -> Floats:
     """Return an Arrow column of n vectors of width d as a matrix [n, d]."""
     import pyarrow as pa

@@ -1,21 +1,81 @@
-"""The bootstrap of judging: how often each sequence is drawn, whatever else is judged."""
+"""The bootstrap over sequences: the unit that is drawn from the corpus, so the unit that is resampled.
+
+Poisson bootstrap: in each replicate, every sequence counts Poisson(1) times. How often depends on the seed
+and the sequence alone, so that an interval does not depend on what else is mined or judged, and features
+measured on the same sequences are resampled together.
+"""
 
 from __future__ import annotations
 
 from math import factorial
 
 import numpy as np
+import numpy.typing as npt
 
 from attnrules.queries.arrays import Floats, Ints, mix32
 
-_REPLICATES = 200
+REPLICATES = 1000
+# Fewer sequences than this on either side give no interval.
+FEWEST = 5
+# Of judging, which draws intervals of thousands of lists.
+_REPLICATES_OF_LISTS = 200
+_ENDS = np.array([0.025, 0.975])
 
 
 def bootstrap_weights(sequences: Ints, seed: int) -> Floats:
-    """Return how often each sequence is drawn, Poisson of mean 1: [n_sequences, n_replicates].
+    """Return how often each sequence is drawn in judging: [n_sequences, n_replicates].
 
-    Drawn by (seed, sequence, replicate) alone: what else is judged does not change an interval.
+    Drawn by (seed, sequence, replicate) with `mix32`, as all of judging is, without drawing for the others.
     """
-    drawn = mix32(mix32(mix32(np.array(seed)) + sequences)[:, None] + np.arange(_REPLICATES))
+    drawn = mix32(mix32(mix32(np.array(seed)) + sequences)[:, None] + np.arange(_REPLICATES_OF_LISTS))
     at_most = np.cumsum([np.exp(-1) / factorial(n) for n in range(12)])
     return np.searchsorted(at_most, drawn / 2**32, side="right").astype(np.float64)
+
+
+class SequenceBootstrap:
+    """How often each sequence of the corpus counts, drawn once for a whole command."""
+
+    def __init__(self, n_sequences: int, seed: int, replicates: int = REPLICATES) -> None:
+        drawn = np.random.default_rng(seed).poisson(1.0, size=(n_sequences, replicates))
+        self._weights: npt.NDArray[np.uint8] = drawn.astype(np.uint8)
+
+    def weights(self, sequences: Ints) -> Floats:
+        """Return how often each sequence counts: [len(sequences), replicates]."""
+        return self._weights[sequences].astype(np.float64)
+
+    def mean_interval(self, sequences: Ints, values: Floats) -> tuple[float, float] | None:
+        """Return the 95% interval of the mean of `values`, one per entry of `sequences`."""
+        if len(np.unique(sequences)) < FEWEST:
+            return None
+        weights = self.weights(sequences)
+        with np.errstate(invalid="ignore"):
+            return interval(values @ weights / weights.sum(axis=0))
+
+
+def interval(replicates: Floats) -> tuple[float, float] | None:
+    """Return the 95% interval of what has these replicates, None if few of them have a value."""
+    if np.isfinite(replicates).sum() < len(replicates) // 2:
+        return None
+    [(low, high)] = interval_ends(replicates[None]).tolist()
+    return None if np.isnan(low) else (low, high)
+
+
+def interval_ends(replicates: Floats) -> Floats:
+    """Return the 95% interval of each row, its 2.5% and 97.5% quantiles: [n, 2], NaN where it has no value.
+
+    Replicates without a value are left out. The numbers are those of `np.quantile`, of all rows at once:
+    called for each row, it took a tenth of the time of mining a small warehouse.
+
+    Arguments:
+        replicates: [n, n_replicates].
+    """
+    in_order = np.sort(np.where(np.isfinite(replicates), replicates, np.nan), axis=1)
+    last = np.count_nonzero(~np.isnan(in_order), axis=1)[:, None] - 1
+    at = last * _ENDS
+    below = np.floor(at)
+    share = at - below
+    first = np.maximum(below, 0).astype(np.int64)
+    low = np.take_along_axis(in_order, first, axis=1)
+    high = np.take_along_axis(in_order, np.minimum(first + 1, np.maximum(last, 0)), axis=1)
+    # From the nearer of the two, as numpy does: the last bits would differ.
+    return np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))

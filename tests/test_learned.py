@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attnrules.queries.bootstrap import interval_ends
 from attnrules.queries.card.redundancy import minimal_rules
-from attnrules.queries.evaluation import bootstrap_weights, metric_intervals
+from attnrules.queries.evaluation import bootstrap_weights, metric_replicates
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.intervals import wilson
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
@@ -341,9 +342,8 @@ def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n
     prediction = -np.sort(-rng.integers(-2, 3, n).astype(float))
     active = rng.random(n) < 0.5
     active[0] = True
-    (f1, also_f1), *_, (ap, also_ap) = metric_intervals(
-        prediction, active, np.arange(n), np.ones((n, 3)), 0.0, None
-    )
+    of_replicates = metric_replicates(prediction, active, np.arange(n), np.ones((n, 3)), 0.0, None)
+    (f1, also_f1), *_, (ap, also_ap) = interval_ends(of_replicates).tolist()
     hits = (active & (prediction > 0)).sum()
     assert f1 == also_f1 == pytest.approx(2 * hits / ((prediction > 0).sum() + active.sum()))
     expected = 0.0
@@ -351,6 +351,20 @@ def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n
         above = active[prediction >= value]
         expected += active[prediction == value].sum() * above.mean() / active.sum()
     assert ap == also_ap == pytest.approx(expected)
+
+
+@given(st.integers(0, 2**32 - 1).map(np.random.default_rng), st.integers(1, 9), st.integers(1, 250))
+@settings(max_examples=50, deadline=None)
+def test_intervals_are_quantiles_of_the_replicates_that_have_a_value(
+    rng: np.random.Generator, n: int, n_replicates: int
+) -> None:
+    replicates = rng.random((n, n_replicates))
+    replicates[rng.random(replicates.shape) < rng.random((n, 1)) ** 3] = np.nan
+    replicates[0] = np.nan
+    for row, ends in zip(replicates, interval_ends(replicates).tolist(), strict=True):
+        known = row[~np.isnan(row)]
+        expected = np.quantile(known, (0.025, 0.975)).tolist() if len(known) else [np.nan, np.nan]
+        assert np.array_equal(ends, expected, equal_nan=True)
 
 
 def test_sequences_are_drawn_like_a_bootstrap_whatever_else_is_judged() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnrules.queries.bootstrap import bootstrap_weights
+from attnrules.queries.bootstrap import FEWEST, SequenceBootstrap, bootstrap_weights, interval
 from attnrules.queries.evaluation.judging import (
     AGGREGATIONS,
     EXAMPLE_SETS,
@@ -10,10 +10,9 @@ from attnrules.queries.evaluation.judging import (
     Judge,
     draw_examples,
     evaluate,
-    metric_intervals,
+    metric_replicates,
     split_sequences,
 )
-from attnrules.queries.evaluation.resampling import FEWEST, SequenceBootstrap, interval
 
 __all__ = [
     "AGGREGATIONS",
@@ -26,6 +25,6 @@ __all__ = [
     "draw_examples",
     "evaluate",
     "interval",
-    "metric_intervals",
+    "metric_replicates",
     "split_sequences",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.queries.arrays import Floats, Ints, arrays, exact_sums
+from attnrules.queries.arrays import Floats, Ints, arrays, exact_sums, run_starts
 from attnrules.queries.csr import Grouped
 from attnrules.sql import Statements
 
@@ -239,7 +239,7 @@ def list_predictions(
         rules: columns of `list_rules`, in order of feature and rank, and `key`, the numbers of their keys.
         grid: numbers of rules, ascending.
     """
-    starts = np.flatnonzero(np.r_[True, np.diff(rules["feature"]) != 0][: len(rules["feature"])])
+    starts = run_starts(rules["feature"])
     for rows in map(slice, starts, np.r_[starts[1:], len(rules["feature"])]):
         own = {name: column[rows] for name, column in rules.items()}
         scope, feature = int(own["scope"][0]), int(own["feature"][0])

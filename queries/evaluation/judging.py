@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.queries.arrays import Floats, Ints, arrays, matrix
-from attnrules.queries.bootstrap import bootstrap_weights
+from attnrules.queries.arrays import Floats, Ints, arrays, matrix, run_starts
+from attnrules.queries.bootstrap import bootstrap_weights, interval_ends
 from attnrules.queries.evaluation.carried import (
     Attended,
     Predicted,
@@ -39,6 +39,8 @@ EXAMPLE_SETS = ("paper", "uniform", "bins", "all_positions")
 AGGREGATIONS = ("max", "sum", "max_of_sums", "sum_of_maxima")
 # The scaling of what has none.
 NO_SCALING = "none"
+# Metrics that have intervals, as the temporary table `intervals` names them.
+_WITH_INTERVALS = ("f1", "f1_at_threshold", "average_precision")
 # Predictions judged in one set of statements: bounds memory, not results.
 _PREDICTIONS_AT_ONCE = 1 << 20
 
@@ -237,34 +239,26 @@ def _store_intervals(
         sequences = np.unique(seq_id)
     weights = bootstrap_weights(sequences, judge.seed)
     sequence_of = np.searchsorted(sequences, seq_id)
-    found = []
+    replicates = []
     for own in rows:
         # Of all positions, those of sequences without a row count too.
         sequence = sequence_of[own.place]
         drawn, sequence = (weights, sequence) if everywhere else _compressed(weights, sequence)
-        found.append(
-            metric_intervals(
-                own.prediction,
-                own.is_active,
-                sequence,
-                drawn,
-                float(threshold[own.list]),
-                seq_len - 1 if everywhere else None,
-            )
-        )
-    names = ("f1", "f1_at_threshold", "average_precision")
-    ends = {
-        f"{name}_{end}": np.ma.masked_invalid(np.array([f[i][j] for f in found]))
-        for i, name in enumerate(names)
-        for j, end in enumerate(("low", "high"))
-    }
-    warehouse.append("intervals", arrow_table({"list": np.array([own.list for own in rows]), **ends}))
+        n_each = seq_len - 1 if everywhere else None
+        of_list = (own.prediction, own.is_active, sequence, drawn, float(threshold[own.list]), n_each)
+        replicates.append(metric_replicates(*of_list))
+    ends = np.ma.masked_invalid(interval_ends(np.concatenate(replicates)).reshape(len(rows), -1))
+    names = [f"{name}_{end}" for name in _WITH_INTERVALS for end in ("low", "high")]
+    columns = dict(zip(names, ends.T, strict=True))
+    warehouse.append("intervals", arrow_table({"list": np.array([own.list for own in rows]), **columns}))
 
 
-def metric_intervals(
+def metric_replicates(
     prediction: Floats, active: Ints, sequence: Ints, weights: Floats, threshold: float, n_each: int | None
-) -> list[tuple[float, float]]:
-    """Return the 95% bootstrap intervals of F1 at 0, F1 at `threshold` and average precision.
+) -> Floats:
+    """Return F1 at 0, F1 at `threshold` and average precision of every replicate: [3, n_replicates].
+
+    A replicate without an active position says nothing about how well active ones are found: it is NaN.
 
     Arguments:
         prediction, active: [n], predictions descending. sequence: [n], row of `weights` of each.
@@ -279,22 +273,17 @@ def metric_intervals(
     found = np.flatnonzero(active)
     missing = 0.0 if n_each is None else n_each * weights.sum(axis=0) - drawn(sequence)
     n_active = drawn(sequence[found])
-    values = []
-    for least in (0.0, threshold):
+    values = np.full((len(_WITH_INTERVALS), weights.shape[1]), np.nan)
+    for row, least in enumerate((0.0, threshold)):
         n_chosen = int(np.searchsorted(-prediction, -least))
         n_predicted = drawn(sequence[:n_chosen]) + (missing if least < 0 else 0.0)
         n_hits = drawn(sequence[found[: np.searchsorted(found, n_chosen)]])
-        values.append(2 * n_hits / np.maximum(n_predicted + n_active, 1))
+        if not np.isnan(least):
+            values[row] = 2 * n_hits / np.maximum(n_predicted + n_active, 1)
     gained = _average_precision_parts(prediction, found, sequence, weights, missing)
-    values.append(gained / np.maximum(n_active, 1))
-    # A replicate without an active position says nothing about how well active ones are found.
-    usable = n_active > 0
-    if not usable.any():
-        return [(np.nan, np.nan)] * len(values)
-    ends = np.quantile(np.array(values)[:, usable], (0.025, 0.975), axis=1).T
-    if np.isnan(threshold):
-        ends[1] = np.nan
-    return [(float(low), float(high)) for low, high in ends]
+    values[2] = gained / np.maximum(n_active, 1)
+    values[:, n_active == 0] = np.nan
+    return values
 
 
 def _average_precision_parts(
@@ -310,8 +299,8 @@ def _average_precision_parts(
         found: the active rows. missing: [n_replicates], positions predicted 0 that are no rows.
     """
     of_found = prediction[found]
-    is_first = np.r_[True, of_found[1:] != of_found[:-1]][: len(found)]
-    levels = of_found[is_first]
+    first = run_starts(of_found)
+    levels = of_found[first]
     n_rows = np.searchsorted(-prediction, -levels, side="right")
     n_levels, n_sequences = len(levels), len(weights)
     level = np.repeat(np.arange(n_levels), np.diff(n_rows, prepend=0))
@@ -322,7 +311,7 @@ def _average_precision_parts(
     # Few active rows share a level: their weights are added up sooner than multiplied.
     gained = weights[sequence[found]]
     if n_levels < len(found):
-        gained = np.add.reduceat(gained, np.flatnonzero(is_first), axis=0)
+        gained = np.add.reduceat(gained, first, axis=0)
     precision = gained.cumsum(axis=0)
     precision /= np.maximum(n_at_least, 1, out=n_at_least)
     parts: Floats = np.multiply(gained, precision, out=precision).sum(axis=0)
@@ -562,7 +551,7 @@ def _sums_of_rows(matrix: Floats, rows: Ints, weights: Floats, owners: Ints, n_o
     sums = np.zeros((n_owners, matrix.shape[1]))
     if not len(rows):
         return sums
-    first = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
+    first = run_starts(owners)
     weighted = np.empty(len(rows))
     for place, column in enumerate(np.ascontiguousarray(matrix.T)):
         np.multiply(column[rows], weights, out=weighted)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.queries.arrays import Floats, Ints, arrays
+from attnrules.queries.arrays import Floats, Ints, arrays, run_starts
 from attnrules.queries.csr import Grouped
 from attnrules.queries.evaluation.carried import Predicted
 from attnrules.sql import Statements
@@ -129,8 +129,8 @@ def _with_truth(own: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
 def _counted(columns: dict[str, Any]) -> dict[str, Any]:
     """Add how many rows are predicted more, and how many at least as much; predictions descend."""
     prediction = columns["prediction"]
-    starts = np.flatnonzero(np.r_[True, prediction[1:] != prediction[:-1]][: len(prediction)])
-    ends = np.r_[starts[1:], len(prediction)][: len(starts)]
-    columns["n_above"] = np.repeat(starts, ends - starts)
-    columns["n_at_least"] = np.repeat(ends, ends - starts)
+    starts = run_starts(prediction)
+    n_equal = np.diff(starts, append=len(prediction))
+    columns["n_above"] = np.repeat(starts, n_equal)
+    columns["n_at_least"] = columns["n_above"] + np.repeat(n_equal, n_equal)
     return columns

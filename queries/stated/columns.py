@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from attnrules.queries.arrays import Floats, Ints
+from attnrules.queries.arrays import Floats, Ints, run_starts
 from attnrules.queries.csr import Grouped
 from attnrules.queries.stated.boosting import MOST_MEMBERS, Bools, Candidates
 from attnrules.queries.stated.corpus import FEATURE, PLACES, TOKEN, Corpus, Seen
@@ -242,7 +242,7 @@ class _Building:
         """Return the columns that explain most, of those that are seen in enough sequences."""
         values = np.concatenate(self._values)
         n_active = len(sequences)
-        starts = np.flatnonzero(np.r_[True, sequences[1:] != sequences[:-1]])
+        starts = run_starts(sequences)
         n_sequences = (np.add.reduceat(values[:, :n_active], starts, axis=1) > 0).sum(axis=1)
         inside = values[:, :n_active].mean(axis=1) * share
         everywhere = inside + values[:, n_active:].mean(axis=1) * (1 - share)

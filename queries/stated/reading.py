@@ -9,7 +9,7 @@ import numpy as np
 
 from attnrules.errors import UsageError
 from attnrules.queries.arrays import Floats, Ints, arrays
-from attnrules.queries.bootstrap import bootstrap_weights
+from attnrules.queries.bootstrap import bootstrap_weights, interval_ends
 from attnrules.queries.heads import FeatureId, finished_sequences
 from attnrules.queries.intervals import wilson
 from attnrules.queries.stated.language import Statement
@@ -220,7 +220,7 @@ def _rates(
         "n_match_sequences": np.count_nonzero(matches, axis=1).astype(np.int64),
         "n_hits": h[:, 0].astype(np.int64),
     }
-    ends = {name: _quantiles(values) for name, values in shares.items()}
+    ends = {name: _ends(values) for name, values in shares.items()}
     _widen(ends["precision"], shares["precision"][:, 0], found["n_match_sequences"])
     _widen(ends["lift"], shares["precision"][:, 0], found["n_match_sequences"], base[:, 0])
     _widen(ends["recall"], shares["recall"][:, 0], np.count_nonzero(n_active, axis=1)[of])
@@ -229,14 +229,12 @@ def _rates(
     return found
 
 
-def _quantiles(values: Floats) -> tuple[Floats, Floats]:
+def _ends(values: Floats) -> tuple[Floats, Floats]:
     """Return the ends of 95% of the resamples [n, 1 + replicates], NaN where the share is of nothing."""
     values[~np.isfinite(values)] = np.nan
-    known = ~np.isnan(values[:, 0])
-    low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    if known.any():
-        low[known], high[known] = np.nanquantile(values[known, 1:], (0.025, 0.975), axis=1)
-    return low, high
+    ends = interval_ends(values[:, 1:])
+    ends[np.isnan(values[:, 0])] = np.nan
+    return ends[:, 0], ends[:, 1]
 
 
 def _widen(ends: tuple[Floats, Floats], share: Floats, n_sequences: Ints, base: Floats | None = None) -> None:
