@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from attnrules.errors import closest
 from attnrules.plots import draw
@@ -21,11 +21,13 @@ from attnrules.queries.interventions import (
     InterveneSpec,
     OutputResult,
     OutputSpec,
+    ProbeSpec,
     StatedResult,
     StatedSpec,
     intervene,
     intervene_on_outputs,
     intervene_on_stated,
+    probe,
 )
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from attnrules.ingest import IngestProgress, IngestResult
+    from attnrules.ingest.intervene import Laboratory
 
 Report = Callable[[str], None]
 Feature = str | FeatureId
@@ -47,6 +50,22 @@ Features = Feature | Iterable[Feature]
 
 def _silent(_: object) -> None:
     pass
+
+
+class Sources(TypedDict, total=False):
+    """Where model and SAEs are found and how they run, as `ingest.intervene.LaboratorySpec` says.
+
+    Whatever is not said is taken from where the ingest took it.
+    """
+
+    model: str | None
+    revision: str | None
+    input_sae: str | None
+    input_sae_id: str | None
+    output_sae: str | None
+    output_sae_id: str | None
+    device: str
+    batch_size: int | None
 
 
 class Questions:
@@ -196,14 +215,6 @@ class RuleWarehouse(Warehouse):
     def intervene(
         self,
         *,
-        model: str | None = None,
-        revision: str | None = None,
-        input_sae: str | None = None,
-        input_sae_id: str | None = None,
-        output_sae: str | None = None,
-        output_sae_id: str | None = None,
-        device: str = "auto",
-        batch_size: int | None = None,
         features: Features = (),
         n_features: int | None = None,
         layers: Sequence[int] | None = None,
@@ -214,14 +225,13 @@ class RuleWarehouse(Warehouse):
         n_controls: int = 9,
         seed: int = 0,
         report: Report = _silent,
+        **sources: Unpack[Sources],
     ) -> InterveneResult:
         """Test absence and counting rules on the model, which is loaded first (imports torch).
 
-        `LaboratorySpec` says where the model is found, `InterveneSpec` what is tested. Raises what
+        `Sources` say where the model is found, `InterveneSpec` what is tested. Raises what
         `queries.interventions.intervene` raises, and `AttnRulesError` for another model or SAE.
         """
-        from attnrules.ingest.intervene import Laboratory, LaboratorySpec
-
         spec = InterveneSpec(
             features=_features(features),
             n_features=_number_of(features, n_features),
@@ -233,29 +243,11 @@ class RuleWarehouse(Warehouse):
             n_controls=n_controls,
             seed=seed,
         )
-        sources = LaboratorySpec(
-            model=model,
-            revision=revision,
-            input_sae=input_sae,
-            input_sae_id=input_sae_id,
-            output_sae=output_sae,
-            output_sae_id=output_sae_id,
-            device=device,
-            batch_size=batch_size,
-        )
-        return intervene(self, spec, Laboratory.open(self, sources), report)
+        return intervene(self, spec, self._laboratory(sources), report)
 
     def intervene_on_outputs(
         self,
         *,
-        model: str | None = None,
-        revision: str | None = None,
-        input_sae: str | None = None,
-        input_sae_id: str | None = None,
-        output_sae: str | None = None,
-        output_sae_id: str | None = None,
-        device: str = "auto",
-        batch_size: int | None = None,
         features: Features = (),
         n_features: int | None = None,
         layers: Sequence[int] | None = None,
@@ -263,14 +255,13 @@ class RuleWarehouse(Warehouse):
         n_examples: int = 20,
         seed: int = 0,
         report: Report = _silent,
+        **sources: Unpack[Sources],
     ) -> OutputResult:
         """Test on the model what features make it say; the model is loaded first (imports torch).
 
-        `LaboratorySpec` says where the model is found, `OutputSpec` what is tested. Raises what
+        `Sources` say where the model is found, `OutputSpec` what is tested. Raises what
         `queries.interventions.intervene_on_outputs` raises, and `AttnRulesError` for another model or SAE.
         """
-        from attnrules.ingest.intervene import Laboratory, LaboratorySpec
-
         spec = OutputSpec(
             features=_features(features),
             n_features=_number_of(features, n_features),
@@ -279,30 +270,12 @@ class RuleWarehouse(Warehouse):
             n_examples=n_examples,
             seed=seed,
         )
-        sources = LaboratorySpec(
-            model=model,
-            revision=revision,
-            input_sae=input_sae,
-            input_sae_id=input_sae_id,
-            output_sae=output_sae,
-            output_sae_id=output_sae_id,
-            device=device,
-            batch_size=batch_size,
-        )
-        return intervene_on_outputs(self, spec, Laboratory.open(self, sources), report)
+        return intervene_on_outputs(self, spec, self._laboratory(sources), report)
 
     def intervene_on_stated(
         self,
         *,
-        model: str | None = None,
-        revision: str | None = None,
-        input_sae: str | None = None,
-        input_sae_id: str | None = None,
-        output_sae: str | None = None,
-        output_sae_id: str | None = None,
-        device: str = "auto",
-        batch_size: int | None = None,
-        features: Iterable[Feature] = (),
+        features: Features = (),
         n_features: int | None = None,
         layers: Sequence[int] | None = None,
         heads: Sequence[int] | None = None,
@@ -311,17 +284,16 @@ class RuleWarehouse(Warehouse):
         n_controls: int = 9,
         seed: int = 0,
         report: Report = _silent,
+        **sources: Unpack[Sources],
     ) -> StatedResult:
         """Test stated rules on the model, which is loaded first (imports torch).
 
-        `LaboratorySpec` says where the model is found, `StatedSpec` what is tested. Raises what
+        `Sources` say where the model is found, `StatedSpec` what is tested. Raises what
         `queries.interventions.intervene_on_stated` raises, and `AttnRulesError` for another model or SAE.
         """
-        from attnrules.ingest.intervene import Laboratory, LaboratorySpec
-
         spec = StatedSpec(
             features=_features(features),
-            n_features=n_features,
+            n_features=_number_of(features, n_features),
             layers=_numbers(layers),
             heads=_numbers(heads),
             n_rules=n_rules,
@@ -329,17 +301,40 @@ class RuleWarehouse(Warehouse):
             n_controls=n_controls,
             seed=seed,
         )
-        sources = LaboratorySpec(
-            model=model,
-            revision=revision,
-            input_sae=input_sae,
-            input_sae_id=input_sae_id,
-            output_sae=output_sae,
-            output_sae_id=output_sae_id,
-            device=device,
-            batch_size=batch_size,
+        return intervene_on_stated(self, spec, self._laboratory(sources), report)
+
+    def probe(
+        self,
+        *,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        n_tokens: int = 48,
+        n_sequences: int = 16,
+        seed: int = 0,
+        report: Report = _silent,
+        **sources: Unpack[Sources],
+    ) -> pl.DataFrame:
+        """Read what heads attend to on repeated random tokens, from the model, which is loaded first.
+
+        Returns the rows of `head_probes` that it stores. `Sources` say where the model is found, `ProbeSpec`
+        what is run; `report` is told of layers. Raises what `queries.interventions.probe` raises, and
+        `AttnRulesError` for another model or SAE.
+        """
+        import polars as pl
+
+        spec = ProbeSpec(
+            layers=_numbers(layers),
+            heads=_numbers(heads),
+            n_tokens=n_tokens,
+            n_sequences=n_sequences,
+            seed=seed,
         )
-        return intervene_on_stated(self, spec, Laboratory.open(self, sources), report)
+        return pl.DataFrame(probe(self, spec, self._laboratory(sources), report))
+
+    def _laboratory(self, sources: Sources) -> Laboratory:
+        from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+
+        return Laboratory.open(self, LaboratorySpec(**sources))
 
     def show(self, feature: Feature, *, n_rules: int = 10) -> FeatureCard:
         """Return the card of a feature, written `"L0H3.17"`."""

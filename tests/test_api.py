@@ -6,17 +6,18 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 import attnrules
+from attnrules import api
 from attnrules.ingest import IngestSpec
 from attnrules.ingest.intervene import LaboratorySpec
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.absence import AbsenceSpec
 from attnrules.queries.counting import CountingSpec
-from attnrules.queries.interventions import InterveneSpec, OutputSpec
+from attnrules.queries.interventions import InterveneSpec, OutputSpec, ProbeSpec, StatedSpec
 from attnrules.queries.skipgrams import SkipgramSpec
 
 REQUIRED = inspect.Parameter.empty
@@ -41,7 +42,8 @@ def defaults(*specs: Any) -> dict[str, object]:
         (attnrules.RuleWarehouse.mine_skipgrams, (SkipgramSpec,)),
         (attnrules.RuleWarehouse.mine_absence, (AbsenceSpec,)),
         (attnrules.RuleWarehouse.mine_counting, (CountingSpec,)),
-        (attnrules.RuleWarehouse.intervene, (InterveneSpec, LaboratorySpec)),
+        (attnrules.RuleWarehouse.intervene, (InterveneSpec,)),
+        (attnrules.RuleWarehouse.probe, (ProbeSpec,)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -55,10 +57,30 @@ def test_keywords_and_defaults_are_those_of_the_specs(
     assert offered == defaults(*specs)
 
 
-def test_keywords_of_a_test_of_outputs_are_those_of_its_specs_but_for_the_scaling_of_rules() -> None:
-    parameters = inspect.signature(attnrules.RuleWarehouse.intervene_on_outputs).parameters.values()
+@pytest.mark.parametrize(
+    ("name", "spec"), [("intervene_on_outputs", OutputSpec), ("intervene_on_stated", StatedSpec)]
+)
+def test_keywords_of_other_tests_are_those_of_their_specs_but_for_the_scaling_of_rules(
+    name: str, spec: Any
+) -> None:
+    parameters = inspect.signature(getattr(attnrules.RuleWarehouse, name)).parameters.values()
     offered = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "report"}
-    assert offered == {k: v for k, v in defaults(OutputSpec, LaboratorySpec).items() if k != "scaling"}
+    assert offered == {k: v for k, v in defaults(spec).items() if k != "scaling"}
+
+
+@pytest.mark.parametrize("name", ["intervene", "intervene_on_outputs", "intervene_on_stated", "probe"])
+def test_what_runs_the_model_says_where_it_is_as_a_laboratory_does(name: str) -> None:
+    sources = inspect.signature(getattr(attnrules.RuleWarehouse, name)).parameters["sources"]
+    assert sources.annotation == "Unpack[Sources]"
+    assert get_type_hints(api.Sources) == get_type_hints(LaboratorySpec)
+
+
+def test_a_probe_returns_what_it_stores(small: Path) -> None:
+    with attnrules.open(small, writable=True) as warehouse:
+        found = warehouse.probe(layers=[0], heads=[1], n_sequences=2, device="cpu")
+        stored = warehouse.sql("SELECT layer, head, role, attention FROM head_probes ORDER BY role")
+        assert found.select("layer", "head", "role", "attention").sort("role").rows() == stored.fetchall()
+        assert warehouse.value("SELECT command FROM runs ORDER BY run_id DESC LIMIT 1") == "intervene"
 
 
 def test_ingest_mine_show_and_query_by_the_api_alone(planted_spec: IngestSpec, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,8 +190,7 @@ def _probe(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]
     from attnrules.queries.interventions import ProbeSpec, probe
 
     spec = ProbeSpec(layers=options["layers"], heads=options["heads"], seed=options["seed"])
-    with warehouse.run("intervene", {"probe": True, **asdict(spec)}):
-        rows = probe(warehouse, spec, laboratory, lambda layer: say(f"probing {layer} ..."))
+    rows = probe(warehouse, spec, laboratory, lambda layer: say(f"probing {layer} ..."))
     for name in dict.fromkeys(head_name(row["layer"], row["head"]) for row in rows):
         roles = [row for row in rows if head_name(row["layer"], row["head"]) == name]
         words = ", ".join(f"{row['role']} {row['attention']:.2f}" for row in roles)

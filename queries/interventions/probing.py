@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,24 +74,31 @@ def probe(
     chosen = sorted(
         {(layer, own) for layer, head in saes for own in searched_heads(warehouse, layer, head, spec.heads)}
     )
-    rows = repeated_tokens(reader, spec)
+    with warehouse.run("intervene", {"probe": True, **asdict(spec)}):
+        rows = repeated_tokens(reader, spec)
+        same = {"n_tokens": rows.shape[1] // 2, "n_sequences": len(rows), "seed": spec.seed}
+        found = list(_attention(chosen, rows, reader, report))
+        with warehouse.transaction():
+            for layer, head in chosen:
+                warehouse.execute(step("delete_head_probes"), {"layer": layer, "head": head})
+            append_rows(warehouse, "head_probes", found, same)
+            warehouse.stamp("head_probes")
+    return [{**row, **same} for row in found]
+
+
+def _attention(
+    heads: Sequence[tuple[int, int]], rows: Array, reader: Reader, report: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Yield what each head attends to in rows of repeated tokens, role by role; heads are in order."""
     n_tokens = rows.shape[1] // 2
     roles = probed_keys(n_tokens)
     queries = np.arange(n_tokens + 1, 2 * n_tokens + 1)
-    found = []
-    for layer, heads in groupby(chosen, key=lambda at: at[0]):
+    for layer, of_layer in groupby(heads, key=lambda at: at[0]):
         report(f"layer {layer}")
         attention = reader.attention(layer, rows, queries, np.stack(list(roles.values())))
-        for _, head in heads:
+        for _, head in of_layer:
             for role, values in zip(roles, attention[:, :, head], strict=True):
-                found.append({"layer": layer, "head": head, "role": role, **_interval(values)})
-    same = {"n_tokens": n_tokens, "n_sequences": len(rows), "seed": spec.seed}
-    with warehouse.transaction():
-        for layer, head in chosen:
-            warehouse.execute(step("delete_head_probes"), {"layer": layer, "head": head})
-        append_rows(warehouse, "head_probes", found, same)
-        warehouse.stamp("head_probes")
-    return [{**row, **same} for row in found]
+                yield {"layer": layer, "head": head, "role": role, **_interval(values)}
 
 
 def repeated_tokens(reader: Reader, spec: ProbeSpec) -> Array:
