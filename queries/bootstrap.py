@@ -78,4 +78,5 @@ def interval_ends(replicates: Floats) -> Floats:
     low = np.take_along_axis(in_order, first, axis=1)
     high = np.take_along_axis(in_order, np.minimum(first + 1, np.maximum(last, 0)), axis=1)
     # From the nearer of the two, as numpy does: the last bits would differ.
-    return np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+    ends: Floats = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+    return ends
