@@ -222,6 +222,7 @@ class RuleWarehouse(Warehouse):
         scaling: str = "paper",
         n_examples: int = 20,
         copies: int = 3,
+        n_tokens: int = 3,
         n_controls: int = 9,
         seed: int = 0,
         report: Report = _silent,
@@ -240,6 +241,7 @@ class RuleWarehouse(Warehouse):
             scaling=scaling,
             n_examples=n_examples,
             copies=copies,
+            n_tokens=n_tokens,
             n_controls=n_controls,
             seed=seed,
         )

@@ -160,10 +160,11 @@ class Laboratory:
             parts.append(pattern[:, :, query_pos, key_pos].mean(axis=-1).transpose(2, 0, 1))
         return np.concatenate(parts, axis=1)
 
-    def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
-        """Return the token whose embedding excites each input feature most; of the first layer only.
+    def exciting_tokens(self, layer: int, features: Array, n: int = 1) -> list[tuple[int, ...]]:
+        """Return the tokens whose embeddings excite each input feature most; of the first layer only.
 
-        None where the embedding of a position excites it more. BOS is left out.
+        Up to n of them, the first ones first, each at least half as exciting as the first. None where the
+        embedding of a position excites the feature more. BOS is left out.
         """
         import torch
 
@@ -172,15 +173,12 @@ class Laboratory:
         encoder = self._sae("input", Location(0)).weights.encoder[:, features]
         tokens = self._model.token_embeddings() @ encoder
         tokens[self._model.bos_token_id] = -torch.inf
-        best, chosen = tokens.max(dim=0)
+        best, chosen = (found.cpu().numpy().T for found in tokens.topk(min(n, len(tokens)), dim=0))
+        usable = best >= np.minimum(best[:, :1] / 2, best[:, :1])
         positions = self._model.position_embeddings()
-        if positions is None:
-            return [int(token) for token in chosen]
-        by_position = (positions @ encoder).max(dim=0).values
-        return [
-            None if position > token_score else int(token)
-            for token, token_score, position in zip(chosen, best, by_position, strict=True)
-        ]
+        if positions is not None:
+            usable &= best[:, :1] >= (positions @ encoder).max(dim=0).values.cpu().numpy()[:, None]
+        return [tuple(row[kept].tolist()) for row, kept in zip(chosen, usable, strict=True)]
 
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on every trial and read the head at its query position.

@@ -59,6 +59,14 @@ if TYPE_CHECKING:
     help="Insert up to so many copies of the distractor's token.",
 )
 @click.option(
+    "--tokens",
+    "n_tokens",
+    type=Count(1),
+    default=3,
+    show_default=True,
+    help="Tokens that stand for a distractor, each inserted so.",
+)
+@click.option(
     "--controls",
     "n_controls",
     type=Count(1),
@@ -158,7 +166,7 @@ def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str,
 def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import OutputSpec, intervene_on_outputs
 
-    for name in ("scaling", "copies", "n_controls", "n_rules"):
+    for name in ("scaling", "copies", "n_controls", "n_rules", "n_tokens"):
         del options[name]
     result = intervene_on_outputs(warehouse, OutputSpec(**options), laboratory, _report)
     for head in result.heads:
@@ -173,7 +181,7 @@ def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[st
 def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import StatedSpec, intervene_on_stated
 
-    for name in ("scaling", "copies"):
+    for name in ("scaling", "copies", "n_tokens"):
         del options[name]
     result = intervene_on_stated(warehouse, StatedSpec(**options), laboratory, _report)
     for head in result.heads:

@@ -328,7 +328,7 @@ def _test_words(rule: dict[str, Any]) -> str:
         else f"{rule['excess_low']:+.2f} to {rule['excess_high']:+.2f}"
     )
     return (
-        f"{verdict}: activation with 0, 1, ... {_token(rule['distractor_token'])} inserted {arms[0]}, with"
+        f"{verdict}: activation with 0, 1, ... {_tokens_words(rule)} inserted {arms[0]}, with"
         f" neutral tokens {arms[1]}; excess fall {rule['excess_fall']:+.2f} ({interval}),"
         f" {rule['n_examples']} sequences{_chance_words(rule)}"
     )
@@ -338,9 +338,14 @@ def _chance_words(rule: dict[str, Any]) -> str:
     if rule["chance_share"] is None:
         return ""
     return (
-        f"; of like cases {rule['confirmed_share']:.0%} are confirmed, of neutral tokens in their place"
-        f" {rule['chance_share']:.1%}"
+        f"; of like cases {rule['confirmed_share']:.0%} are confirmed, by chance {rule['chance_share']:.1%}"
     )
+
+
+def _tokens_words(rule: dict[str, Any]) -> str:
+    """Name the first token that was inserted for a distractor, and say how many others were."""
+    more = (rule["n_distractor_tokens"] or 1) - 1
+    return f"{_token(rule['distractor_token'])}" + (f" (or one of {more} others)" if more else "")
 
 
 def _grid_words(rule: dict[str, Any]) -> str:

@@ -13,7 +13,6 @@ from attnrules.queries.interventions.running import (
     InterveneHead,
     InterveneResult,
     InterveneSpec,
-    chance_confirmed,
     intervene,
 )
 from attnrules.queries.interventions.stated_testing import (
@@ -34,7 +33,6 @@ __all__ = [
     "StatedHead",
     "StatedResult",
     "StatedSpec",
-    "chance_confirmed",
     "intervene",
     "intervene_on_outputs",
     "intervene_on_stated",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from math import comb, floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +27,11 @@ from attnrules.queries.interventions.trials import (
     TokenStatistics,
     Trials,
     append_rows,
-    chance_share,
+    false_discovery_rates,
     insert,
+    permutation_p,
     sequence_tokens,
-    token_of_feature,
+    tokens_of_feature,
 )
 from attnrules.sql import Statements
 
@@ -41,6 +44,8 @@ of_absence = Statements("attnrules.queries", "absence")
 
 # A fall below this share of the activation is rounding or idle, however certain.
 _NEGLIGIBLE = 0.01
+# Of the confirmed pairs of a head, the share that may be expected to be confirmed by chance.
+_MOST_FALSE = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,12 @@ class InterveneSpec(Spec):
     Arguments:
         n_examples: sequences to change, per rule.
         copies: tokens are inserted 0, 1, ..., copies times.
-        n_controls: neutral tokens, each inserted as often as the distractor's.
+        n_tokens: tokens of the distractor, each inserted so. n_controls: neutral tokens, likewise.
     """
 
     n_examples: int = 20
     copies: int = 3
+    n_tokens: int = 3
     n_controls: int = 9
 
 
@@ -64,8 +70,8 @@ class InterveneHead:
 
     Arguments:
         n_pairs, n_counting: there are. n_..._tested, n_..._confirmed: of them. n_passes: sequences run.
-        n_pairs_by_chance: how many would be confirmed on average with a neutral token for the distractor's;
-            None where too few neutral tokens were inserted to say.
+        n_pairs_by_chance: how many would be confirmed on average if it did not matter which tokens are the
+            distractor's; None where none was tested.
     """
 
     layer: int
@@ -97,12 +103,12 @@ class _Pair:
     query: int
     distractor: int
     through_head: int
-    token: int | None
+    tokens: tuple[int, ...]
     controls: tuple[int, ...]
 
     @property
     def status(self) -> str:
-        if self.token is None:
+        if not self.tokens:
             return "no distractor token"
         return "tested" if self.controls else "no neutral token"
 
@@ -130,7 +136,7 @@ def intervene(
     Earlier outcomes of the same features and scaling are replaced. Raises `AttnRulesError` when no rules
     were mined, `UsageError` for a head or feature that is not in the warehouse.
     """
-    spec.refuse_out_of_bounds("n_examples", "copies", "n_controls")
+    spec.refuse_out_of_bounds("n_examples", "copies", "n_tokens", "n_controls")
     run = Run.as_asked(warehouse, "intervene", spec)
     if not warehouse.value(step("any_rules"), {"scaling": spec.scaling}):
         raise AttnRulesError(
@@ -182,6 +188,7 @@ def _test_head(bench: Bench) -> InterveneHead:
         }
         for pair in pairs
     ]
+    _confirm(tests)
     for table, new in (("interventions", rows), ("absence_tests", tests)):
         warehouse.execute(of_absence(f"delete_{table}"), chosen)
         append_rows(warehouse, table, new, bench.same)
@@ -212,15 +219,23 @@ def _pairs(bench: Bench) -> list[_Pair]:
     here = bench.here
     rows = here.warehouse.rows(step("testable_pairs"), bench.sought)
     statistics = TokenStatistics.read(here.warehouse, here.layer, {i for row in rows for i in row[2:5]})
-    tokens = token_of_feature(bench.laboratory, statistics, here.layer, sorted({row[4] for row in rows}))
+    named = sorted({row[4] for row in rows})
+    tokens = tokens_of_feature(bench.laboratory, statistics, here.layer, named, here.spec.n_tokens)
     pairs = []
     for feature, pair, key, query, distractor, through_head in rows:
-        token = tokens[distractor]
-        controls = (
-            () if token is None else statistics.neutral(token, (key, query, distractor), here.spec.n_controls)
-        )
-        pairs.append(_Pair(feature, pair, key, query, distractor, through_head, token, controls))
+        involved, n = (key, query, distractor), here.spec.n_controls
+        controls = _controls(statistics, tokens[distractor], involved, n)
+        pairs.append(_Pair(feature, pair, key, query, distractor, through_head, tokens[distractor], controls))
     return pairs
+
+
+def _controls(
+    statistics: TokenStatistics, tokens: tuple[int, ...], involved: tuple[int, ...], n: int
+) -> tuple[int, ...]:
+    """Return n neutral tokens: in turn the nearest in frequency to each of the tokens, none twice."""
+    nearest = [statistics.neutral(token, involved, n) for token in tokens]
+    in_turn = [token for row in zip_longest(*nearest) for token in row if token is not None]
+    return tuple(dict.fromkeys(in_turn))[:n]
 
 
 # --- changed sequences -----------------------------------------------------------------------------
@@ -244,11 +259,12 @@ def _row(
 
 
 def _add_insertions(trials: Trials, pair: _Pair, example: _Example, tokens: Array, copies: int) -> None:
-    arms = [("none", pair.token, 0)]
+    arms = [("none", pair.tokens[0], 0)]
     for n in range(1, copies + 1):
-        arms += [("distractor", pair.token, n), *(("control", token, n) for token in pair.controls)]
+        arms += [("distractor", token, n) for token in pair.tokens]
+        arms += [("control", token, n) for token in pair.controls]
     for arm, token, n in arms:
-        if example.query_pos + n < len(tokens) and token is not None:
+        if example.query_pos + n < len(tokens):
             trials.add(
                 insert(tokens, [token] * n),
                 example.query_pos + n,
@@ -291,13 +307,14 @@ def _add_replacements(trials: Trials, pair: _Pair, example: _Example, tokens: Ar
 
 
 def _judge(pair: _Pair, rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:
-    """Return the row of `absence_tests`, less what is the same for the whole head."""
+    """Return the row of `absence_tests`, less what is the same for the whole head; `_confirm` decides."""
     inserted = [row for row in rows if row["experiment"] == "insertion"]
     replaced = [row for row in rows if row["experiment"] == "replacement"]
     status = pair.status if inserted or pair.status != "tested" else "no active example"
     test: dict[str, Any] = {
         "status": status,
-        "distractor_token_id": pair.token,
+        "distractor_token_id": pair.tokens[0] if pair.tokens else None,
+        "distractor_token_ids": list(pair.tokens),
         "control_token_ids": list(pair.controls),
         "n_examples": 0,
         "n_replaced": 0,
@@ -335,8 +352,8 @@ def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) 
     fell = Effect.of(ids, falls, control_falls, bootstrap)
     least = _NEGLIGIBLE * float(np.mean(list(unchanged.values())))
     fires = [row["distractor_activation"] > 0 for row in rows if row["arm"] == "distractor"]
-    lowest_control = min(of("control", "activation", lambda row: row["token_id"]).values())
-    distractor = of("distractor", "activation", everything)[None]
+    by_token = {arm: of(arm, "activation", lambda row: row["token_id"]) for arm in ("distractor", "control")}
+    lowering = [-np.array([*by_token[arm].values()]) for arm in ("distractor", "control")]
     return {
         "n_examples": len(sequences),
         "distractor_activations": by_copies("distractor"),
@@ -354,31 +371,27 @@ def _judge_insertions(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) 
         "excess_fall": float((falls - control_falls).mean()),
         "excess_low": fell.excess_low,
         "excess_high": fell.excess_high,
-        "confirmed": fell.exceeds(least) and distractor < lowest_control,
-        "chance_confirmed": chance_confirmed(rows, unchanged, bootstrap, least),
+        "confirmed": fell.exceeds(least),
+        "p_value": permutation_p(*lowering),
     }
 
 
-def chance_confirmed(
-    rows: list[dict[str, Any]], unchanged: dict[int, float], bootstrap: SequenceBootstrap, least: float
-) -> float | None:
-    """Return the share of the neutral tokens that would be confirmed in the place of the distractor's.
+def _confirm(tests: list[dict[str, Any]]) -> None:
+    """Keep as confirmed the tests of a head of which at most `_MOST_FALSE` are expected to be false.
 
-    Arguments:
-        rows: of `interventions`, all insertions of one pair. unchanged: activation of each sequence as it is.
-        least: the intervals of the fall and of its excess have to lie above this.
+    `chance_confirmed` is how likely a test is to be among them if it does not matter which tokens are the
+    distractor's.
     """
-    controls = [row for row in rows if row["arm"] == "control"]
-    tokens = sorted({row["token_id"] for row in controls})
-    sequences = sorted({row["seq_id"] for row in controls})
-    activation = np.zeros((len(tokens), len(sequences)))
-    passes = np.zeros(activation.shape)
-    for row in controls:
-        at = tokens.index(row["token_id"]), sequences.index(row["seq_id"])
-        activation[at] += row["activation"]
-        passes[at] += 1
-    falls = np.array([unchanged[seq] for seq in sequences]) - activation / passes
-    return chance_share(np.array(sequences, dtype=np.int64), falls, bootstrap, least)
+    tested = [test for test in tests if test["status"] == "tested"]
+    p_values = np.array([test["p_value"] for test in tested])
+    for test, rate in zip(tested, false_discovery_rates(p_values).tolist(), strict=True):
+        test["q_value"] = rate
+    largest = max((test["p_value"] for test in tested if test["q_value"] <= _MOST_FALSE), default=0.0)
+    for test in tested:
+        n_own, n_neutral = len(test["distractor_token_ids"]), len(test["control_token_ids"])
+        n = comb(n_own + n_neutral, n_own)
+        test["chance_confirmed"] = floor(largest * n + 1e-9) / n
+        test["confirmed"] = test["confirmed"] and test["q_value"] <= _MOST_FALSE
 
 
 def _judge_replacements(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,6 +27,8 @@ Array = npt.NDArray[Any]
 
 # A token must occur this often before "never fires on it" is taken for neutral.
 _OCCURRENCES_OF_NEUTRAL = 5
+# Ways to choose tokens that are gone through; of more, so many are drawn.
+_MOST_SPLITS = 20_000
 # Added to a token's occurrences when the mean activation on it is taken: a rare token needs more than luck.
 _SHRINKAGE = 5
 
@@ -32,8 +36,8 @@ _SHRINKAGE = 5
 class Laboratory(Protocol):
     """What runs the model: `attnrules.ingest.intervene.Laboratory`."""
 
-    def exciting_tokens(self, layer: int, features: Array) -> list[int | None]:
-        """Return the token whose embedding excites each input feature most, of layer 0."""
+    def exciting_tokens(self, layer: int, features: Array, n: int = 1) -> list[tuple[int, ...]]:
+        """Return the tokens whose embeddings excite each input feature most, of layer 0."""
 
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on trials and read a head of it."""
@@ -229,17 +233,18 @@ class TokenStatistics:
         place = np.searchsorted(self.tokens, token)
         return int(self.counts[place]) if place < len(self.tokens) and self.tokens[place] == token else 0
 
-    def strongest(self, feature: int) -> int | None:
-        """Return the token on which a feature fires most: its mean activation over all occurrences.
+    def strongest(self, feature: int, n: int = 1) -> tuple[int, ...]:
+        """Return the tokens on which a feature fires most: its mean activation over all occurrences.
 
-        A few occurrences without activation are added, so that a token seen once does not win by luck.
+        Up to n of them, the first ones first, each at least half as strong as the first. A few occurrences
+        without activation are added, so that a token seen once does not win by luck.
         """
-        of_feature = self.activation.get(feature)
-        if not of_feature:
-            return None
-        return min(
-            of_feature, key=lambda token: (-of_feature[token] / (self.count(token) + _SHRINKAGE), token)
-        )
+        means = {
+            token: amount / (self.count(token) + _SHRINKAGE)
+            for token, amount in self.activation.get(feature, {}).items()
+        }
+        first = sorted(means, key=lambda token: (-means[token], token))[:n]
+        return tuple(token for token in first if means[token] >= means[first[0]] / 2)
 
     def neutral(
         self, token: int, features: Iterable[int], n: int, besides: Iterable[int] = ()
@@ -256,17 +261,53 @@ class TokenStatistics:
         return tuple(self.tokens[usable][nearest].tolist())
 
 
+def permutation_p(tested: Array, others: Array) -> float:
+    """Return how likely so large a mean effect is if it does not matter which tokens are tested.
+
+    The share of the ways to choose as many of all tokens whose effects are at least as large on average.
+    Where there are more than `_MOST_SPLITS` ways, as many drawn ones stand for them.
+
+    Arguments:
+        tested, others: mean effect of each token.
+    """
+    effects = np.concatenate([tested, others])
+    n, least = len(tested), tested.sum() - 1e-9 * np.abs(effects).sum()
+    if comb(len(effects), n) <= _MOST_SPLITS:
+        chosen = np.array(list(combinations(range(len(effects)), n)))
+        return float(np.mean(effects[chosen].sum(axis=1) >= least))
+    drawn = np.random.default_rng(0).permuted(np.tile(effects, (_MOST_SPLITS, 1)), axis=1)[:, :n]
+    return float((1 + np.count_nonzero(drawn.sum(axis=1) >= least)) / (1 + _MOST_SPLITS))
+
+
+def false_discovery_rates(p_values: Array) -> Array:
+    """Return for each test the least false discovery rate at which it is found (Benjamini and Hochberg)."""
+    order = np.argsort(p_values, kind="stable")
+    n = len(p_values)
+    rates = p_values[order] * n / np.arange(1, n + 1)
+    found = np.empty(n)
+    found[order] = np.minimum.accumulate(rates[::-1])[::-1].clip(max=1)
+    return found
+
+
 def token_of_feature(
     laboratory: Laboratory, statistics: TokenStatistics, layer: int, features: list[int]
 ) -> dict[int, int | None]:
-    """Return the token that stands for each input feature.
+    """Return the first of the tokens that stand for each input feature, None where there is none."""
+    tokens = tokens_of_feature(laboratory, statistics, layer, features, 1)
+    return {feature: found[0] if found else None for feature, found in tokens.items()}
 
-    In layer 0 the one whose embedding excites it most (method.md section 6.4), None where a position does
-    more. Above, embeddings say nothing of what enters the layer: there the one on which it fires most in the
+
+def tokens_of_feature(
+    laboratory: Laboratory, statistics: TokenStatistics, layer: int, features: list[int], n: int
+) -> dict[int, tuple[int, ...]]:
+    """Return up to n tokens that stand for each input feature.
+
+    In layer 0 those whose embeddings excite it most (method.md section 6.4), none where a position does
+    more. Above, embeddings say nothing of what enters the layer: there those on which it fires most in the
     corpus.
     """
     if not features:
         return {}
     if layer == 0:
-        return dict(zip(features, laboratory.exciting_tokens(0, np.array(features)), strict=True))
-    return {feature: statistics.strongest(feature) for feature in features}
+        return dict(zip(features, laboratory.exciting_tokens(0, np.array(features), n), strict=True))
+    return {feature: statistics.strongest(feature, n) for feature in features}

@@ -53,11 +53,13 @@ SELECT
     t.excess_rise_high,
     coalesce(t.confirmed, FALSE) AS confirmed,
     t.chance_confirmed,
-    sum(round(t.chance_confirmed * len(t.control_token_ids))::BIGINT) OVER like_cases
-    / sum(len(t.control_token_ids)) FILTER (WHERE t.chance_confirmed IS NOT NULL) OVER like_cases AS chance_share,
+    avg(t.chance_confirmed) OVER like_cases AS chance_share,
     sum(t.confirmed::INTEGER) FILTER (WHERE t.status = 'tested') OVER like_cases
     / count(*) FILTER (WHERE t.status = 'tested') OVER like_cases AS confirmed_share,
-    d.through_head
+    d.through_head,
+    len(t.distractor_token_ids) AS n_distractor_tokens,
+    t.p_value,
+    t.q_value
 FROM distractors AS d
 LEFT JOIN absence_tests AS t
     ON
@@ -104,7 +106,7 @@ COMMENT ON COLUMN absence_summary.matched_low IS 'Lower end of its 95% bootstrap
 COMMENT ON COLUMN absence_summary.matched_high IS 'Upper end';
 COMMENT ON COLUMN absence_summary.corpus_evidence IS 'What matched_difference says: too few (under 10 matched examples of a kind), raises (matched_low > 0), silent (the feature is hardly active without the distractor), suppresses (matched_high < 0), or chance explains';
 COMMENT ON COLUMN absence_summary.status IS 'tested, or why not: no active example, no distractor token, no neutral token; not tested where attnrules intervene was not run';
-COMMENT ON COLUMN absence_summary.distractor_token IS 'Text of the token that was inserted for the distractor; NULL where it was not tested';
+COMMENT ON COLUMN absence_summary.distractor_token IS 'Text of the first token that was inserted for the distractor; NULL where it was not tested';
 COMMENT ON COLUMN absence_summary.n_examples IS 'Sequences in which tokens were inserted';
 COMMENT ON COLUMN absence_summary.distractor_activations IS 'Mean activation of the output feature with 0, 1, 2, ... copies of the distractor token inserted';
 COMMENT ON COLUMN absence_summary.control_activations IS 'The same with neutral tokens';
@@ -121,8 +123,11 @@ COMMENT ON COLUMN absence_summary.n_replaced IS 'Sequences with a real distracto
 COMMENT ON COLUMN absence_summary.excess_rise IS 'rise minus control_rise, in the same sequences';
 COMMENT ON COLUMN absence_summary.excess_rise_low IS 'Lower end of its 95% bootstrap interval over sequences';
 COMMENT ON COLUMN absence_summary.excess_rise_high IS 'Upper end';
-COMMENT ON COLUMN absence_summary.confirmed IS 'Whether fall_low and excess_low exceed 1% of the activation, and the distractor lowers it more than each of the neutral tokens; false where it was not tested';
-COMMENT ON COLUMN absence_summary.chance_confirmed IS 'Share of its neutral tokens that would be confirmed in the place of the distractor token, the others being neutral: what chance confirms, to be averaged over like cases (absence_summary.chance_share); NULL where not known';
-COMMENT ON COLUMN absence_summary.chance_share IS 'Share of all neutral tokens of like cases that would be confirmed in the place of a distractor token: what chance confirms there';
+COMMENT ON COLUMN absence_summary.confirmed IS 'Whether fall_low and excess_low exceed 1% of the activation, and q_value is at most 0.2; false where it was not tested';
+COMMENT ON COLUMN absence_summary.chance_confirmed IS 'How likely its q_value is to be at most 0.2 if it does not matter which of its tokens are the distractor''s: what chance confirms; NULL where not known';
+COMMENT ON COLUMN absence_summary.chance_share IS 'Mean chance_confirmed of like cases: what chance confirms there';
 COMMENT ON COLUMN absence_summary.confirmed_share IS 'Share of the tested like cases that are confirmed, to be compared with chance_share';
 COMMENT ON COLUMN absence_summary.through_head IS 'The head whose attention and W_V key, query and distractor act through; equals head where the SAE reads one head';
+COMMENT ON COLUMN absence_summary.n_distractor_tokens IS 'Tokens that were inserted for the distractor, each in all sequences; NULL in files of before, which inserted one';
+COMMENT ON COLUMN absence_summary.p_value IS 'Share of the ways to choose as many of the distractor and neutral tokens that lower the activation at least as much';
+COMMENT ON COLUMN absence_summary.q_value IS 'Least false discovery rate at which it is found among the tests of its head and run';
