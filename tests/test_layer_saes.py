@@ -21,12 +21,20 @@ from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.ingest.sources.model import load_model
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.counting import CountingSpec, mine_counting
-from attnrules.queries.interventions import InterveneSpec, ProbeSpec, intervene, probe
+from attnrules.queries.interventions import (
+    InterveneSpec,
+    ProbeSpec,
+    StatedSpec,
+    intervene,
+    intervene_on_stated,
+    probe,
+)
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel
 from tests.test_other_models import add_tokenizer, build
 from tests.test_pipeline import dense, random_gpt2, random_llama, random_sae, same
+from tests.test_stated_on_model import store
 
 N_SEQ, SEQ_LEN, D_MODEL, D_HEAD, N_HEADS, D_SAE = 6, 10, 24, 6, 4, 16
 LAYER = 1
@@ -384,6 +392,28 @@ def test_its_rules_are_mined_and_tested_on_the_model_through_their_heads(
     assert len({head for head, *_ in rows}) > 1
     for _, attention, weight, activation, stored in rows:
         assert attention == pytest.approx(weight, rel=1e-4)
+        assert activation == pytest.approx(stored, rel=1e-4, abs=1e-5)
+
+
+def test_its_stated_rules_are_tested_on_the_model(planted: PlantedModel, home: Path) -> None:
+    ingest(home / "w.duckdb", replace(spec_of(planted, home), n_sequences=40))
+    with Warehouse.open(home / "w.duckdb", writable=True) as warehouse:
+        [(feature, token)] = warehouse.rows(
+            "SELECT a.feature, t.token_id FROM output_activations AS a INNER JOIN tokens AS t USING (seq_id, pos)"
+            " WHERE a.head = -1 AND pos > 3 GROUP BY ALL ORDER BY count(DISTINCT seq_id) DESC, 1, 2 LIMIT 1"
+        )
+        store(warehouse, (LAYER, -1, feature), 1, f"[t{token}] at 0")
+        laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+        [head] = intervene_on_stated(warehouse, StatedSpec(n_examples=8, n_controls=2), laboratory).heads
+        rows = warehouse.rows(
+            "SELECT s.activation, o.activation FROM stated_trials AS s INNER JOIN output_activations AS o"
+            " ON s.head = o.head AND s.feature = o.feature AND s.seq_id = o.seq_id AND s.query_pos = o.pos"
+            " WHERE s.arm = 'none' AND s.head = -1"
+        )
+        assert [result for result in check(warehouse) if result.n_problems] == []
+    assert (head.layer, head.head, head.n_rules) == (LAYER, -1, 1)
+    assert rows
+    for activation, stored in rows:
         assert activation == pytest.approx(stored, rel=1e-4, abs=1e-5)
 
 
