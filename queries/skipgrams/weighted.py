@@ -18,8 +18,11 @@ from attnrules.queries.evaluation.carried import Attended
 from attnrules.queries.skipgrams.finding import Batch, RankedRules, Search, fill, joined, ranked
 from attnrules.queries.skipgrams.gates import choose_queries
 from attnrules.sql import Statements
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "skipgrams")
@@ -186,8 +189,7 @@ def gated_rules(warehouse: Warehouse, batch: Batch, means: KeyMeans, *, max_rule
     of all. A rule with queries has a row for each pair of its keys and queries, all of its rank.
     """
     groups = grouped_rules(batch, means, max_rules=max_rules)
-    _draw_base(warehouse, batch)
-    warehouse.execute(step("make_gate_positions"), {"n_most": PAIR_POSITIONS})
+    _draw_positions(warehouse, batch)
     rows, queries = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     active = arrays(warehouse, step("gate_queries"), {"layer": batch.layer})
     for of_head, at in batch.attending():
@@ -220,13 +222,8 @@ def _gates(
     keys = [groups.key_feature[rows] for rows in own]
     values = [groups.value_score[rows] for rows in own]
     fill(warehouse, "candidate_keys", batch.features, key_feature=keys, value_score=values)
-    # The positions that stand for all come first, then those of one feature after another.
-    scope = arrays(warehouse, step("gate_scopes"))["scope"]
+    scope, attended = _attended_at_gates(warehouse, batch, at)
     n_base = int(np.searchsorted(scope, 0))
-    attended = Attended.of(
-        arrays(warehouse, step("gate_sources"), at),
-        arrays(warehouse, step("gate_keys"), {"layer": batch.layer}),
-    )
     n_inputs = batch.scores.n_inputs
     all_keys = np.unique(groups.key_feature)
     everywhere = _received_by(attended, range(n_base), all_keys, batch)
@@ -256,6 +253,30 @@ def _gates(
             yield row, gates[of_rule] if len(gates[of_rule]) else np.array([-1])
 
 
+def _attended_at_gates(warehouse: Warehouse, batch: Batch, at: dict[str, int]) -> tuple[Ints, Attended]:
+    """Return the scope of each of `gate_positions`, and what they attend to of `candidate_keys`.
+
+    Those that stand for all come first, their scope is -1, then those of one feature after another.
+    """
+    attended = Attended.of(
+        arrays(warehouse, step("gate_sources"), at),
+        arrays(warehouse, step("gate_keys"), {"layer": batch.layer}),
+    )
+    return arrays(warehouse, step("gate_scopes"))["scope"], attended
+
+
+def _received_at_gates(warehouse: Warehouse, batch: Batch, at: dict[str, int], keys: list[Ints]) -> pa.Table:
+    """Return rows of `received`: G[q,i] of the keys of each feature, and of any where all positions stand."""
+    scope, attended = _attended_at_gates(warehouse, batch, at)
+    parts = []
+    for of_scope, own in [(-1, np.concatenate(keys)), *zip(batch.features.tolist(), keys, strict=True)]:
+        places = range(*np.searchsorted(scope, [of_scope, of_scope + 1]).tolist())
+        in_order = np.unique(own)
+        received = _received_by(attended, places, in_order, batch)
+        parts.append({**received.values, "key_feature": np.repeat(in_order, received.n)})
+    return arrow_table({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
 def _received_by(attended: Attended, places: range, keys: Ints, batch: Batch) -> Grouped:
     """Return G[q,i] at some places by each of `keys`, which ascend."""
     column_of = np.full(batch.scores.n_inputs, -1)
@@ -281,23 +302,18 @@ def paired_rules(
     each feature, the base over at most 8,192 train positions (method.md section 3.9).
     """
     keys, values = leading_keys(batch, means, num_values)
-    _draw_base(warehouse, batch)
+    _draw_positions(warehouse, batch)
     found = []
     for of_head, at in batch.attending():
         of_feature = [(own >= of_head.start) & (own < of_head.stop) for own in keys]
-        fill(
-            warehouse,
-            "candidate_keys",
-            batch.features,
-            key_feature=[own[kept] - of_head.start for own, kept in zip(keys, of_feature, strict=True)],
-            value_score=[own[kept] for own, kept in zip(values, of_feature, strict=True)],
-        )
-        where = {**at, "bos_keys": batch.bos_keys}
-        warehouse.execute(
-            step("make_candidate_pairs"),
-            {**where, "n_most": PAIR_POSITIONS, "n_pairs": 2 * max_rules},
-        )
-        of_pairs = arrays(warehouse, step("pairs_everywhere"), where)
+        here = [own[kept] - of_head.start for own, kept in zip(keys, of_feature, strict=True)]
+        of_keys = [own[kept] for own, kept in zip(values, of_feature, strict=True)]
+        fill(warehouse, "candidate_keys", batch.features, key_feature=here, value_score=of_keys)
+        warehouse.execute(step("make_received"))
+        warehouse.append("received", _received_at_gates(warehouse, batch, at, here))
+        of_layer = {"layer": batch.layer}
+        warehouse.execute(step("make_candidate_pairs"), {**of_layer, "n_pairs": 2 * max_rules})
+        of_pairs = arrays(warehouse, step("pairs_everywhere"), of_layer)
         of_pairs["key_feature"] += of_head.start
         found.append(of_pairs)
     rows = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
@@ -316,9 +332,11 @@ def paired_rules(
     return joined(parts)
 
 
-def _draw_base(warehouse: Warehouse, batch: Batch) -> None:
+def _draw_positions(warehouse: Warehouse, batch: Batch) -> None:
+    """Draw the train positions of each feature, and those that stand for all: make `gate_positions`."""
     drawn = {"seed": batch.seed, "n_most": _BASE_POSITIONS}
     warehouse.execute(step("make_base_positions"), drawn)
+    warehouse.execute(step("make_gate_positions"), {"n_most": PAIR_POSITIONS})
 
 
 def leading_keys(batch: Batch, means: KeyMeans, num_values: int) -> tuple[Ints, Floats]:
