@@ -39,6 +39,7 @@ _COMMANDS = {
     "test": "attnrules.commands.test",
     "query": "attnrules.commands.query",
     "plot": "attnrules.commands.plot",
+    "report": "attnrules.commands.report",
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",
     "describe": "attnrules.commands.describe",

@@ -655,3 +655,26 @@ def assert_ranked(
     assert [level[item] for item in kept] == sorted(level.values())[:n]
     scores = [(-size(score), item) for item, score in found]
     assert scores == sorted(scores)
+
+
+def assert_logits_give_attention(
+    warehouse: Warehouse,
+    heads: list[tuple[int, int]],
+    *,
+    query_pos: int,
+    n_sequences: int,
+    cap: float | None = None,
+) -> None:
+    """The softmax of the sums over all keys is the stored attention from the features."""
+    for layer, head in heads:
+        rows = warehouse.rows(
+            "SELECT a.seq_id, a.weight_from_features, t.logit FROM attention_sources AS a, LATERAL ("
+            " SELECT sum(logit) AS logit FROM attention_terms(a.layer, a.head, a.seq_id, a.query_pos, a.key_pos)) AS t"
+            f" WHERE (a.layer, a.head, a.query_pos) = ({layer}, {head}, {query_pos}) AND a.seq_id < {n_sequences}"
+        )
+        for seq in range(n_sequences):
+            weights = np.array([row[1] for row in rows if row[0] == seq])
+            logits = np.array([row[2] for row in rows if row[0] == seq])
+            logits = logits if cap is None else cap * np.tanh(logits / cap)
+            assert len(weights) == query_pos + 1
+            np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), weights, atol=1e-4)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
-import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 
-# What the macros of sql/macros name inside: aliases, common table expressions, columns, tables, parameters.
-INNER = sorted(
-    {
-        word
-        for file in (Path(__file__).parents[1] / "sql/macros").glob("*.sql")
-        for word in re.findall(
-            r"\b[a-z][a-z_0-9]*\b", re.sub(r"(?m)^--.*|'[^']*'", "", file.read_text("utf-8"))
-        )
-    }
-)
-ALIASES = [*string.ascii_letters, *INNER]
+MACROS = {
+    file.stem: file.read_text("utf-8") for file in (Path(__file__).parents[1] / "sql/macros").glob("*.sql")
+}
+
+
+def inner(macro: str) -> set[str]:
+    """What a macro, and those that it calls, name inside: aliases, common table expressions, columns, parameters."""
+    text = re.sub(r"(?m)^--.*|'[^']*'", "", MACROS[macro])
+    called = set(re.findall(r"\bmain\.(\w+)\(", text)) & MACROS.keys()
+    return {*re.findall(r"\b[a-z][a-z_0-9]*\b", text)}.union(*map(inner, called))
+
 
 # What the calls below are made for: rules of several scores, each with a query position of its output feature.
 CALLERS = """
@@ -34,7 +33,7 @@ FROM (
         WHERE query_feature IS NOT NULL
         QUALIFY row_number() OVER (PARTITION BY attn_score, value_score ORDER BY layer, head, feature, rowid) = 1
         ORDER BY abs(attn_score * value_score) DESC, attn_score, value_score
-        LIMIT 5
+        LIMIT 3
     ) AS r
     INNER JOIN output_activations AS o USING (layer, head, feature)
     SELECT r.layer, r.head, r.feature, r.key_feature, r.query_feature, o.seq_id, o.pos
@@ -89,12 +88,47 @@ TABLES = {
         " WHERE (layer, head, seq_id, query_pos) = ($layer, $head, $seq_id, $pos)",
         "count(*), sum(weight)",
     ),
+    "activations_of": (
+        "activations_of({a}layer, {a}head, {a}feature)",
+        "SELECT count(*), sum(activation) FROM output_activations"
+        " WHERE (layer, head, feature) = ($layer, $head, $feature) AND pos > 0",
+        "count(*), sum(activation)",
+    ),
+    "attention_terms": (
+        "attention_terms({a}layer, {a}head, {a}seq_id, {a}pos, {a}pos - 1)",
+        "SELECT (1 + count(*) FILTER (pos = $pos)) * (1 + count(*) FILTER (pos = $pos - 1)), sum(0)"
+        " FROM input_activations WHERE (layer, seq_id) = ($layer, $seq_id)",
+        "count(*), sum(key_feature - key_feature)",
+    ),
+    "context_at": (
+        "context_at({a}seq_id, {a}pos)",
+        "SELECT count(*), max(length(token)) FROM tokens JOIN vocabulary USING (token_id)"
+        " WHERE (seq_id, pos) = ($seq_id, $pos)",
+        "count(*), max(length(token))",
+    ),
+    "head_attention": (
+        "head_attention({a}layer, {a}head)",
+        "SELECT count(DISTINCT query_pos - key_pos), sum(weight) FROM attention_sources"
+        " WHERE (layer, head) = ($layer, $head) AND query_pos > 1 AND key_pos > 0",
+        "count(*), sum(attention)",
+    ),
+    "rules_at": (
+        "rules_at({a}layer, {a}head, {a}feature, {a}seq_id, {a}pos)",
+        "SELECT count(*), sum(rank) FROM rules_at($layer, $head, $feature, $seq_id, $pos)",
+        "count(*), sum(rank)",
+    ),
+    "source_distances": (
+        "source_distances({a}layer, {a}head, {a}feature)",
+        "SELECT count(DISTINCT query_pos - key_pos), avg($feature - $feature) FROM attention_sources"
+        " WHERE (layer, head) = ($layer, $head) AND key_pos > 0",
+        "count(*), avg(distance - distance)",
+    ),
 }
 
 
 @pytest.fixture(scope="module")
-def connection(mined_once: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(mined_once), read_only=True) as connection:
+def connection(small_once: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(small_once), read_only=True) as connection:
         connection.execute(CALLERS)
         yield connection
 
@@ -132,7 +166,7 @@ def test_a_scalar_macro_answers_for_the_row_it_is_called_for(
     call, plain = SCALARS[macro]
     right = [row[0] for row in expected(connection, plain)]
     assert len(set(right)) > 1
-    for alias in (a for a in ALIASES if not is_sql_word(connection, a)):
+    for alias in (a for a in sorted(inner(macro)) if not is_sql_word(connection, a)):
         for prefix in prefixes(alias):
             query = f"SELECT {call.format(a=prefix)} FROM callers AS {alias} ORDER BY caller"
             assert [row[0] for row in connection.execute(query).fetchall()] == right, query
@@ -145,11 +179,11 @@ def test_a_table_macro_answers_laterally_for_the_row_it_is_called_for(
     call, plain, sums = TABLES[macro]
     right = expected(connection, plain)
     assert all(row[0] for row in right)
-    for alias in (a for a in ALIASES if not is_sql_word(connection, a)):
+    for alias in (a for a in sorted(inner(macro)) if not is_sql_word(connection, a)):
         for prefix in prefixes(alias):
             query = (
-                f"SELECT found.* FROM callers AS {alias},"
-                f" LATERAL (SELECT {sums} FROM {call.format(a=prefix)}) AS found ORDER BY {alias}.caller"
+                f"SELECT answer.* FROM callers AS {alias},"
+                f" LATERAL (SELECT {sums} FROM {call.format(a=prefix)}) AS answer ORDER BY {alias}.caller"
             )
             found = connection.execute(query).fetchall()
             assert [row[0] for row in found] == [row[0] for row in right], query

@@ -30,6 +30,7 @@ from attnrules.queries.skipgrams.weights import magnitude_rules
 from attnrules.sql import not_known
 from attnrules.warehouse import Warehouse, check
 from tests.planted import BOS, VOCABULARY, PlantedModel
+from tests.slow import assert_logits_give_attention
 from tests.test_other_models import GROUPED, add_tokenizer, build, save, spec_for
 
 rngs = st.integers(0, 2**32 - 1).map(np.random.default_rng)
@@ -256,6 +257,13 @@ def test_the_score_at_a_distance_is_the_logit_of_the_model(
             ask = "SELECT attn_score_at($layer, $head, $i, $j, $distance)"
             at = {"layer": layer, "head": head, "i": i, "j": j, "distance": distance}
             assert warehouse.value(ask, at) == pytest.approx(found[0], abs=1e-9)
+
+
+def test_the_parts_of_a_logit_give_the_stored_attention(family: tuple[str, Warehouse, Model]) -> None:
+    _, warehouse, model = family
+    for layer in (0, 1):
+        cap = model.soft_cap(layer)
+        assert_logits_give_attention(warehouse, [(layer, 2)], query_pos=7, n_sequences=3, cap=cap)
 
 
 def test_at_distance_0_the_score_is_the_plain_product(family: tuple[str, Warehouse, Model]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,11 +21,23 @@ if TYPE_CHECKING:
 
 _TABLE_ROWS = 50
 _DATA_ROWS = 1_000_000
+# Questions in the order in which they come up: from the whole to one position, and rules last.
+_GROUPS = (
+    *("the warehouse", "heads", "features of a head", "one feature", "one position"),
+    *("tokens and text", "rules"),
+)
+
+
+def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the names of questions to a shell."""
+    from attnrules.queries.questions import questions
+
+    return [name for name in questions() if name.startswith(incomplete)]
 
 
 @click.command("query")
 @warehouse_argument
-@click.argument("question", required=False)
+@click.argument("question", required=False, shell_complete=_complete)
 @parameter_option("Fill $KEY with a text, or KEY:TYPE=VALUE with another type, such as n:INT=5.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
@@ -65,7 +79,7 @@ def command(
 
     known = questions()
     if listing or question is None:
-        tell(*map(_listed, known.values()))
+        tell(*_listing(known.values()))
         return
     with Warehouse.open(warehouse, allow_files=allow_files) as opened:
         clock = Clock(opened, timeout)
@@ -76,9 +90,23 @@ def command(
         _tell_of_more(rows.n, asked=limit_rows is not None or form == "table")
 
 
+def _listing(known: Iterable[Question]) -> Iterator[str]:
+    """Yield the questions as lines, by group."""
+    by_group: dict[str, list[Question]] = {group: [] for group in _GROUPS}
+    for question in known:
+        by_group[question.group].append(question)
+    for place, (group, asked) in enumerate(by_group.items()):
+        yield from ("", group) if place else (group,)
+        yield from map(_listed, asked)
+
+
 def _listed(question: Question) -> str:
-    defaults = " ".join(f"-p {name}={value}" for name, value in question.defaults.items())
-    return f"{question.name:16} {question.title}" + (f"  [{defaults}]" if defaults else "")
+    defaults = " ".join(f"-p {name}={_shell_value(value)}" for name, value in question.defaults.items())
+    return f"  {question.name:24} {question.title}" + (f"  [{defaults}]" if defaults else "")
+
+
+def _shell_value(value: object) -> str:
+    return quote(value) if isinstance(value, str) else str(value)
 
 
 def _relation(warehouse: Warehouse, clock: Clock, question: str, parameters: dict[str, object]) -> Any:

@@ -1,4 +1,5 @@
 -- How common absence rules are, by layer and head: a distractor key by weight, and confirmed by intervention.
+-- Group: rules
 -- $scaling = "paper": scaling of the scores
 SELECT
     d.layer,

@@ -14,7 +14,8 @@ from attnrules.sql import Statement, Statements
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
-_PARAMETER = re.compile(r"^-- \$(\w+) = (\S+): (.*)$")
+_PARAMETER = re.compile(r"^-- \$(\w+) = (\"[^\"]*\"|\S+): (.*)$")
+_GROUP = "-- Group: "
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
@@ -24,12 +25,14 @@ class Question:
     """A named query.
 
     Arguments:
-        name: what it is called. title: what it answers. statement: the SQL, with `$name` places.
+        name: what it is called. title: what it answers. group: what it is about, among questions.
+        statement: the SQL, with `$name` places.
         defaults: value of each parameter. meanings: what each parameter is.
     """
 
     name: str
     title: str
+    group: str
     statement: Statement
     defaults: dict[str, Any]
     meanings: dict[str, str]
@@ -59,7 +62,7 @@ def _number(text: str, kind: type) -> int | float | None:
 
 
 def questions() -> dict[str, Question]:
-    """Return every named question; its file's first comment is its title, the next its parameters."""
+    """Return every named question: the first comment of its file is its title, the next its group."""
     found = {}
     for statement in Statements("attnrules.queries", "questions").all():
         lines = statement.text.splitlines()
@@ -68,6 +71,7 @@ def questions() -> dict[str, Question]:
         found[name] = Question(
             name,
             lines[0].removeprefix("-- "),
+            lines[1].removeprefix(_GROUP),
             statement,
             {p[1]: json.loads(p[2]) for p in parameters},
             {p[1]: p[3] for p in parameters},

@@ -1,4 +1,5 @@
 -- How common counting rules are, by layer and head.
+-- Group: rules
 -- $scaling = "paper": scaling of the scores
 SELECT
     c.layer,

@@ -1,4 +1,5 @@
 -- Counting rules that tell most beyond presence and position, on held-out sequences and on the grid of insertions.
+-- Group: rules
 -- $limit = 20: how many
 SELECT
     format('{}.{}', head_label(c.layer, c.head), c.feature) AS feature,

@@ -1,4 +1,5 @@
 -- What each head attends to: previous token, earlier copies, what followed them, BOS, itself; beside control and probe.
+-- Group: heads
 -- $role = "all": previous_token, duplicate_token, induction, bos, self or all
 -- $limit = 40: number of rows
 SELECT

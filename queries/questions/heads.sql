@@ -1,4 +1,5 @@
 -- The heads, and layers, whose output SAEs the warehouse holds: attention kept, features that fire, metrics of their rules.
+-- Group: heads
 -- $n_rules = 16: length of the rule lists
 -- $method = "weighted": how the rules were found
 -- $example_set = "all_positions": paper, uniform, bins or all_positions

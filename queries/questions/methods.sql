@@ -1,4 +1,5 @@
 -- Which method predicts best: means over features, by number of rules, beside baselines and ceilings, on the test split.
+-- Group: the warehouse
 -- $example_set = "all_positions": paper, uniform, bins or all_positions
 SELECT
     kind,

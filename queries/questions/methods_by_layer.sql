@@ -1,4 +1,5 @@
 -- How well each method predicts with so many rules, layer by layer, beside baselines and ceilings: means over features.
+-- Group: the warehouse
 -- $example_set = "all_positions": paper, uniform, bins or all_positions
 WITH judged AS (
     SELECT

@@ -1,4 +1,5 @@
 -- The source tokens that bring the activation of a feature: what attention carries from them where it is active.
+-- Group: one feature
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature

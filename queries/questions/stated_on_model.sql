@@ -1,4 +1,5 @@
 -- Stated rules that the model bears out, surest first: planted they fire the feature, broken they silence it.
+-- Group: rules
 -- $limit = 20: how many
 -- $verdict = "%": part of the verdict, such as %sufficient% or not confirmed
 -- fires_share is of neutral contexts in which the rule was planted, least_loss the share of the activation that is lost when an

@@ -1,4 +1,5 @@
 -- The tables and views of the warehouse, and what a row of each is for.
+-- Group: the warehouse
 SELECT
     table_name AS name,
     'table' AS kind,

@@ -1,7 +1,7 @@
 -- Grain: a head that an output feature reads, and a stored source of one query position. What each source contributes to the
 -- pre-activation of the feature through the head (method.md sections 8 and 11) when its value is rebuilt from the input
 -- features: v_k is replaced by b_V + (b_dec W_V + sum_i a[k,i] d_i W_V) / ln_scale_k, so the part of v_k that the input SAE
--- misses is left out.
+-- misses is left out. contribution_all_from_features takes attention and scale from the features too.
 CREATE MACRO dfa(of_layer, of_head, of_feature, of_seq, of_pos) AS TABLE
 WITH given (layer, head, feature, seq_id, pos) AS (SELECT of_layer, of_head, of_feature, of_seq, of_pos),
 
@@ -23,7 +23,9 @@ sources AS (
         r.from_decoder_bias,
         a.key_pos,
         a.weight,
-        s.ln_scale
+        a.weight_from_features,
+        s.ln_scale,
+        s.ln_scale_from_features
     FROM given AS g
     CROSS JOIN read_off AS r
     INNER JOIN main.attention_sources AS a
@@ -50,7 +52,12 @@ SELECT
     s.weight,
     s.weight
     * (s.from_b_V + (s.from_decoder_bias + coalesce(f.v, 0)) / s.ln_scale) AS contribution_from_features,
-    s.through_head
+    s.through_head,
+    (g.pos - s.key_pos)::INTEGER AS distance,
+    s.weight_from_features,
+    s.weight_from_features
+    * (s.from_b_V + (s.from_decoder_bias + coalesce(f.v, 0)) / s.ln_scale_from_features)
+        AS contribution_all_from_features
 FROM given AS g
 CROSS JOIN sources AS s
 LEFT JOIN value_from_features AS f ON s.through_head = f.through_head AND s.key_pos = f.key_pos

@@ -1,0 +1,257 @@
+"""The static site: one folder per head, one page per feature, assets beside them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from attnrules.errors import UsageError
+from attnrules.pages import figures, wording
+from attnrules.queries.heads import FeatureId
+from attnrules.queries.pages import HeadPages, head_pages, site
+from attnrules.queries.pages.gathering import shown_query
+from attnrules.sql import head_name
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+Row = dict[str, Any]
+_TABLE_COLUMNS = (
+    *("feature", "n_tokens", "description", "says", "n_rules_used", "precision", "recall"),
+    *("average_precision", "ceiling_average_precision", "statement"),
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: pages of heads and of features, and their bytes."""
+
+    n_heads: int
+    n_features: int
+    n_bytes: int
+
+
+def write_site(
+    warehouse: Warehouse,
+    folder: Path,
+    *,
+    features: Iterable[FeatureId] = (),
+    report: Callable[[str], None] = lambda _: None,
+) -> Written:
+    """Write the pages of a warehouse to `folder`, which must be empty or not exist.
+
+    Arguments:
+        features: those that get a page; every feature with rules where empty. report: is told each head.
+
+    The folder appears when all of it is written. Raises `UsageError` for a folder that holds something or a
+    feature that never fires or does not exist.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is not an empty folder; name a new one")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        written = _write(warehouse, unfinished, list(features), report)
+        unfinished.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return written
+
+
+def _write(
+    warehouse: Warehouse, folder: Path, features: list[FeatureId], report: Callable[[str], None]
+) -> Written:
+    pages = environment()
+    first = site(warehouse)
+    for asset in resources.files("attnrules.pages").joinpath("assets").iterdir():
+        _put(folder / "assets" / asset.name, asset.read_text("utf-8"))
+    _put(folder / "index.html", first_page(pages, first.provenance, first.heads))
+    n_features = 0
+    for row in first.heads:
+        at = row["layer"], row["head"]
+        report(row["name"])
+        asked = [f.feature for f in features if (f.layer, f.head) == at] if features else None
+        found = head_pages(warehouse, *at, asked)
+        if unknown := set(asked or ()) - set(found.shown):
+            raise UsageError(f"{row['name']}.{min(unknown)}: never fires, or is not in this warehouse")
+        n_features += _write_head(pages, folder / row["name"], found, row)
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Written(len(first.heads), n_features, n_bytes)
+
+
+def environment() -> Environment:
+    """Return the templates; every value that they show is escaped."""
+    found = Environment(
+        loader=PackageLoader("attnrules.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"token": wording.token, "in_text": wording.in_text}
+    found.globals |= {"ROLES": wording.ROLES, "BANDS": wording.BANDS}
+    return found
+
+
+def first_page(pages: Environment, provenance: Row, heads: list[Row]) -> str:
+    """Return the page of the model."""
+    layers: dict[int, list[Row]] = {}
+    for row in heads:
+        layers.setdefault(row["layer"], []).append(row)
+    return pages.get_template("index.html").render(model=provenance, layers=layers, root="")
+
+
+def head_page(pages: Environment, found: HeadPages, row: Row) -> str:
+    """Return the page of a head."""
+    distances = {at["distance"]: at["share"] for at in found.distances}
+    figure = figures.bars(
+        [distances.get(d, 0.0) for d in range(17)],
+        [str(d) for d in range(17)],
+        what="share of the attention after BOS, by distance",
+    )
+    return pages.get_template("head.html").render(
+        name=row["name"],
+        summary=row,
+        found=found,
+        distances=figure if distances else None,
+        entropy=found.distances[0]["entropy"] if found.distances else None,
+        query=shown_query("head_profile", {"layer": found.layer, "head": found.head}),
+        root="../",
+    )
+
+
+def feature_page(pages: Environment, found: HeadPages, row: Row) -> str:
+    """Return the page of a feature."""
+    feature = row["feature"]
+    at = {"layer": found.layer, "head": found.head, "feature": feature}
+    place = found.shown.index(feature)
+    name = f"{head_name(found.layer, found.head)}.{feature}"
+    return pages.get_template("feature.html").render(
+        name=name,
+        head=head_name(found.layer, found.head),
+        facts=row,
+        sentence=wording.sentence(found, row),
+        stated=_with_examples(found, feature),
+        examples=_examples(found, feature),
+        figures=_figures(found, row),
+        part=lambda part: found.of(part, feature),
+        methods=_methods(found.of("rules", feature)),
+        absences=_absences(found.of("absences", feature)),
+        query=lambda question, **more: shown_query(question, {**_asked(question, at), **more}),
+        before=found.shown[place - 1] if place else None,
+        after=found.shown[place + 1] if place + 1 < len(found.shown) else None,
+        root="../",
+    )
+
+
+def _asked(question: str, at: dict[str, int]) -> dict[str, int | str]:
+    kept = {"stated_rules": ("layer", "head"), "absence_by_head": (), "counting_rules": ()}
+    return {name: at[name] for name in kept.get(question, tuple(at))}
+
+
+def _write_head(pages: Environment, folder: Path, found: HeadPages, row: Row) -> int:
+    _put(folder / "index.html", head_page(pages, found, row))
+    shown = set(found.shown)
+    rows = [
+        {**{name: of[name] for name in _TABLE_COLUMNS}, "page": of["feature"] in shown}
+        for of in found.features
+    ]
+    _put(folder / "features.js", f"window.FEATURES = {json.dumps(rows, ensure_ascii=True)};\n")
+    for of in found.features:
+        if of["feature"] in shown:
+            _put(folder / f"{of['feature']}.html", feature_page(pages, found, of))
+    return len(shown)
+
+
+def _with_examples(found: HeadPages, feature: int) -> list[Row]:
+    examples = {row["rank"]: row for row in found.of("stated_examples", feature)}
+    return [{**row, "example": examples.get(row["rank"])} for row in found.of("stated", feature)]
+
+
+def _examples(found: HeadPages, feature: int) -> list[Row]:
+    """Return the examples with their tokens, whose contributions are shares of the largest, -1 to 1."""
+    tokens: dict[tuple[int, int], list[Row]] = {}
+    for row in found.of("example_tokens", feature):
+        tokens.setdefault((row["seq_id"], row["example_pos"]), []).append(row)
+    return [
+        {**row, "tokens": _shaded(tokens[row["seq_id"], row["pos"]], row["pos"])}
+        for row in found.of("examples", feature)
+    ]
+
+
+def _shaded(tokens: list[Row], pos: int) -> list[Row]:
+    most = max((abs(row["contribution"] or 0.0) for row in tokens if row["pos"] > 0), default=0.0) or 1.0
+    return [
+        {
+            **row,
+            "is_query": row["pos"] == pos,
+            "share": max(-1.0, min(1.0, (row["contribution"] or 0.0) / most)),
+        }
+        for row in tokens
+    ]
+
+
+def _figures(found: HeadPages, row: Row) -> dict[str, Any]:
+    feature = row["feature"]
+    bins = {at["bin"]: at["n"] for at in found.of("histogram", feature)}
+    width = (row["max_activation"] or 0.0) / 20
+    back = {at["distance"]: at["attention"] for at in found.of("distances", feature)}
+    anywhere = {at["distance"]: at["attention"] for at in found.anywhere}
+    judged = found.of("metrics", feature)
+    return {
+        "histogram": figures.bars(
+            [bins.get(at, 0) for at in range(20)],
+            [f"{at * width:.2g}" for at in range(20)],
+            what="number of activations by size",
+        ),
+        "distances": figures.bars(
+            [back.get(at, 0.0) for at in range(17)],
+            [str(at) for at in range(17)],
+            beside=[anywhere.get(at, 0.0) for at in range(17)],
+            what="attention by distance where the feature is active, lines: anywhere",
+        ),
+        "metrics": figures.metrics(judged, "average precision by number of rules") if judged else None,
+    }
+
+
+def _absences(rows: list[Row]) -> list[Row]:
+    found = []
+    for row in rows:
+        curves = [
+            (row["distractor_token"] or "distractor", row["distractor_activations"]),
+            ("neutral tokens", row["control_activations"]),
+        ]
+        figure = None
+        if row["distractor_activations"] and row["control_activations"]:
+            named = [
+                (wording.token(name) if at == 0 else name, values) for at, (name, values) in enumerate(curves)
+            ]
+            figure = figures.decay(named, "activation by number of tokens inserted")
+        found.append({**row, "figure": figure})
+    return found
+
+
+def _methods(rows: list[Row]) -> dict[str, dict[int, list[Row]]]:
+    """Return rules by method and rank."""
+    found: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        name = f"{row['method'].replace('_', ' ')}, {row['scaling']} scaling"
+        found.setdefault(name, {}).setdefault(row["rank"], []).append(row)
+    return found
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,139 @@
+"""What pages show of a warehouse, a head at a time: rows as dictionaries, not yet words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from attnrules.queries.questions import questions
+from attnrules.sql import WHOLE_LAYER, Statements
+
+if TYPE_CHECKING:
+    from attnrules.warehouse import Warehouse
+
+step = Statements("attnrules.queries", "pages")
+
+Row = dict[str, Any]
+# What is asked for the features of a head together, as statements of this folder.
+_BY_FEATURE = (
+    *("examples", "histogram", "tokens", "source_tokens", "stated", "stated_examples", "rules", "metrics"),
+    *("says", "absences", "counting"),
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the first page shows.
+
+    Arguments:
+        provenance: the model and its corpus. heads: rows of `head_summary`, with the attention of each role.
+    """
+
+    provenance: Row
+    heads: list[Row]
+
+
+@dataclass(frozen=True)
+class HeadPages:
+    """What the pages of a head and of its features show.
+
+    Arguments:
+        features: every feature that fires, in order. shown: those that have a page.
+        roles, distances, keys: of the head; none for an SAE over a whole layer, which has no head of its own.
+        anywhere: attention by distance at drawn positions of all. parts: by name of a statement and by
+            feature, its rows.
+    """
+
+    layer: int
+    head: int
+    features: list[Row]
+    shown: list[int]
+    roles: list[Row]
+    distances: list[Row]
+    keys: list[Row]
+    anywhere: list[Row]
+    parts: dict[str, dict[int, list[Row]]]
+
+    def of(self, name: str, feature: int) -> list[Row]:
+        """Return the rows of a statement about a feature."""
+        return self.parts[name].get(feature, [])
+
+
+def site(warehouse: Warehouse) -> Site:
+    """Return what the first page of a warehouse shows."""
+    provenance = _rows(warehouse, "provenance", {})
+    return Site(provenance[0] if provenance else {}, _rows(warehouse, "heads", {}))
+
+
+def head_pages(
+    warehouse: Warehouse, layer: int, head: int, features: Sequence[int] | None = None
+) -> HeadPages:
+    """Return what the pages of a head show.
+
+    Arguments:
+        features: those that get a page; every one that has rules where None.
+    """
+    at = {"layer": layer, "head": head}
+    firing = _rows(warehouse, "features", at)
+    shown = [
+        row["feature"]
+        for row in firing
+        if (row["has_rules"] if features is None else row["feature"] in set(features))
+    ]
+    of_features = {**at, "features": shown}
+    with warehouse.session():
+        warehouse.execute(step("make_drawn_sources"), of_features)
+        parts = {name: _by_feature(_rows(warehouse, name, of_features)) for name in _BY_FEATURE}
+        parts["distances"] = _by_feature(_rows(warehouse, "distances", {}))
+        parts["example_tokens"] = _by_feature(_example_tokens(warehouse, at, parts["examples"]))
+    alone = head != WHOLE_LAYER
+    return HeadPages(
+        **at,
+        features=firing,
+        shown=shown,
+        roles=_rows(warehouse, "head_roles", at) if alone else [],
+        distances=_rows(warehouse, "head_distances", at) if alone else [],
+        keys=_rows(warehouse, "head_keys", at),
+        anywhere=parts["distances"].get(-1, []),
+        parts=parts,
+    )
+
+
+def shown_query(question: str, parameters: dict[str, int | str]) -> str:
+    """Return the SQL of a named question with its parameters filled in, to be copied."""
+    found = questions()[question]
+    text = found.statement.text
+    # The longest first, since one name may begin another.
+    for name, value in sorted({**found.defaults, **parameters}.items(), key=lambda item: -len(item[0])):
+        literal = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+        text = text.replace(f"${name}", "NULL" if value is None else literal)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("-- ")).strip()
+
+
+def _example_tokens(warehouse: Warehouse, at: Row, examples: dict[int, list[Row]]) -> list[Row]:
+    rows = [row for of_feature in examples.values() for row in of_feature]
+    warehouse.execute(step("make_asked_examples"))
+    warehouse.append(
+        "asked_examples",
+        pa.table({n: pa.array([row[n] for row in rows], pa.int32()) for n in ("feature", "seq_id", "pos")}),
+    )
+    warehouse.execute(step("make_asked_sources"), at)
+    return _rows(warehouse, "example_tokens", {})
+
+
+def _by_feature(rows: list[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["feature"]].append(row)
+    return dict(found)
+
+
+def _rows(warehouse: Warehouse, name: str, parameters: Row) -> list[Row]:
+    statement = step(name)
+    used = {key: value for key, value in parameters.items() if f"${key}" in statement.text}
+    relation = warehouse.sql(statement, used)
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

@@ -1,0 +1,60 @@
+-- Features of a head that look at earlier copies of their token, or at the token after one (induction).
+-- Group: features of a head
+-- $layer = 0: layer of the head
+-- $head = 0: the head
+-- $after = 0: 0 for the copies themselves, 1 for the token after each
+-- $n_sequences = 200: sequences of the corpus that are looked at, the first ones
+-- $limit = 20: number of features
+WITH copies AS (
+    SELECT
+        q.seq_id,
+        q.pos,
+        k.pos + $after AS key_pos
+    FROM tokens AS q
+    INNER JOIN tokens AS k ON q.seq_id = k.seq_id AND q.token_id = k.token_id AND q.pos > k.pos
+    WHERE k.pos > 0 AND q.seq_id < $n_sequences
+),
+
+attended AS (
+    SELECT
+        c.seq_id,
+        c.pos,
+        exact_sum(coalesce(a.weight, 0)) AS weight
+    FROM copies AS c
+    LEFT JOIN attention_sources AS a
+        ON
+            a.layer = $layer AND a.head = $head
+            AND c.seq_id = a.seq_id AND c.pos = a.query_pos AND c.key_pos = a.key_pos
+    GROUP BY c.seq_id, c.pos
+),
+
+everywhere AS (
+    SELECT exact_sum(weight) / count(*) AS attention
+    FROM attended
+),
+
+active AS (
+    SELECT
+        y.feature,
+        count(*) AS n_positions,
+        count(d.weight) AS n_with_copy,
+        exact_sum(d.weight) / count(d.weight) AS attention
+    FROM output_activations AS y
+    LEFT JOIN attended AS d ON y.seq_id = d.seq_id AND y.pos = d.pos
+    WHERE y.layer = $layer AND y.head = $head AND y.pos > 0 AND y.seq_id < $n_sequences
+    GROUP BY y.feature
+)
+
+SELECT
+    format('{}.{}', head_label($layer, $head), a.feature) AS feature,
+    a.n_positions,
+    round(a.n_with_copy / a.n_positions, 3) AS share_with_copy,
+    round(a.attention, 3) AS attention,
+    round(e.attention, 3) AS attention_everywhere,
+    f.description
+FROM active AS a
+CROSS JOIN everywhere AS e
+INNER JOIN output_features AS f ON f.layer = $layer AND f.head = $head AND a.feature = f.feature
+WHERE a.n_with_copy >= 20
+ORDER BY a.attention DESC, a.feature ASC
+LIMIT $limit;

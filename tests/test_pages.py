@@ -1,0 +1,219 @@
+"""The static site: what it says is what the warehouse holds, links resolve, and no text of it becomes markup."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrules.errors import UsageError
+from attnrules.pages import figures, write_site
+from attnrules.queries.heads import FeatureId
+from attnrules.warehouse import Warehouse
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror='alert(2)'>",
+    "</code></pre></details>{{ 7 * 7 }}",
+    "' onmouseover=\"alert(3)\" x='&amp;",
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Read(HTMLParser):
+    """What a page is made of: tags with their attributes, and the text of code blocks."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.code: list[str] = []
+        self._in_code = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "code":
+            self._in_code = True
+            self.code.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_code = self._in_code and tag != "code"
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self._in_code:
+            self.code[-1] += data
+
+
+def pages(folder: Path) -> dict[Path, Read]:
+    return {path: Read(path.read_text("utf-8")) for path in sorted(folder.rglob("*.html"))}
+
+
+@pytest.fixture(scope="module")
+def site(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("pages") / "site"
+    with Warehouse.open(small_once) as warehouse:
+        write_site(warehouse, folder)
+    return folder
+
+
+def test_every_feature_with_rules_has_a_page(site: Path, small_once: Path) -> None:
+    with Warehouse.open(small_once) as warehouse:
+        rows = warehouse.rows("SELECT DISTINCT head_label(layer, head), feature FROM rules")
+        firing = warehouse.rows(
+            "SELECT head_label(layer, head), feature FROM output_features WHERE n_tokens > 0 ORDER BY ALL"
+        )
+    expected = {f"{head}/{feature}.html" for head, feature in rows}
+    found = {path.relative_to(site).as_posix() for path in site.rglob("*.html") if path.name != "index.html"}
+    assert found == expected
+    listed = []
+    for script in sorted(site.rglob("features.js")):
+        text = script.read_text("utf-8")
+        assert text.isascii()
+        listed += [
+            (script.parent.name, row["feature"])
+            for row in json.loads(text.removeprefix("window.FEATURES = ").removesuffix(";\n"))
+        ]
+    assert sorted(listed) == sorted(firing)
+
+
+def test_links_resolve_and_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    for path, page in pages(site).items():
+        for _, attributes in page.tags:
+            for name in ("href", "src"):
+                link = attributes.get(name)
+                if link is not None and not link.startswith("#"):
+                    assert (path.parent / link).is_file(), (path, link)
+    for asset in (site / "assets").iterdir():
+        assert not re.search(r"https?:|@import|url\(", asset.read_text("utf-8"))
+
+
+def test_the_queries_that_are_shown_run_as_they_are(site: Path, small_once: Path) -> None:
+    path = min((p for p in site.rglob("*.html") if p.name != "index.html"), key=lambda p: p.as_posix())
+    shown = [code for code in Read(path.read_text("utf-8")).code if re.match(r"(SELECT|WITH|FROM)\b", code)]
+    assert len(shown) >= 5
+    with Warehouse.open(small_once) as warehouse:
+        for query in shown:
+            assert warehouse.sql(query).columns
+
+
+def test_examples_show_the_text_around_the_strongest_activations(site: Path, small_once: Path) -> None:
+    with Warehouse.open(small_once) as warehouse:
+        [(layer, head, feature)] = warehouse.rows(
+            "SELECT DISTINCT layer, head, feature FROM rules ORDER BY ALL LIMIT 1"
+        )
+        [(activation, token)] = warehouse.rows(
+            f"SELECT activation, token FROM activations_of({layer}, {head}, {feature}) LIMIT 1"
+        )
+    page = (site / f"L{layer}H{head}" / f"{feature}.html").read_text("utf-8")
+    first = re.search(r'<span class="activation">([0-9.]+)</span>.*?</li>', page, re.DOTALL)
+    assert first is not None
+    assert first[1] == f"{activation:.3f}"
+    boxed = re.findall(r'class="t query-token[^>]*>([^<]*)<', first[0])
+    assert boxed == [token.replace("\n", "⏎")]
+
+
+def hostile(small_once: Path, tmp_path: Path) -> Path:
+    """A warehouse whose tokens and descriptions are markup."""
+    path = Path(shutil.copy(small_once, tmp_path / "hostile.duckdb"))
+    with Warehouse.open(path, writable=True) as warehouse:
+        texts = {"texts": list(HOSTILE)}
+        warehouse.execute(
+            "UPDATE vocabulary SET token = ($texts::VARCHAR[])[1 + token_id % len($texts::VARCHAR[])]", texts
+        )
+        for table, column in (
+            ("input_features", "description"),
+            ("output_features", "description"),
+            ("rule_right_sides", "says"),
+        ):
+            warehouse.execute(
+                f"UPDATE {table} SET {column} = ($texts::VARCHAR[])[1 + feature % len($texts::VARCHAR[])]",
+                texts,
+            )
+        warehouse.execute("UPDATE model SET name = $name", {"name": HOSTILE[0]})
+        warehouse.execute("UPDATE corpus SET source = $source", {"source": HOSTILE[1]})
+    return path
+
+
+def test_no_text_of_a_warehouse_becomes_markup(small_once: Path, tmp_path: Path, site: Path) -> None:
+    with Warehouse.open(hostile(small_once, tmp_path)) as warehouse:
+        write_site(warehouse, tmp_path / "site")
+    allowed = {tag for page in pages(site).values() for tag, _ in page.tags}
+    text = ""
+    for path, page in pages(tmp_path / "site").items():
+        text += "".join(page.text)
+        for tag, attributes in page.tags:
+            assert tag in allowed, (path, tag)
+            assert not [name for name in attributes if name.startswith("on")], (path, tag, attributes)
+            assert tag != "script" or attributes["src"].endswith(("script.js", "features.js"))
+    assert HOSTILE[0] in text
+    assert "{{ 7 * 7 }}" in text
+    for script in (tmp_path / "site").rglob("*.js"):
+        assert "</script" not in script.read_text("utf-8") or script.name == "features.js"
+
+
+def test_texts_of_figures_are_escaped() -> None:
+    for figure in (
+        figures.bars([1.0], [HOSTILE[0]], what=HOSTILE[1]),
+        figures.decay([(HOSTILE[0], [1.0, 0.5])], HOSTILE[1]),
+        figures.metrics(
+            [
+                {
+                    "kind": "rules", "method": HOSTILE[0], "scaling": "paper", "n_rules": 4, "n_rules_used": 4,
+                    "average_precision": 0.5, "average_precision_low": 0.4, "average_precision_high": 0.6,
+                },
+                {
+                    "kind": "baseline", "method": HOSTILE[1], "scaling": "none", "n_rules": 0, "n_rules_used": 0,
+                    "average_precision": 0.1, "average_precision_low": None, "average_precision_high": None,
+                },
+            ],
+            HOSTILE[1],
+        ),
+    ):  # fmt: skip
+        assert {tag for tag, _ in Read(figure).tags} <= {"svg", "path", "text", "rect", "title", "circle"}
+
+
+def test_a_chosen_feature_alone_has_a_page(small_once: Path, tmp_path: Path) -> None:
+    with Warehouse.open(small_once) as warehouse:
+        [(layer, head, feature)] = warehouse.rows(
+            "SELECT layer, head, feature FROM output_features WHERE n_tokens > 0 "
+            " ORDER BY n_tokens, layer, head, feature LIMIT 1"
+        )
+        written = write_site(warehouse, tmp_path / "one", features=[FeatureId(layer, head, feature)])
+        assert written.n_features == 1
+        with pytest.raises(UsageError, match="never fires, or is not in this warehouse"):
+            write_site(warehouse, tmp_path / "none", features=[FeatureId(layer, head, 10**6)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one"]
+
+
+def test_a_folder_that_holds_something_is_left_alone(
+    attnrules: Callable[..., Any], small_once: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "kept.txt").write_text("mine")
+    outcome = attnrules("report", small_once, tmp_path)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"attnrules: {tmp_path}: is not an empty folder; name a new one\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+def test_a_browser_fills_the_table_of_features_without_an_error(site: Path, small_once: Path) -> None:
+    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    url = (site / "L0H0" / "index.html").as_uri()
+    done = subprocess.run(
+        [*command, "--dump-dom", url], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert "CONSOLE" not in done.stderr
+    body = re.search(r'<table id="features".*?<tbody>(.*?)</tbody>', done.stdout, re.DOTALL)
+    assert body is not None
+    with Warehouse.open(small_once) as warehouse:
+        n = warehouse.value("SELECT count(DISTINCT feature) FROM rules WHERE (layer, head) = (0, 0)")
+    assert body[1].count("<tr>") == n

@@ -1,0 +1,201 @@
+"""Named questions that count or average, compared with slow readings of the same tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrules.queries.questions import ask, questions
+from attnrules.warehouse import Warehouse
+
+LAYER, HEAD = 1, 0
+AT = {"layer": LAYER, "head": HEAD}
+
+
+@pytest.fixture(scope="module")
+def small(small_once: Path) -> Iterator[Warehouse]:
+    with Warehouse.open(small_once) as warehouse:
+        yield warehouse
+
+
+@pytest.fixture(scope="module")
+def words(small: Warehouse) -> dict[tuple[int, int], str]:
+    rows = small.rows(
+        "SELECT t.seq_id, t.pos, v.token FROM tokens AS t JOIN vocabulary AS v USING (token_id)"
+    )
+    return {(seq, pos): token for seq, pos, token in rows}
+
+
+@pytest.fixture(scope="module")
+def attention(small: Warehouse) -> dict[tuple[int, int, int], float]:
+    rows = small.rows(
+        f"SELECT seq_id, query_pos, key_pos, weight FROM attention_sources WHERE (layer, head) = ({LAYER}, {HEAD})"
+    )
+    return {(seq, q, k): weight for seq, q, k, weight in rows}
+
+
+@pytest.fixture(scope="module")
+def active(small: Warehouse) -> dict[int, set[tuple[int, int]]]:
+    """Where each feature of the head is active, BOS left out."""
+    found = defaultdict(set)
+    for feature, seq, pos in small.rows(
+        "SELECT feature, seq_id, pos FROM output_activations"
+        f" WHERE (layer, head) = ({LAYER}, {HEAD}) AND pos > 0"
+    ):
+        found[feature].add((seq, pos))
+    return found
+
+
+def answers(warehouse: Warehouse, question: str, **parameters: Any) -> list[dict[str, Any]]:
+    relation = ask(warehouse, question, parameters)
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+
+def test_every_question_has_a_group_and_says_what_its_parameters_are() -> None:
+    for question in questions().values():
+        assert question.statement.text.splitlines()[1].startswith("-- Group: ")
+        assert all(question.meanings.values())
+
+
+def test_features_are_ranked_by_attention_at_a_distance(
+    small: Warehouse, attention: dict[Any, float], active: dict[int, set[tuple[int, int]]]
+) -> None:
+    expected = {}
+    for feature, places in active.items():
+        far = [(seq, q) for seq, q in places if q > 2]
+        # A key at BOS is no key.
+        if len(far) >= 20:
+            expected[f"L1H0.{feature}"] = sum(attention.get((seq, q, q - 2), 0.0) for seq, q in far) / len(
+                far
+            )
+    found = answers(small, "features_by_distance", **AT, distance=2, limit=1000)
+    assert {row["feature"]: row["attention"] for row in found} == {
+        name: pytest.approx(value, abs=6e-4) for name, value in expected.items()
+    }
+    assert [row["attention"] for row in found] == sorted((row["attention"] for row in found), reverse=True)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_features_that_look_at_copies(
+    small: Warehouse,
+    words: dict[tuple[int, int], str],
+    attention: dict[Any, float],
+    active: dict[int, set[tuple[int, int]]],
+    after: int,
+) -> None:
+    def copies(seq: int, q: int) -> list[int]:
+        return [k + after for k in range(1, q) if words[seq, k] == words[seq, q]]
+
+    expected = {}
+    for feature, places in active.items():
+        with_copy = [(seq, q) for seq, q in places if copies(seq, q)]
+        if len(with_copy) >= 20:
+            total = sum(attention.get((seq, q, k), 0.0) for seq, q in with_copy for k in copies(seq, q))
+            expected[f"L1H0.{feature}"] = (total / len(with_copy), len(with_copy) / len(places))
+    found = answers(small, "features_at_copies", **AT, after=after, limit=1000)
+    assert expected
+    assert {row["feature"]: (row["attention"], row["share_with_copy"]) for row in found} == {
+        name: tuple(pytest.approx(x, abs=6e-4) for x in value) for name, value in expected.items()
+    }
+
+
+def test_attention_from_token_to_token_beside_like_distances(
+    small: Warehouse, words: dict[tuple[int, int], str], attention: dict[Any, float]
+) -> None:
+    counts: dict[str, int] = defaultdict(int)
+    for (_, pos), word in words.items():
+        counts[word] += pos > 0
+    query, key = sorted(counts, key=lambda word: (-counts[word], word))[:2]
+    pairs = [
+        (seq, q, k)
+        for (seq, q), word in words.items()
+        if word == query
+        for k in range(1, q + 1)
+        if words[seq, k] == key
+    ]
+    at_distance: dict[int, list[float]] = defaultdict(list)
+    for seq, q in words:
+        for k in range(1, q + 1):
+            at_distance[q - k].append(attention.get((seq, q, k), 0.0))
+    control = sum(sum(at_distance[q - k]) / len(at_distance[q - k]) for _, q, k in pairs) / len(pairs)
+    [row] = [
+        row
+        for row in answers(small, "attention_between", query_token=query, key_token=key)
+        if row["head"] == "L1H0"
+    ]
+    assert row["n_pairs"] == len(pairs)
+    assert row["attention"] == pytest.approx(
+        sum(attention.get(pair, 0.0) for pair in pairs) / len(pairs), abs=6e-5
+    )
+    assert row["attention_at_like_distances"] == pytest.approx(control, abs=6e-5)
+
+
+def first_keys(warehouse: Warehouse, head: int) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = defaultdict(set)
+    for feature, key in warehouse.rows(
+        "SELECT feature, key_feature FROM rules WHERE method = 'weighted' AND rank <= 16"
+        f" AND (layer, head) = ({LAYER}, {head})"
+    ):
+        found[feature].add(key)
+    return found
+
+
+def test_keys_that_recur_are_counted_once_a_feature(small: Warehouse) -> None:
+    features: dict[int, set[int]] = defaultdict(set)
+    for feature, keys in first_keys(small, HEAD).items():
+        for key in keys:
+            features[key].add(feature)
+    found = answers(small, "recurring_keys", **AT, limit=10_000)
+    assert {row["key_feature"]: row["n_features"] for row in found} == {
+        key: len(of) for key, of in features.items() if len(of) > 1
+    }
+
+
+def test_features_with_like_rules_share_keys(small: Warehouse) -> None:
+    ours, theirs = first_keys(small, 0), first_keys(small, 1)
+    expected = {
+        (f"L1H0.{f}", f"L1H1.{g}"): round(len(a & b) / len(a | b), 3)
+        for f, a in ours.items()
+        for g, b in theirs.items()
+        if a & b
+    }
+    found = answers(small, "like_rules", **AT, other_head=1, limit=100_000)
+    assert {(row["feature"], row["other_feature"]): row["share_of_keys"] for row in found} == expected
+
+
+def test_features_at_a_token_have_the_lift_of_the_view(small: Warehouse) -> None:
+    token = small.value(
+        "SELECT token FROM output_feature_tokens GROUP BY token ORDER BY count(*) DESC, token LIMIT 1"
+    )
+    expected = {
+        f"L{layer}H{head}.{feature}": (round(lift, 1), n)
+        for layer, head, feature, lift, n in small.rows(
+            "SELECT layer, head, feature, lift, n_active FROM output_feature_tokens WHERE token = $token",
+            {"token": token},
+        )
+    }
+    found = answers(small, "features_at_token", token=token, limit=100_000)
+    assert {row["feature"]: (row["lift"], row["n_active"]) for row in found} == expected
+
+
+def test_what_fires_at_a_text_is_counted_at_its_ends(
+    small: Warehouse, words: dict[tuple[int, int], str], active: dict[int, set[tuple[int, int]]]
+) -> None:
+    text = words[0, 3]
+    ends = set(small.rows("SELECT seq_id, pos FROM text_search($text)", {"text": text}))
+    found = answers(small, "fires_at_text", text=text, limit=100_000)
+    assert {row["n_places"] for row in found} == {len(ends)}
+    at_ends = {f"L1H0.{feature}": len(places & ends) for feature, places in active.items() if places & ends}
+    assert at_ends
+    assert {r["feature"]: r["n_active"] for r in found if r["feature"].startswith("L1H0.")} == at_ends
+
+
+def test_where_rules_fail_names_failures_alone_when_asked(small: Warehouse) -> None:
+    found = answers(small, "where_rules_fail", outcome="false alarm", n_rules=4, limit=5)
+    assert {row["outcome"] for row in found} <= {"false alarm"}
+    assert all(row["activation"] is None and row["prediction"] > row["threshold"] for row in found)
+    assert answers(small, "where_rules_fail", n_rules=4, limit=5)
