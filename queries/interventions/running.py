@@ -383,7 +383,8 @@ def _confirm(tests: list[dict[str, Any]]) -> None:
     distractor's.
     """
     tested = [test for test in tests if test["status"] == "tested"]
-    p_values = np.array([test["p_value"] for test in tested])
+    # One whose intervals do not lie above what is negligible is not found, whatever the tokens say.
+    p_values = np.array([test["p_value"] if test["confirmed"] else 1.0 for test in tested])
     for test, rate in zip(tested, false_discovery_rates(p_values).tolist(), strict=True):
         test["q_value"] = rate
     largest = max((test["p_value"] for test in tested if test["q_value"] <= _MOST_FALSE), default=0.0)
@@ -391,7 +392,7 @@ def _confirm(tests: list[dict[str, Any]]) -> None:
         n_own, n_neutral = len(test["distractor_token_ids"]), len(test["control_token_ids"])
         n = comb(n_own + n_neutral, n_own)
         test["chance_confirmed"] = floor(largest * n + 1e-9) / n
-        test["confirmed"] = test["confirmed"] and test["q_value"] <= _MOST_FALSE
+        test["confirmed"] = test["q_value"] <= _MOST_FALSE
 
 
 def _judge_replacements(rows: list[dict[str, Any]], bootstrap: SequenceBootstrap) -> dict[str, Any]:

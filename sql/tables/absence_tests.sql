@@ -73,4 +73,4 @@ COMMENT ON COLUMN absence_tests.chance_confirmed IS 'How likely its q_value is t
 COMMENT ON COLUMN absence_tests.run_id IS 'Run that tested it';
 COMMENT ON COLUMN absence_tests.distractor_token_ids IS 'Tokens that stand for the distractor, each inserted in all sequences; NULL in files of before, which inserted one';
 COMMENT ON COLUMN absence_tests.p_value IS 'Share of the ways to choose as many of the distractor and neutral tokens that lower the activation at least as much; NULL in files of before';
-COMMENT ON COLUMN absence_tests.q_value IS 'Least false discovery rate at which it is found among the tests of its head and run (Benjamini and Hochberg); NULL in files of before';
+COMMENT ON COLUMN absence_tests.q_value IS 'Least false discovery rate at which it is found among the tests of its head and run (Benjamini and Hochberg), 1 where the intervals do not exceed 1% of the activation; NULL in files of before';
