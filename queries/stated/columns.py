@@ -5,6 +5,7 @@ Counted in numpy, see `corpus`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, run_starts
 from attnrules.queries.csr import Grouped
-from attnrules.queries.stated.boosting import MOST_MEMBERS, Bools, Candidates
+from attnrules.queries.stated.boosting import Bools, Candidates
 from attnrules.queries.stated.corpus import FEATURE, PLACES, TOKEN, Corpus, Seen
 from attnrules.queries.stated.language import (
     Atom,
@@ -29,7 +30,7 @@ _PER_PLACE, _IN_ALL = 24, 640
 # Of a place and kind, those seen less often where the feature is active: a rule may say that there is none.
 _DENIED_PER_PLACE = 6
 # Counts of a pool of members that are candidates, and places where they are counted.
-_COUNTS = (2, 3, 5, 8)
+_COUNTS = (1, 2, 3, 5, 8)
 _COUNTED = tuple(place for place in PLACES if place.farthest is None or place.farthest - place.nearest > 6)
 # Positions of the position judged that are candidates, up to and after.
 _POSITIONS = (4, 8, 12, 16, 24, 32, 48)
@@ -54,24 +55,25 @@ class View:
     same: Seen
 
     @classmethod
-    def of(cls, corpus: Corpus, rows: Ints) -> View:
-        """Look from every position of `rows`."""
-        seen = {way: corpus.seen(rows, way) for way in _WAYS}
-        features, tokens = (one.where(one.offset == 0) for one in seen["offset"])
-        return cls(rows % corpus.seq_len, (features, tokens), seen, seen["copy"][TOKEN])
+    def of(cls, corpus: Corpus, rows: Ints, leading: Ints | None = None) -> View:
+        """Look from every position of `rows`.
+
+        Before these only for the input features of `leading`; None for all.
+        """
+        near = corpus if leading is None else corpus.narrowed(leading)
+        seen = {way: near.seen(rows, way) for way in _WAYS}
+        tokens = seen["offset"][TOKEN]
+        return cls(
+            rows % corpus.seq_len,
+            (corpus.here(rows), tokens.where(tokens.offset == 0)),
+            seen,
+            seen["copy"][TOKEN],
+        )
 
     @property
     def n_rows(self) -> int:
         """The number of positions."""
         return len(self.pos)
-
-    def narrowed(self, kept: Bools) -> View:
-        """Leave out input features that are False in `kept`; the position itself keeps all."""
-        seen = {
-            way: (features.where(kept[features.member]), tokens)
-            for way, (features, tokens) in self.seen.items()
-        }
-        return replace(self, seen=seen)
 
     def at(self, place: Place, kind: int) -> Seen:
         """Return what is seen at a place."""
@@ -130,24 +132,30 @@ class Base:
 
 
 def candidates(
-    base: Base, active: View, kept: Bools, *, share: float, leading: tuple[Ints, Ints], sequences: Ints
+    base: Base,
+    view: View,
+    kept: Bools,
+    *,
+    share: float,
+    leading: tuple[Ints, Ints],
+    pools: tuple[Sequence[Ints], Sequence[Ints]],
+    sequences: Ints,
 ) -> Candidates:
-    """Return the candidates of a feature, as columns over its active rows and the base rows in `kept`.
+    """Return the candidates of a feature, as columns over the rows of `view` and the base rows in `kept`.
 
     Arguments:
-        active: view from its active positions. share: of all positions, those at which it is active.
-        leading: input features and tokens through which the head acts most, first ones first. Counts are of
-            these; other input features are looked for at the position judged alone.
-        sequences: [n_active_rows], ascending, the sequence of each.
+        view: from positions where the feature is active, and after these from others that are like them.
+        share: of all positions, those at which it is active. leading: input features and tokens through
+            which the head acts most; other input features are looked for at the position judged alone.
+            pools: sets of these that are counted. sequences: [n_active_rows], ascending, that of each.
     """
-    allowed = np.isin(np.arange(base.sizes[FEATURE]), leading[FEATURE])
-    building = _Building(base, base.narrowed(leading[FEATURE]), active.narrowed(allowed), kept)
+    building = _Building(base, base.narrowed(leading[FEATURE]), view, kept, len(sequences))
     for place in PLACES:
         for kind in _KINDS:
             building.add_best(place, kind, share)
             if place in _COUNTED:
-                for first in (0, MOST_MEMBERS):
-                    building.add_counts(place, kind, leading[kind][first : first + MOST_MEMBERS])
+                for pool in pools[kind]:
+                    building.add_counts(place, kind, pool)
     building.add_same()
     building.add_positions()
     return building.chosen(share, sequences)
@@ -165,14 +173,14 @@ def _gains(here: Seen, n_base: Ints, n_base_rows: int, n_active_rows: int, share
 
 
 class _Building:
-    """Columns under construction: rows are the active positions, then those of the base that are kept."""
+    """Columns under construction: rows of a view, active ones first, then those of the base that are kept."""
 
-    def __init__(self, base: Base, everywhere: View, active: View, kept: Bools) -> None:
-        self._base, self._everywhere, self._active = base, everywhere, active
-        self._n_rows = active.n_rows + int(kept.sum())
+    def __init__(self, base: Base, everywhere: View, view: View, kept: Bools, n_active: int) -> None:
+        self._base, self._everywhere, self._active, self._n_active = base, everywhere, view, n_active
+        self._n_rows = view.n_rows + int(kept.sum())
         # Where the rows of the base went, -1 for those left out.
-        self._row = np.where(kept, np.cumsum(kept) - 1 + active.n_rows, -1)
-        self._pos = np.r_[active.pos, everywhere.pos[kept]]
+        self._row = np.where(kept, np.cumsum(kept) - 1 + view.n_rows, -1)
+        self._pos = np.r_[view.pos, everywhere.pos[kept]]
         self._values: list[Any] = []
         self._atoms: list[Atom | Position] = []
         self._groups: list[int] = []
@@ -183,7 +191,8 @@ class _Building:
         """Add the members of a place that explain most, and of a feature where it is above its median."""
         here, everywhere = self._active.at(place, kind), self._everywhere.at(place, kind)
         n_base = np.bincount(everywhere.member, minlength=self._base.sizes[kind])
-        gain = _gains(here, n_base, self._everywhere.n_rows, self._active.n_rows, share)
+        of_active = here.where(here.row < self._n_active)
+        gain = _gains(of_active, n_base, self._everywhere.n_rows, self._n_active, share)
         order = np.argsort(-gain, kind="stable")
         speak_for, speak_against = order[:_PER_PLACE], order[::-1][:_DENIED_PER_PLACE]
         speak_for = speak_for[gain[speak_for] > 0]
@@ -245,7 +254,8 @@ class _Building:
         starts = run_starts(sequences)
         n_sequences = (np.add.reduceat(values[:, :n_active], starts, axis=1) > 0).sum(axis=1)
         inside = values[:, :n_active].mean(axis=1) * share
-        everywhere = inside + values[:, n_active:].mean(axis=1) * (1 - share)
+        # Rows that are like active ones without being active stand for themselves alone.
+        everywhere = inside + values[:, self._active.n_rows :].mean(axis=1) * (1 - share)
         more = np.abs(inside - share * everywhere)
         gain = more**2 / (everywhere * (1 - everywhere) + 10 / values.shape[1])
         begins, denies = np.array(self._begins), np.array(self._denies)

@@ -6,7 +6,8 @@ join, the members seen from the positions of one head of GPT-2 small's size woul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,29 @@ class Corpus:
         """Every position after BOS."""
         token = np.arange(len(self.tokens))
         return token[token % self.seq_len > 0]
+
+    @cached_property
+    def by_feature(self) -> Grouped:
+        """By input feature, the tokens after BOS where it is active: `token`, `activation`, `strong`."""
+        token = np.repeat(np.arange(len(self.tokens)), self.inputs.n)
+        after = token % self.seq_len > 0
+        values = {name: column[after] for name, column in self.inputs.values.items() if name != "feature"}
+        feature = self.inputs.values["feature"][after]
+        return Grouped.by(feature, len(self.medians), {"token": token[after], **values})
+
+    def narrowed(self, features: Ints) -> Corpus:
+        """Leave out all other input features."""
+        entry = self.by_feature.rows(features)
+        values = {name: column[entry] for name, column in self.by_feature.values.items()}
+        values["feature"] = np.repeat(features, self.by_feature.n[features])
+        return replace(self, inputs=Grouped.by(values.pop("token"), len(self.tokens), values))
+
+    def here(self, rows: Ints) -> Seen:
+        """Return the features of positions themselves."""
+        entry, n = self.inputs.rows(rows), self.inputs.n[rows]
+        row = np.repeat(np.arange(len(rows), dtype=np.int32), n)
+        values = self.inputs.values
+        return Seen(row, np.zeros(len(row), np.int32), values["feature"][entry], values["strong"][entry])
 
     def seen(self, rows: Ints, place: str) -> tuple[Seen, Seen]:
         """Return the features and the tokens that are seen from positions.

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from attnrules.queries.arrays import Floats, Ints, arrays, matrix, mix32
+from attnrules.queries.arrays import Floats, Ints, arrays, mix32
 from attnrules.queries.csr import Grouped
 from attnrules.queries.skipgrams.finding import Search, StatedRules
-from attnrules.queries.skipgrams.weighted import leading_keys
-from attnrules.queries.stated.boosting import Booster, Candidates, Grown, Term
+from attnrules.queries.skipgrams.weighted import grouped_rules, leading_keys
+from attnrules.queries.stated.boosting import Bools, Booster, Candidates, Grown, Term
 from attnrules.queries.stated.columns import Base, View, candidates
-from attnrules.queries.stated.corpus import TOKEN, Corpus, load
+from attnrules.queries.stated.corpus import FEATURE, TOKEN, Corpus, load
 from attnrules.queries.stated.language import (
     Atom,
     InputFeature,
@@ -30,11 +30,12 @@ from attnrules.queries.stated.language import (
     TokenId,
 )
 from attnrules.queries.stated.members import member_rows, table_of
+from attnrules.queries.stated.teacher import Carried, chances
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
-    from attnrules.queries.heads import HeadScores
     from attnrules.queries.skipgrams.finding import Batch
+    from attnrules.queries.skipgrams.weighted import KeyMeans
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "stated")
@@ -44,10 +45,16 @@ _evaluation = Statements("attnrules.queries", "evaluation")
 _BASE_POSITIONS, _ACTIVE_POSITIONS = 8_192, 1_536
 # Keys, and tokens, of a feature that may be looked for before the position judged.
 _LEADING = 100
+# Groups of keys, and sets of tokens, of which positions are counted.
+_POOLS = 8
+# Positions where a feature is silent, drawn for being like those where it is active.
+_NEAR_POSITIONS = 2_048
+# Keys of a head through which it raises, or lowers, a feature: what is carried through them is told apart.
+_RAISING, _LOWERING = 128, 64
 # Rules of a feature, and atoms of a rule.
 _MOST_RULES, _MOST_ATOMS = 64, 3
 # Of a label, the part that is how likely the feature is, given what attention carries from input features.
-_EXPECTED = 0.7
+_EXPECTED = 0.9
 
 
 def stated(search: Search) -> StatedRules:
@@ -74,52 +81,20 @@ class _Rule:
 
 
 @dataclass(frozen=True)
-class _Carried:
-    """What attention of one head carries in the sequences that rules are learnt from.
+class _Sample:
+    """The positions that the rules of a feature are learnt from.
 
     Arguments:
-        sources: by query token, the `key` token and `scaled`, A[q,k] / sigma_k. values: [n_tokens, d_head],
-            the sum over i of a[k,i] d_i W_V. sums: [n_tokens, d_head], the head's output made of them.
-            encoders: [n_output_features, d_head], how features read the head.
+        rows: active ones, ascending, the first `n_active`, then silent ones that are like these. kept: of the
+            positions that stand for all, those that are silent and not in `rows`. weight: positions that each
+            row and then each kept one stands for. share: of all positions, those where it is active.
     """
 
-    sources: Grouped
-    values: Floats
-    sums: Floats
-    encoders: Floats
-
-    @classmethod
-    def read(cls, warehouse: Warehouse, layer: int, own: HeadScores, corpus: Corpus) -> _Carried:
-        n = len(corpus.tokens)
-        at_head = {"layer": layer, "head": own.through[0]}
-        rows = arrays(warehouse, step("learning_sources"), {**at_head, "seq_len": corpus.seq_len})
-        sources = Grouped.by(rows["query"], n, {name: rows[name] for name in ("key", "scaled")})
-        token = np.repeat(np.arange(n), corpus.inputs.n)
-        feature, activation = (corpus.inputs.values[name] for name in ("feature", "activation"))
-        constants = warehouse.sql(_evaluation("value_biases"), at_head).to_arrow_table()
-        biases = {name: matrix(constants.column(name))[0] for name in constants.column_names}
-        values, sums = (np.zeros((n, own.values.shape[1])) for _ in range(2))
-        for at, column in enumerate(np.ascontiguousarray(own.values.T)):
-            values[:, at] = np.bincount(token, activation * column[feature], n)
-            amount = rows["scaled"] * (values[rows["key"], at] + biases["decoder_bias_value"][at])
-            amount += rows["weight"] * biases["b_V"][at]
-            sums[:, at] = np.bincount(rows["query"], amount, n)
-        return cls(sources, values, sums, own.encoders)
-
-    def to(self, feature: int, rows: Ints) -> Floats:
-        """Return what attention carries to a feature at some positions: [len(rows)]."""
-        return np.asarray(self.sums[rows] @ self.encoders[feature])
-
-    def by_token(self, feature: int, corpus: Corpus, places: Sequence[Ints], n_tokens: int) -> Floats:
-        """Return what positions with each token bring a feature on average: [place, n_tokens]."""
-        reads = self.values @ self.encoders[feature]
-        return np.array([self._brought(corpus, rows, reads, n_tokens) for rows in places])
-
-    def _brought(self, corpus: Corpus, rows: Ints, reads: Floats, n_tokens: int) -> Floats:
-        at = self.sources.rows(rows)
-        key = self.sources.values["key"][at]
-        brought = np.bincount(corpus.tokens[key], self.sources.values["scaled"][at] * reads[key], n_tokens)
-        return np.asarray(brought / len(rows))
+    rows: Ints
+    n_active: int
+    kept: Bools
+    weight: Floats
+    share: float
 
 
 @dataclass(frozen=True)
@@ -130,7 +105,9 @@ class _Learner:
         rows: the positions that stand for all, ascending. base: what is seen from them. active: by feature,
             `token` of the train positions where it is active. held_out: by feature, `number` of the
             sequences that it must not see. keys: by feature, the input features of the keys of `weighted`,
-            in their order. carried: of each head that the features read.
+            in their order. parts: by feature, the input features of each head through which it raises the
+            feature most, and those through which it lowers it most. carried: of each head that features
+            read.
     """
 
     batch: Batch
@@ -140,7 +117,9 @@ class _Learner:
     active: Grouped
     held_out: Grouped
     keys: Sequence[Ints]
-    carried: Sequence[_Carried]
+    groups: Sequence[list[Ints]]
+    parts: Sequence[list[list[Ints]]]
+    carried: Sequence[Carried]
 
     @classmethod
     def of(cls, search: Search) -> _Learner:
@@ -158,37 +137,96 @@ class _Learner:
         base = Base.of(corpus, rows, batch.layer, (n_inputs, n_tokens))
         keys = [_inputs_of(batch, row) for row in leading_keys(batch, search.carried, _LEADING)[0]]
         heads = batch.scores.each()
-        carried = [_Carried.read(warehouse, batch.layer, own, corpus) for own in heads]
-        return cls(batch, corpus, rows, base, active, held_out, keys, carried)
+        carried = [Carried.read(warehouse, batch.layer, own, corpus) for own in heads]
+        parts, groups = _parts(batch, search.carried), _groups(batch, search.carried)
+        return cls(batch, corpus, rows, base, active, held_out, keys, groups, parts, carried)
 
     def rules(self, row: int, n_most: int) -> list[_Rule]:
         """Return the rules of a feature, by its place in the batch."""
-        feature, seq_len = int(self.batch.features[row]), self.corpus.seq_len
-        every = self.active.values["token"][self.active.one(row)]
-        out = self.held_out.values["number"][self.held_out.one(row)]
-        kept = ~np.isin(self.rows // seq_len, out) & ~np.isin(self.rows, every)
-        n_silent, usable = int(kept.sum()), len(self.corpus.positions) - len(out) * (seq_len - 1)
-        if len(every) < 2 or not n_silent:
+        feature = int(self.batch.features[row])
+        sample = self._sample(row)
+        if sample is None:
             return []
-        rows = _drawn(every, _ACTIVE_POSITIONS, feature)
+        active = sample.rows[: sample.n_active]
+        leading = self.keys[row], self._leading_tokens(feature, active)
         found = candidates(
             self.base,
-            View.of(self.corpus, rows),
-            kept,
-            share=len(every) / usable,
-            leading=(self.keys[row], self._leading_tokens(feature, rows)),
-            sequences=rows // seq_len,
+            View.of(self.corpus, sample.rows, leading[FEATURE]),
+            sample.kept,
+            share=sample.share,
+            leading=leading,
+            pools=(self.groups[row], np.split(leading[TOKEN], range(8, len(leading[TOKEN]), 8))[:_POOLS]),
+            sequences=active // self.corpus.seq_len,
         )
         if not len(found.atoms):
             return []
-        hard = np.r_[np.ones(len(rows)), np.zeros(n_silent)]
-        weight = np.repeat([len(every) / len(rows), (usable - len(every)) / n_silent], [len(rows), n_silent])
-        every_row = np.r_[rows, self.rows[kept]]
-        carried = np.sum([own.to(feature, every_row) for own in self.carried], axis=0)
-        label = (1 - _EXPECTED) * hard + _EXPECTED * _expected(carried, hard, weight)
-        booster = Booster(found, label, weight, every_row // seq_len)
+        every_row = np.r_[sample.rows, self.rows[sample.kept]]
+        hard = (np.arange(len(every_row)) < sample.n_active).astype(np.float64)
+        expected = chances(self._numbers(row, every_row), hard, sample.weight)
+        label = (1 - _EXPECTED) * hard + _EXPECTED * expected
+        booster = Booster(found, hard, label, sample.weight, every_row // self.corpus.seq_len)
         grown = booster.grow(n_most, _MOST_ATOMS)
-        return _sharpest_first([_rule(feature, one, found, booster.prior, hard, weight) for one in grown])
+        return _sharpest_first(
+            [_rule(feature, one, found, booster.prior, hard, sample.weight) for one in grown]
+        )
+
+    def _sample(self, row: int) -> _Sample | None:
+        """Draw the positions that a feature is learnt from; None where there is nothing to tell apart.
+
+        Positions where it is silent are drawn evenly, and once more the likelier the more the head carries
+        to it: few positions of an even draw would speak against a rule that is nearly right.
+        """
+        feature = int(self.batch.features[row])
+        every = self.active.values["token"][self.active.one(row)]
+        silent = self._silent(row, every)
+        if len(every) < 2 or not silent[self.rows].any():
+            return None
+        active, likely = _drawn(every, _ACTIVE_POSITIONS, feature), np.flatnonzero(silent)
+        expected = self._expected(feature, active, len(every), likely)
+        chance = np.zeros(len(silent))
+        chance[likely] = np.minimum(1, _NEAR_POSITIONS * expected / max(float(expected.sum()), 1e-300))
+        near = likely[_uniform(likely, feature + 1) < chance[likely]]
+        kept = silent[self.rows] & ~np.isin(self.rows, near)
+        evenly = min(1.0, len(self.rows) / len(self.corpus.positions))
+        of_silent = 1 / (1 - (1 - chance[np.r_[near, self.rows[kept]]]) * (1 - evenly))
+        of_silent *= len(likely) / of_silent.sum()
+        return _Sample(
+            rows=np.r_[active, near],
+            n_active=len(active),
+            kept=kept,
+            weight=np.r_[np.full(len(active), len(every) / len(active)), of_silent],
+            share=len(every) / (len(every) + len(likely)),
+        )
+
+    def _silent(self, row: int, every: Ints) -> Bools:
+        """Return whether a position is one that speaks against rules: [n_tokens]."""
+        silent = np.ones((len(self.corpus.tokens) // self.corpus.seq_len, self.corpus.seq_len), bool)
+        silent[:, 0] = False
+        silent[self.held_out.values["number"][self.held_out.one(row)]] = False
+        silent.reshape(-1)[every] = False
+        return silent.reshape(-1)
+
+    def _expected(self, feature: int, active: Ints, n_active: int, wanted: Ints) -> Floats:
+        """Return how likely the feature is at positions, from what its heads carry in all."""
+        of_heads = [own.everywhere(feature) for own in self.carried]
+        numbers = np.stack([np.sum(column, axis=0) for column in zip(*of_heads, strict=True)], axis=1)
+        others = self.rows[~np.isin(self.rows, active)]
+        hard = np.r_[np.ones(len(active)), np.zeros(len(others))]
+        n_others = max(1, len(self.corpus.positions) - n_active)
+        weight = np.repeat([n_active / len(active), n_others / len(others)], [len(active), len(others)])
+        return chances(numbers[np.r_[active, others]], hard, weight, numbers[wanted])
+
+    def _numbers(self, row: int, rows: Ints) -> Floats:
+        """Return what heads carry to a feature at positions, in all and through some keys: [len(rows), 5]."""
+        feature = int(self.batch.features[row])
+        columns = []
+        for place, own in enumerate(self.carried):
+            all_of_it, after_bos, bos = own.everywhere(feature)
+            parts = [
+                own.through(feature, keys[place], self.corpus.by_feature, rows) for keys in self.parts[row]
+            ]
+            columns.append([all_of_it[rows], after_bos[rows], bos[rows], *parts])
+        return np.asarray(np.sum(columns, axis=0).T)
 
     def _leading_tokens(self, feature: int, rows: Ints) -> Ints:
         """Return the tokens through which heads act most where a feature is active, beyond anywhere."""
@@ -199,10 +237,44 @@ class _Learner:
         return np.asarray(best[active[best] > anywhere[best]])
 
 
+def _parts(batch: Batch, means: KeyMeans) -> list[list[list[Ints]]]:
+    """Return by feature the input features that raise it most and those that lower it most, of each head."""
+    scores = batch.scores.value_scores(batch.features) * (means.when_active - means.everywhere)
+    of_heads = [np.split(score, len(batch.scores.through)) for score in scores]
+    return [
+        [[_largest(own, _RAISING) for own in heads], [_largest(-own, _LOWERING) for own in heads]]
+        for heads in of_heads
+    ]
+
+
+def _largest(scores: Floats, n: int) -> Ints:
+    """Return the places of the n largest numbers, of those above 0."""
+    best = np.argsort(-scores, kind="stable")[:n]
+    return np.asarray(best[scores[best] > 0])
+
+
+def _groups(batch: Batch, means: KeyMeans) -> list[list[Ints]]:
+    """Return by feature the input features of the first groups of `weighted_groups`."""
+    found = grouped_rules(batch, means, max_rules=_POOLS)
+    features = batch.scores.split(found.key_feature)[1]
+    return [
+        [
+            np.unique(features[(found.feature == feature) & (found.rank == rank)])
+            for rank in range(1, _POOLS + 1)
+        ]
+        for feature in batch.features.tolist()
+    ]
+
+
 def _inputs_of(batch: Batch, keys: Ints) -> Ints:
     """Return the input features of keys, which may be seen through several heads, in the keys' order."""
     features = batch.scores.split(keys)[1]
     return np.asarray(features[np.sort(np.unique(features, return_index=True)[1])])
+
+
+def _uniform(positions: Ints, seed: int) -> Floats:
+    """Return a number in [0, 1) for each position, drawn by a seed."""
+    return mix32(mix32(np.array(seed)) + positions) / 2.0**32
 
 
 def _drawn(positions: Ints, n: int, seed: int) -> Ints:
@@ -253,20 +325,6 @@ def _sharpest_first(rules: list[_Rule]) -> list[_Rule]:
         ordered += sorted(block, key=lambda rule: -rule.precision * min(1.0, rule.recall / 0.02))
         end *= 2
     return ordered
-
-
-def _expected(reads: Floats, hard: Floats, weight: Floats) -> Floats:
-    """Return how likely the feature is active given one number: a logistic line, by Newton's method."""
-    middle = (weight * reads).sum() / weight.sum()
-    spread = np.sqrt((weight * (reads - middle) ** 2).sum() / weight.sum())
-    x = np.stack([(reads - middle) / max(spread, 1e-12), np.ones(len(reads))], axis=1)
-    share = (weight * hard).sum() / weight.sum()
-    line = np.array([1.0, np.log(share / (1 - share))])
-    for _ in range(30):
-        chance = 1 / (1 + np.exp(-np.clip(x @ line, -30, 30)))
-        bend = (x * (weight * chance * (1 - chance))[:, None]).T @ x + 1e-3 * np.eye(2)
-        line += np.clip(np.linalg.solve(bend, x.T @ (weight * (hard - chance))), -1, 1)
-    return np.asarray(1 / (1 + np.exp(-np.clip(x @ line, -30, 30))))
 
 
 def _unambiguous_texts(warehouse: Warehouse) -> dict[int, str]:
