@@ -163,7 +163,7 @@ def test_the_card_shows_stated_rules_first(
     assert (rule["precision"], rule["recall"]) == (1.0, 1.0)
     told = attnrules("show", path, "L0H4.0").out
     assert told.index(rule["statement"]) < told.index("weighted_gates rules")
-    assert "precision 1.00 [1.00, 1.00], recall 1.00" in told
+    assert f"precision 1.00 [{rule['precision_low']:.2f}, 1.00], recall 1.00" in told
     assert "as read, right at" in told
 
 

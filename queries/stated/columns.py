@@ -154,8 +154,7 @@ def candidates(
         for kind in _KINDS:
             building.add_best(place, kind, share)
             if place in _COUNTED:
-                for pool in pools[kind]:
-                    building.add_counts(place, kind, pool)
+                building.add_counts(place, kind, pools[kind])
     building.add_same()
     building.add_positions()
     return building.chosen(share, sequences)
@@ -213,15 +212,26 @@ class _Building:
             for member in members.tolist():
                 self._says(Atom((self._base.member(kind, member, strong=wanted),), place), group, denies=True)
 
-    def add_counts(self, place: Place, kind: int, members: Ints) -> None:
-        """Add a column per count of positions that hold one of a pool of members."""
-        if len(members) < 2:
+    def add_counts(self, place: Place, kind: int, pools: Sequence[Ints]) -> None:
+        """Add a column per pool of members and count of positions that hold one of them."""
+        counted = [pool for pool in pools if len(pool) > 1]
+        if not counted:
             return
-        wanted = np.isin(np.arange(self._base.sizes[kind]), members)
         here, everywhere = self._active.at(place, kind), self._everywhere.at(place, kind)
+        wanted = np.zeros(self._base.sizes[kind], bool)
+        wanted[np.concatenate(counted)] = True
         seen = self._together(here.where(wanted[here.member]), everywhere.where(wanted[everywhere.member]))
-        cells = np.unique(seen.row * self._base.seq_len + seen.offset)
-        n = np.bincount(cells // self._base.seq_len, minlength=self._n_rows)
+        for pool in counted:
+            self._add_count(place, kind, pool, seen)
+
+    def _add_count(self, place: Place, kind: int, members: Ints, seen: Seen) -> None:
+        wanted = np.zeros(self._base.sizes[kind], bool)
+        wanted[members] = True
+        some = seen.where(wanted[seen.member])
+        # A position that holds two members counts once.
+        held = np.zeros((self._n_rows, self._base.seq_len), bool)
+        held[some.row, some.offset] = True
+        n = held.sum(axis=1)
         said = tuple(self._base.member(kind, member, strong=False) for member in members.tolist())
         for least in _COUNTS:
             self._values.append((n >= least).astype(np.float32)[None])
