@@ -6,6 +6,8 @@ CREATE OR REPLACE TEMP TABLE read_rules AS
 SELECT
     (row_number() OVER (ORDER BY s.feature, s.rank) - 1)::INTEGER AS rule,
     CASE WHEN $by_feature THEN s.feature ELSE 0 END AS scope,
+    s.layer,
+    s.head,
     s.feature,
     s.rank,
     TRUE AS is_stated,

@@ -321,7 +321,7 @@ def _sought(
     warehouse = here.warehouse
     wanted = {**chosen, "n_rules": here.spec.n_rules, "by_feature": by_feature}
     warehouse.execute(step("make_rules_on_trial"), wanted)
-    warehouse.execute(_of_stated("make_read_members"), here.at)
+    warehouse.execute(_of_stated("make_read_members"))
     warehouse.execute(step(positions), drawn)
     match(warehouse)
     members: dict[int, list[tuple[Any, ...]]] = defaultdict(list)

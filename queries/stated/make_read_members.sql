@@ -16,8 +16,9 @@ SELECT
     a.member_layer,
     a.member
 FROM read_rules AS r
-INNER JOIN stated_atoms AS a ON r.feature = a.feature AND r.rank = a.rank
-WHERE r.is_stated AND a.layer = $layer AND a.head = $head
+INNER JOIN stated_atoms AS a
+    ON r.layer = a.layer AND r.head = a.head AND r.feature = a.feature AND r.rank = a.rank
+WHERE r.is_stated
 UNION ALL
 -- A row of a rule names a key, and where the rule has queries one of them.
 SELECT DISTINCT
@@ -35,8 +36,10 @@ SELECT DISTINCT
     CASE s.atom WHEN 1 THEN k.key_feature ELSE k.query_feature END AS member
 FROM read_rules AS r
 INNER JOIN rules AS k
-    ON r.feature = k.feature AND r.method = k.method AND r.scaling = k.scaling AND r.rank = k.rank
+    ON
+        r.layer = k.layer AND r.head = k.head AND r.feature = k.feature
+        AND r.method = k.method AND r.scaling = k.scaling AND r.rank = k.rank
 CROSS JOIN (VALUES (1, NULL::INTEGER), (2, 0)) AS s (atom, farthest)
 WHERE
-    NOT r.is_stated AND k.layer = $layer AND k.head = $head
+    NOT r.is_stated
     AND (s.atom = 1 OR k.query_feature IS NOT NULL);

@@ -31,6 +31,8 @@ WITH found AS (
 SELECT
     (row_number() OVER (ORDER BY f.method, f.scaling, f.feature, f.rank) - 1)::INTEGER AS rule,
     CASE WHEN $example_set = 'all_positions' THEN 0 ELSE f.feature END AS scope,
+    $layer::INTEGER AS layer,
+    $head::INTEGER AS head,
     f.feature,
     f.method,
     f.scaling,

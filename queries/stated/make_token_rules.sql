@@ -8,6 +8,9 @@ SELECT
     r.layer,
     r.head,
     r.feature,
+    'stated' AS method,
+    'none' AS scaling,
+    TRUE AS is_stated,
     r.rank,
     r.weight,
     r.prior

@@ -58,7 +58,7 @@ def predict(
     with warehouse.session():
         places = {f"{name}s": [getattr(f, name) for f in wanted] for name in ("layer", "head", "feature")}
         warehouse.execute(step("make_token_rules"), {**places, "n_rules": most})
-        warehouse.execute(step("make_token_members"))
+        warehouse.execute(step("make_read_members"))
         for name in ("tokens", "sequences"):
             warehouse.execute(step(f"make_given_{name}"))
         warehouse.append("read_tokens", _given(warehouse, tables))

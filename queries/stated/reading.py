@@ -126,7 +126,7 @@ def match_rules(warehouse: Warehouse, at: dict[str, int], example_set: str) -> N
     Stated rules on every set; on all positions the first rules of the other methods too.
     """
     warehouse.execute(step("make_read_rules"), {**at, "example_set": example_set, "n_read": N_READ})
-    warehouse.execute(step("make_read_members"), at)
+    warehouse.execute(step("make_read_members"))
     match(warehouse)
 
 
