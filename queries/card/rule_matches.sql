@@ -1,5 +1,6 @@
 -- Grain: a rule of one list and an example of the `paper` set that it matches, with the score it predicts there alone:
--- the largest of its matches, or what attention carries for rules that are summed (method.md sections 3.5 and 5.1).
+-- the largest of its matches, or what attention carries for rules that are summed (method.md sections 3.5 and 5.1). Of one
+-- list, match by match: make_bucket_maxima and carried.py score the same for all lists without a row per match.
 -- Reads: attention_sources, examples, input_activations, methods, rules, token_scales
 WITH of_list AS (
     SELECT

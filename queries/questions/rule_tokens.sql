@@ -6,7 +6,8 @@
 -- $n_rules = 4: rules of each method whose predictions are sums of what attention carries
 -- $n_tokens = 6: tokens stated of each side
 -- The score of a rule is what its keys add when the feature is active minus what they add everywhere (method.md section
--- 3.11), a sum over the tokens attended to: tokens are stated by their share of what raises it, on drawn positions.
+-- 3.11), a sum over the tokens attended to: tokens are stated by their share of what raises it, on drawn positions. So the
+-- addends of G[q,i] are kept apart here, which queries/evaluation/carried.py adds up.
 WITH active AS (
     SELECT
         seq_id,
