@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 # Where some activations are so many times larger than the median, the model parks its attention on them
-# (BOS and some first words). They lie in a plane, and are left to features of their own ...
+# (BOS and some first words). They lie on a line or in a plane, and are left to features of their own ...
 _MASSIVE = 10.0
-_N_SINKS = 2
-# ... while the others are trained on what is below so many medians, and the two are silent there.
+_LEAST_SPREAD = 0.01
+# ... while the others are trained on what is below so many medians, where these are silent.
 _ORDINARY = 3.0
 _SINK_MARGIN = 1.5
 # Every so manyth token stands for its batch when the threshold is sought.
@@ -101,31 +101,34 @@ def train(activations: Activations, recipe: SAERecipe) -> Sae:
     torch.manual_seed(recipe.seed)
     sample = activations.take(0, min(len(activations), _SAMPLE))
     sinks = _sinks(sample)
-    plain = sample if sinks is None else _ordinary(sample)
+    plain = sample if sinks is None else ordinary(sample)
     training = _Training(plain, sinks, recipe)
     for step, batch in zip(range(recipe.steps), activations.batches(recipe.batch, recipe.seed), strict=False):
-        said = training.step(step, batch if sinks is None else _ordinary(batch))
+        said = training.step(step, batch if sinks is None else ordinary(batch))
         if step % 100 == 0 or step == recipe.steps - 1:
             logger.info("step %d: %s", step, said())
     trained = training.finished(plain)
     return trained if sinks is None else _with_sinks(trained, sinks, plain)
 
 
-def _ordinary(x: Tensor) -> Tensor:
-    """Return the tokens [n, d_in] without those that are massive."""
+def ordinary(x: Tensor) -> Tensor:
+    """Return the tokens [n, d_in] without those whose activations are massive."""
     norms = x.norm(dim=-1)
     return x[norms <= _ORDINARY * norms.median()]
 
 
 def _sinks(sample: Tensor) -> Tensor | None:
-    """Return directions [2, d_in], of norm 1, whose cone holds the massive activations; None without."""
+    """Return one or two directions [n, d_in], of norm 1, whose cone holds massive activations, or None."""
     import torch
 
     norms = sample.norm(dim=-1)
     massive = sample[norms > _MASSIVE * norms.median()]
     if not len(massive):
         return None
-    plane = torch.linalg.svd(massive, full_matrices=False).Vh[:_N_SINKS]
+    _, sizes, axes = torch.linalg.svd(massive, full_matrices=False)
+    if len(sizes) < 2 or sizes[1] < _LEAST_SPREAD * sizes[0]:
+        return axes[:1] * torch.sign(massive[0] @ axes[0])
+    plane = axes[:2]
     places = massive @ plane.T
     angles = torch.atan2(places[:, 1], places[:, 0].abs())
     ends = massive[torch.stack([angles.argmin(), angles.argmax()])] @ plane.T @ plane
@@ -142,7 +145,7 @@ class _Training:
         self.mean = sample.mean(dim=0)
         self.scale = (sample - self.mean).square().mean().sqrt()
         self.blind = None if sinks is None else torch.linalg.qr(sinks.T).Q
-        n_features = recipe.d_sae - (0 if sinks is None else _N_SINKS)
+        n_features = recipe.d_sae - (0 if sinks is None else len(sinks))
         starts = torch.nn.functional.normalize(torch.randn(n_features, len(self.mean)))
         self.decoder = starts.clone().requires_grad_()
         self.encoder = starts.T.contiguous().requires_grad_()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.demo_model.files import rounded
 from benchmarks.demo_model.language_model import next_token_loss
-from benchmarks.smollm2.autoencoders import Activations, Sae
+from benchmarks.smollm2.autoencoders import Activations, Sae, ordinary
 from benchmarks.smollm2.capture import hooked, load, path_of, width_of
 from benchmarks.smollm2.recipe import N_HEADS, Recipe, Site
 from benchmarks.smollm2.text import cut_rows, read_documents
@@ -86,7 +86,11 @@ def sae_figures(sae: Sae, x: Tensor, training: Activations) -> dict[str, float]:
 
 
 def write_figures(model: Path, archives: Path, out: Path, sites: Sequence[Site], recipe: Recipe) -> None:
-    """Measure all SAEs in `out` and write `figures.json`; BOS is left out of all but the losses."""
+    """Measure all SAEs in `out` and write `figures.json`.
+
+    BOS, and the few first words on which the model parks attention, are in the losses alone: their variance
+    is hundreds of times that of all other tokens.
+    """
     import torch
 
     loaded, tokenizer = load(model)
@@ -99,7 +103,7 @@ def write_figures(model: Path, archives: Path, out: Path, sites: Sequence[Site],
     losses: dict[str, Any] = {}
     for site in sites:
         saes = [read_sae(out / site.folder(head)) for head in site.heads]
-        x = torch.cat(seen[site])[:, 1:].flatten(0, 1)
+        x = ordinary(torch.cat(seen[site])[:, 1:].flatten(0, 1))
         path, width = path_of(out / "activations", site), width_of(site)
         for head, sae in zip(site.heads, saes, strict=True):
             columns = head_of(site, head)
