@@ -29,8 +29,9 @@ _ORDINARY = 3.0
 _SINK_MARGIN = 1.5
 # Every so manyth token stands for its batch when the threshold is sought.
 _STRIDE = 8
-_CALIBRATION_BATCHES = 16
-# Tokens that scale, mean and threshold are taken from.
+# Of the running mean of what the k largest exceed, the share that a step keeps.
+_KEPT = 0.98
+# Tokens that scale and mean are taken from.
 _SAMPLE = 1 << 16
 # Tokens read from disk at once; neighbours are too alike to make up a whole batch.
 _RUN = 32
@@ -107,7 +108,7 @@ def train(activations: Activations, recipe: SAERecipe) -> Sae:
         said = training.step(step, batch if sinks is None else ordinary(batch))
         if step % 100 == 0 or step == recipe.steps - 1:
             logger.info("step %d: %s", step, said())
-    trained = training.finished(plain)
+    trained = training.finished()
     return trained if sinks is None else _with_sinks(trained, sinks, plain)
 
 
@@ -152,6 +153,7 @@ class _Training:
         self.bias = torch.zeros(n_features).requires_grad_()
         self.decoder_bias = torch.zeros(len(self.mean)).requires_grad_()
         self.silent_for = torch.zeros(n_features)
+        self.level = 0.0
         parameters = [self.encoder, self.bias, self.decoder, self.decoder_bias]
         self.optimiser = torch.optim.Adam(parameters, lr=recipe.lr, betas=(0.9, 0.99), fused=True)
 
@@ -166,7 +168,7 @@ class _Training:
             group["lr"] = self.recipe.lr * _schedule(step, self.recipe)
         with torch.autocast("cpu", torch.bfloat16):
             pre = torch.addmm(self.bias, seen, self.encoder)
-            features = torch.nn.functional.threshold(pre, self._level(pre), 0)
+            features = torch.nn.functional.threshold(pre, self._threshold(step, pre), 0)
             missed = x - torch.addmm(self.decoder_bias, features, self.decoder)
             self._count(features)
             loss_of_dead = self._loss_of_dead(pre, missed.detach())
@@ -177,6 +179,12 @@ class _Training:
         return lambda: (
             f"unexplained {loss.item() / x.var(0).sum().item():.3f}, {int(self._dead().sum())} dead"
         )
+
+    def _threshold(self, step: int, pre: Tensor) -> float:
+        """Return the level of this batch, and in the last third the running mean, which stands afterwards."""
+        level = self._level(pre)
+        self.level = level if step == 0 else _KEPT * self.level + (1 - _KEPT) * level
+        return level if step < 2 * self.recipe.steps / 3 else self.level
 
     def _level(self, pre: Tensor) -> float:
         """Return what the k largest pre-activations a token exceed, and never less than 0."""
@@ -215,8 +223,8 @@ class _Training:
             self.optimiser.step()
             self.decoder /= self.decoder.norm(dim=-1, keepdim=True)
 
-    def finished(self, sample: Tensor) -> Sae:
-        """Return the SAE of unscaled inputs, with the threshold that leaves k features active on `sample`."""
+    def finished(self) -> Sae:
+        """Return the SAE of unscaled inputs."""
         import torch
 
         with torch.no_grad():
@@ -226,11 +234,8 @@ class _Training:
             # Activations in the units of the inputs: then decoder rows keep norm 1, and no scale is left.
             bias = self.bias * self.scale - self.mean @ encoder
             decoder_bias = self.decoder_bias * self.scale + self.mean
-            sae = Sae(encoder, bias, self.decoder.detach(), decoder_bias, torch.zeros_like(bias))
-            parts = torch.split(sample, self.recipe.batch)[:_CALIBRATION_BATCHES]
-            level = sum(self._level(sae.encode(part)) for part in parts) / len(parts)
-        sae.threshold = torch.full_like(bias, level)
-        return sae
+            threshold = torch.full_like(bias, self.level * self.scale.item())
+            return Sae(encoder, bias, self.decoder.detach(), decoder_bias, threshold)
 
 
 def _schedule(step: int, recipe: SAERecipe) -> float:
