@@ -128,7 +128,8 @@ def _sinks(sample: Tensor) -> Tensor | None:
         return None
     _, sizes, axes = torch.linalg.svd(massive, full_matrices=False)
     if len(sizes) < 2 or sizes[1] < _LEAST_SPREAD * sizes[0]:
-        return axes[:1] * torch.sign(massive[0] @ axes[0])
+        line: Tensor = axes[:1] * torch.sign(massive[0] @ axes[0])
+        return line
     plane = axes[:2]
     places = massive @ plane.T
     angles = torch.atan2(places[:, 1], places[:, 0].abs())
