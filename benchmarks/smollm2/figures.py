@@ -88,8 +88,8 @@ def sae_figures(sae: Sae, x: Tensor, training: Activations) -> dict[str, float]:
 def write_figures(model: Path, archives: Path, out: Path, sites: Sequence[Site], recipe: Recipe) -> None:
     """Measure all SAEs in `out` and write `figures.json`.
 
-    BOS, and the few first words on which the model parks attention, are in the losses alone: their variance
-    is hundreds of times that of all other tokens.
+    BOS, and in the residual stream the few first words on which the model parks attention, are in the losses
+    alone: their variance is hundreds of times that of all other tokens.
     """
     import torch
 
@@ -103,7 +103,8 @@ def write_figures(model: Path, archives: Path, out: Path, sites: Sequence[Site],
     losses: dict[str, Any] = {}
     for site in sites:
         saes = [read_sae(out / site.folder(head)) for head in site.heads]
-        x = ordinary(torch.cat(seen[site])[:, 1:].flatten(0, 1))
+        x = torch.cat(seen[site])[:, 1:].flatten(0, 1)
+        x = x if site.is_output else ordinary(x)
         path, width = path_of(out / "activations", site), width_of(site)
         for head, sae in zip(site.heads, saes, strict=True):
             columns = head_of(site, head)
