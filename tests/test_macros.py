@@ -213,12 +213,12 @@ def test_a_macro_does_not_read_the_callers_common_table_expressions(
 
 
 @pytest.fixture
-def other(mined_once: Path, tmp_path: Path) -> Path:
+def other(small_once: Path, tmp_path: Path) -> Path:
     """A second warehouse of the same model: an identity of its own, no rules, other words."""
     from attnrules.warehouse import Warehouse
 
     path = tmp_path / "other.duckdb"
-    with duckdb.connect(str(mined_once), read_only=True) as connection:
+    with duckdb.connect(str(small_once), read_only=True) as connection:
         tables = [
             row[0]
             for row in connection.execute(
@@ -228,7 +228,7 @@ def other(mined_once: Path, tmp_path: Path) -> Path:
         d_head = connection.execute("SELECT d_head FROM model").fetchall()[0][0]
     Warehouse.create(path, d_head=d_head).close()
     with duckdb.connect(str(path)) as connection:
-        connection.execute(f"ATTACH '{mined_once}' AS mined (READ_ONLY)")
+        connection.execute(f"ATTACH '{small_once}' AS mined (READ_ONLY)")
         for table in (t for t in tables if t not in ("schema_version", "rules")):
             connection.execute(f"INSERT INTO {table} FROM mined.{table}")
         connection.execute("UPDATE vocabulary SET token = 'x'")
@@ -243,9 +243,9 @@ def calls(connection: duckdb.DuckDBPyConnection, catalogue: str) -> list[str]:
 
 
 def test_a_macro_of_an_attached_warehouse_never_answers_with_the_rows_of_another(
-    connection: duckdb.DuckDBPyConnection, mined_once: Path, other: Path
+    connection: duckdb.DuckDBPyConnection, small_once: Path, other: Path
 ) -> None:
-    with duckdb.connect(str(mined_once), read_only=True) as both:
+    with duckdb.connect(str(small_once), read_only=True) as both:
         both.execute(f"ATTACH '{other}' AS b (READ_ONLY)")
         for ask in calls(connection, "b."):
             with pytest.raises(duckdb.Error, match="USE this warehouse"):
@@ -256,8 +256,8 @@ def test_a_macro_of_an_attached_warehouse_never_answers_with_the_rows_of_another
         assert both.execute("SELECT token_text(0)").fetchall() == [("x" * len(tokens_of(connection)),)]
         assert both.execute("FROM rules_of(0, 0, 0)").fetchall() == []
         with pytest.raises(duckdb.Error, match="USE this warehouse"):
-            both.execute(f"SELECT {mined_once.stem}.token_text(0)").fetchall()
-        both.execute(f"USE {mined_once.stem}")
+            both.execute(f"SELECT {small_once.stem}.token_text(0)").fetchall()
+        both.execute(f"USE {small_once.stem}")
         both.execute("DETACH b")
 
 
@@ -266,12 +266,12 @@ def tokens_of(connection: duckdb.DuckDBPyConnection) -> list[tuple[int]]:
 
 
 def test_a_macro_refuses_where_a_copy_of_its_warehouse_is_attached(
-    connection: duckdb.DuckDBPyConnection, mined_once: Path, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, small_once: Path, tmp_path: Path
 ) -> None:
-    copy = shutil.copy(mined_once, tmp_path / "copy.duckdb")
+    copy = shutil.copy(small_once, tmp_path / "copy.duckdb")
     with duckdb.connect(str(copy)) as changed:
         changed.execute("DELETE FROM rules")
-    with duckdb.connect(str(mined_once), read_only=True) as both:
+    with duckdb.connect(str(small_once), read_only=True) as both:
         both.execute(f"ATTACH '{copy}' AS b (READ_ONLY)")
         for ask in [*calls(connection, "b."), *calls(connection, "")]:
             with pytest.raises(duckdb.Error, match="no copy of it attached"):
@@ -280,10 +280,10 @@ def test_a_macro_refuses_where_a_copy_of_its_warehouse_is_attached(
 
 
 def test_a_macro_of_a_warehouse_that_is_not_in_use_fails(
-    connection: duckdb.DuckDBPyConnection, mined_once: Path
+    connection: duckdb.DuckDBPyConnection, small_once: Path
 ) -> None:
     with duckdb.connect() as shell:
-        shell.execute(f"ATTACH '{mined_once}' AS b (READ_ONLY)")
+        shell.execute(f"ATTACH '{small_once}' AS b (READ_ONLY)")
         for ask in calls(connection, "b."):
             with pytest.raises(duckdb.Error, match="Catalog Error"):
                 shell.execute(ask).fetchall()
@@ -294,17 +294,17 @@ def test_a_macro_of_a_warehouse_that_is_not_in_use_fails(
 
 @pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
 def test_a_macro_refuses_where_a_temporary_table_hides_one_of_its_own(
-    connection: duckdb.DuckDBPyConnection, mined_once: Path, kind: str
+    connection: duckdb.DuckDBPyConnection, small_once: Path, kind: str
 ) -> None:
-    with duckdb.connect(str(mined_once), read_only=True) as session:
+    with duckdb.connect(str(small_once), read_only=True) as session:
         session.execute(f"CREATE TEMP {kind} tokens AS SELECT 0 AS seq_id, 0 AS pos, 0 AS token_id")
         for ask in calls(connection, ""):
             with pytest.raises(duckdb.Error, match="hides it"):
                 session.execute(ask).fetchall()
 
 
-def test_macros_do_not_depend_on_the_search_path(connection: duckdb.DuckDBPyConnection, mined: Path) -> None:
-    with duckdb.connect(str(mined)) as session:
+def test_macros_do_not_depend_on_the_search_path(connection: duckdb.DuckDBPyConnection, small: Path) -> None:
+    with duckdb.connect(str(small)) as session:
         session.execute("CREATE SCHEMA mine")
         session.execute("CREATE TABLE mine.tokens AS SELECT 0 AS seq_id, 0 AS pos, 0 AS token_id")
         session.execute("SET search_path = 'mine,main'")
