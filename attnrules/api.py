@@ -7,10 +7,12 @@ them and a type checker refuses a wrong one; the specs say what each means.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from attnrules.errors import closest
+from attnrules.frames import FeatureFrames
 from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card
@@ -32,7 +34,7 @@ from attnrules.queries.interventions import (
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.queries.stated import predict
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import Warehouse, info
 
 if TYPE_CHECKING:
     import duckdb
@@ -369,6 +371,13 @@ class RuleWarehouse(Warehouse):
 
     query = ask
 
+    def feature(self, feature: Feature) -> FeatureFrames:
+        """Return what is known of an output feature, written `"L0H3.17"`, as polars frames.
+
+        Raises `UsageError` when the warehouse does not hold it.
+        """
+        return FeatureFrames(self, _feature(feature))
+
     @property
     def questions(self) -> Questions:
         """The named questions, each a method that answers with a polars DataFrame: `wh.questions.heads()`."""
@@ -381,6 +390,13 @@ class RuleWarehouse(Warehouse):
         there is nothing to draw.
         """
         return draw(self, name, parameters)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what the warehouse holds, and its heads; polars escapes the rest."""
+        held = info(self)
+        model = (held.model or {}).get("name", "no model yet")
+        title = f"{self.path}: {model}, {held.n_sequences:,} sequences"
+        return f"<h4>{escape(title)}</h4>{self.questions.heads()._repr_html_()}"
 
 
 def ingest_into(

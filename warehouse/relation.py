@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Recipe = Callable[[Connection], Any]
 
 _BATCH_ROWS = 122_880
+# Of a table in a notebook.
+_SHOWN_ROWS = 10
 
 
 class Relation:
@@ -189,3 +191,8 @@ class TableHandle:
         """Return the whole table as a polars DataFrame."""
         frame: pl.DataFrame = self._relation.pl()
         return frame
+
+    def _repr_html_(self) -> str:
+        """Return the first rows as a notebook shows them; polars escapes what they hold."""
+        first: pl.DataFrame = self._relation.limit(_SHOWN_ROWS).pl()
+        return f"{first._repr_html_()}<p>the first of {len(self._relation):,} rows</p>"

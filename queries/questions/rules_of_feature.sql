@@ -1,0 +1,7 @@
+-- Every rule of a feature, with both sides described.
+-- Group: one feature
+-- $layer = 0: layer of the feature
+-- $head = 0: head of the feature; -1 where its SAE reads the whole layer
+-- $feature = 0: the output feature
+FROM rules_of($layer, $head, $feature)
+ORDER BY method, scaling, rank, key_feature, query_feature, through_head;
