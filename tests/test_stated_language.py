@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,22 @@ def test_a_reading_counts_what_a_reader_counts(warehouses: list[tuple[Warehouse,
     for name in ("precision", "recall", "lift"):
         low, high = getattr(reading, f"{name}_interval")
         assert 0 <= low <= high
+
+
+class Undone(Exception):  # noqa: N818
+    """Takes back what a test has changed."""
+
+
+def test_a_feature_that_never_fires_has_no_lift(warehouses: list[tuple[Warehouse, dict[int, Text]]]) -> None:
+    """Neither a share nor its ends can be a ratio to nothing."""
+    warehouse, _ = warehouses[0]
+    with suppress(Undone), warehouse.transaction():
+        warehouse.execute("DELETE FROM output_activations WHERE layer = 0 AND head = 0 AND feature = 5")
+        reading = read_rule(warehouse, FeatureId(0, 0, 5), parse("['t1'] at 0")[0])
+        raise Undone
+    assert (reading.precision, reading.n_active) == (0, 0)
+    assert (reading.lift, reading.lift_interval) == (None, None)
+    assert (reading.recall, reading.recall_interval) == (None, None)
 
 
 def test_few_matches_that_agree_leave_doubt(warehouses: list[tuple[Warehouse, dict[int, Text]]]) -> None:

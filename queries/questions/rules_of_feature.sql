@@ -3,5 +3,6 @@
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature
+SELECT *
 FROM rules_of($layer, $head, $feature)
 ORDER BY method, scaling, rank, key_feature, query_feature, through_head;

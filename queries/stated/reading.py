@@ -242,10 +242,12 @@ def _widen(ends: tuple[Floats, Floats], share: Floats, n_sequences: Ints, base: 
 
     A sequence counts once, for its positions depend on each other.
     """
-    same = np.flatnonzero((share == 0) | (share == 1))
+    over = np.ones(len(share)) if base is None else base
+    # Where the feature is never active, lift is a ratio to nothing and has no ends.
+    same = np.flatnonzero(((share == 0) | (share == 1)) & (over > 0))
     of = wilson(share[same].astype(np.int64) * n_sequences[same], n_sequences[same])
     for end, found in zip(ends, of, strict=True):
-        end[same] = found if base is None else found / base[same]
+        end[same] = found / over[same]
 
 
 def _reading(
