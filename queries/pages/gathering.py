@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from attnrules.queries.questions import questions
 from attnrules.sql import WHOLE_LAYER, Statements
+from attnrules.sql.methods import best
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -97,7 +98,7 @@ def head_pages(
         shown=shown,
         roles=_rows(warehouse, "head_roles", at) if alone else [],
         distances=_rows(warehouse, "head_distances", at) if alone else [],
-        keys=_rows(warehouse, "head_keys", at),
+        keys=_rows(warehouse, "head_keys", {**at, "method": best()[0]}),
         anywhere=parts["distances"].get(-1, []),
         parts=parts,
     )

@@ -7,7 +7,7 @@ SELECT
     list(DISTINCT r.feature ORDER BY r.feature)[:8] AS features
 FROM rules AS r
 LEFT JOIN input_features AS i ON r.layer = i.layer AND r.key_feature = i.feature
-WHERE r.layer = $layer AND r.head = $head AND r.method = 'weighted' AND r.rank <= 16
+WHERE r.layer = $layer AND r.head = $head AND r.method = $method AND r.rank <= 16
 GROUP BY r.key_feature
 HAVING count(DISTINCT r.feature) > 1
 ORDER BY n_features DESC, r.key_feature ASC

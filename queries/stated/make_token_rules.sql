@@ -1,5 +1,5 @@
 -- Grain: a stated rule that tokens alone decide: no atom of it names an input feature.
--- Reads: stated_atoms, stated_rules
+-- Reads: methods, stated_atoms, stated_rules
 -- Makes: read_rules
 CREATE OR REPLACE TEMP TABLE read_rules AS
 SELECT
@@ -8,13 +8,14 @@ SELECT
     r.layer,
     r.head,
     r.feature,
-    'stated' AS method,
+    m.method,
     'none' AS scaling,
     TRUE AS is_stated,
     r.rank,
     r.weight,
     r.prior
 FROM stated_rules AS r
+INNER JOIN methods AS m ON m.match_score = 'holds'
 INNER JOIN (
     SELECT
         unnest($layers::INTEGER[]) AS layer,
