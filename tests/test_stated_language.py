@@ -285,3 +285,9 @@ def test_an_ingest_that_is_not_finished_is_refused(tmp_path: Path) -> None:
         pytest.raises(AttnRulesError, match="holds no sequences"),
     ):
         read_rule(warehouse, FeatureId(0, 0, 0), parse("[same] before")[0])
+
+
+def test_a_weak_activation_is_written_as_python_writes_it() -> None:
+    """0.00001 is printed as 1e-05, without a point."""
+    text = "[L0.i0 > 1e-05] at 0"
+    assert str(parse(text)[0]) == text

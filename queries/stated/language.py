@@ -29,7 +29,7 @@ _PLACES = "at 0, at -1, at -4..-3, at ..-9, before, anywhere, at copy, after cop
 _SCANNER = re.compile(
     rf"\s*(?:(?P<quoted>{_TOKEN})|(?P<feature>L[0-9]+\.i[0-9]+)|(?P<token>t[0-9]+)"
     r"|(?P<target>L[0-9]+(?:H[0-9]+)?\.[0-9]+)|(?P<arrow>->|→)|(?P<dots>\.\.)"
-    r"|(?P<number>-?[0-9]+(?:\.[0-9]+(?:e[+-]?[0-9]+)?)?)|(?P<word>[A-Za-z]+)|(?P<sign>[\[\],>]))"
+    r"|(?P<number>-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)|(?P<word>[A-Za-z]+)|(?P<sign>[\[\],>]))"
 )
 
 
