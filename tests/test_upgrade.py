@@ -160,6 +160,18 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_tokens_of_features_are_stored_in_their_order(small: Path) -> None:
+    """Else the order hangs on threads, and two warehouses of the same rows differ."""
+    stored = contents(small)
+    for table, by in (("output_corpus_tokens", 4), ("rule_right_sides", 3)):
+        keys = [row[:by] for row in stored[table][1]]
+        of_head: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        for key in keys:
+            of_head.setdefault(key[:2], []).append(key[2:])
+        assert keys
+        assert all(rows == sorted(rows) for rows in of_head.values()), table
+
+
 def test_every_row_of_every_table_is_kept(extremes: Path) -> None:
     before = contents(extremes)
     done = upgrade(extremes, accept_problems=True)

@@ -18,4 +18,5 @@ SELECT
 FROM output_next_tokens
 WHERE log_odds_low > 0
 WINDOW certain AS (PARTITION BY layer, head, feature ORDER BY log_odds_low DESC, token_id ASC)
-QUALIFY row_number() OVER certain <= 20;
+QUALIFY row_number() OVER certain <= 20
+ORDER BY layer, head, feature, rank;

@@ -27,4 +27,5 @@ FROM output_features AS f
 LEFT JOIN said AS s ON f.feature = s.feature
 LEFT JOIN output_effects AS e ON f.layer = e.layer AND f.head = e.head AND f.feature = e.feature
 LEFT JOIN unembedding AS u ON TRUE
-WHERE f.layer = $layer AND f.head = $head;
+WHERE f.layer = $layer AND f.head = $head
+ORDER BY f.layer, f.head, f.feature;
