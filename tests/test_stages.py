@@ -120,6 +120,23 @@ def test_an_interrupt_ends_a_busy_stage(stage: str) -> None:
     assert alive() == []
 
 
+def test_workers_that_miss_an_item_look_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several that wait for one item all but one wake for nothing, some after their time is over."""
+    monkeypatch.setattr("attnrules.ingest.capture.stages._PATIENCE", 1e-5)
+    written: list[int] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        for _ in range(10):
+            Stages(iter(range(400)), [lambda x: x] * 8, lambda x: x, written.append, in_flight=18).run()
+        ended.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    # What hangs never ends; the bound only lets the test say so.
+    assert ended.wait(120)
+    assert written == list(range(400)) * 10
+
+
 def test_work_in_a_thread_raises_here() -> None:
     with pytest.raises(ValueError, match="item 3"):
         in_thread(lambda: failing_at(3)(3) and None, abort=lambda: None)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Generic, TypeVar
 
 Read = TypeVar("Read")
@@ -123,9 +123,11 @@ class Stages(Generic[Read, Computed, Packed]):
         self.stop = stop or Stop()
         self._no_more = threading.Event()
         self._permits = threading.Semaphore(in_flight)
-        self._to_compute: SimpleQueue[tuple[int, Read]] = SimpleQueue()
-        self._to_pack: SimpleQueue[tuple[int, Computed]] = SimpleQueue()
-        self._to_write: SimpleQueue[tuple[int, Packed]] = SimpleQueue()
+        # Not SimpleQueue: in CPython 3.11 its `get` with a timeout waits for ever when another worker takes
+        # the item that woke it after the time is over.
+        self._to_compute: Queue[tuple[int, Read]] = Queue()
+        self._to_pack: Queue[tuple[int, Computed]] = Queue()
+        self._to_write: Queue[tuple[int, Packed]] = Queue()
         self._errors: list[BaseException] = []
 
     def run(self, idle: Callable[[], None] = lambda: None) -> None:
@@ -217,7 +219,7 @@ class Stages(Generic[Read, Computed, Packed]):
                 self._permits.release()
                 next_index += 1
 
-    def _items(self, queue: SimpleQueue[tuple[int, Any]], before: list[_Job]) -> Iterator[tuple[int, Any]]:
+    def _items(self, queue: Queue[tuple[int, Any]], before: list[_Job]) -> Iterator[tuple[int, Any]]:
         """Yield what arrives until the stage before has ended and the queue is empty."""
         while True:
             self.stop.check()
