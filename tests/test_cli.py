@@ -16,7 +16,8 @@ import polars as pl
 import pytest
 
 from attnrules.cli import cli
-from attnrules.commands.show import statements
+from attnrules.commands.card import folded
+from attnrules.commands.lists import statements
 from attnrules.queries.card import FeatureCard, feature_card
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.questions import questions
@@ -72,7 +73,7 @@ def test_parameters_reach_questions_and_sql(attnrules: Any, mined_once: Path) ->
 
 def test_show_words_the_planted_rule(attnrules: Any, mined_once: Path, planted: Any) -> None:
     feature = next(f for (l, h, f) in planted.skipgram_rules if (l, h) == (0, 0))
-    outcome = attnrules("show", mined_once, f"L0H0.{feature}")
+    outcome = attnrules("show", mined_once, f"L0H0.{feature}", "--all-methods")
     assert outcome.code == 0
     # It writes nothing, so that its tokens are those that follow it in the corpus.
     assert re.search(rf"1  \['.*\] … \['.*\] → ('.*' \()?L0H0\.{feature}\b", outcome.out)
@@ -255,9 +256,9 @@ def test_figures_name_their_set_and_all_positions_come_first(attnrules: Any, min
     )
     assert best["example_set"] == "all_positions"
     card = attnrules("show", mined_once, best["feature"]).out
-    first = next(line for line in card.splitlines() if "precision" in line)
-    assert f"average precision {best['average_precision']:.2f}" in first
-    assert f"on all test positions ({best['base_rate']:.1%} active)" in first
+    judged = card[card.index("rules on all test positions") :]
+    assert judged.startswith(f"rules on all test positions ({best['base_rate']:.1%} active):")
+    assert f"average precision {best['average_precision']:.2f}" in judged.partition("\n    1 ")[0]
     headline = attnrules("query", mined_once, "headline", "--format", "csv").out.splitlines()
     assert headline[1].startswith("mean average precision over all positions")
 
@@ -280,3 +281,63 @@ def test_mining_without_all_positions_says_nothing_of_them(ingested: Path, attnr
     )
     assert outcome.code == 0
     assert "average precision" not in outcome.err
+
+
+@pytest.mark.parametrize("name", ["L0H0", "L1H0", "L0H1", "L0H2"])
+def test_a_card_fits_a_screen(attnrules: Any, mined_once: Path, name: str) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        head = dict(zip(("layer", "head"), (int(name[1]), int(name[3])), strict=True))
+        query = "SELECT DISTINCT feature FROM rules WHERE layer = $layer AND head = $head LIMIT 3"
+        features = [feature for (feature,) in warehouse.rows(query, head)]
+    assert features
+    for feature in features:
+        lines = attnrules("show", mined_once, f"{name}.{feature}").out.splitlines()
+        assert len(lines) <= 50
+        # What to run next is copied whole.
+        assert [line for line in lines[:-1] if len(line) > 100] == []
+        assert lines[-1].startswith("more: --all-methods")
+
+
+def test_the_sources_of_an_example_are_marked(attnrules: Any, mined_once: Path, planted: Any) -> None:
+    feature = next(f for (l, h, f) in planted.skipgram_rules if (l, h) == (0, 0))
+    card = json.loads(attnrules("show", mined_once, f"L0H0.{feature}", "--json").out)
+    assert len({(run["seq_id"], run["example_pos"]) for run in card["example_runs"]}) == 3
+    with Warehouse.open(mined_once) as warehouse:
+        for run in card["example_runs"]:
+            at = {"feature": feature, "seq_id": run["seq_id"], "pos": run["example_pos"], "limit": 0}
+            sources = warehouse.rows(
+                "SELECT key_pos, contribution_from_features FROM dfa(0, 0, $feature, $seq_id, $pos)"
+                " WHERE key_pos > $limit AND contribution_from_features > 0",
+                at,
+            )
+            total = sum(contribution for _, contribution in sources)
+            marked = {pos for pos, contribution in sources if contribution >= 0.1 * total}
+            assert (run["pos"] in marked) == run["is_source"]
+            assert (run["pos"] == run["example_pos"]) == run["is_here"]
+
+
+def test_a_warehouse_alone_shows_its_heads(attnrules: Any, mined_once: Path) -> None:
+    shown = attnrules("show", mined_once)
+    assert (shown.code, len(re.findall(r"^L[01]H\d", shown.out, re.MULTILINE))) == (0, 8)
+    heads = json.loads(attnrules("show", mined_once, "--json").out)["heads"]
+    assert [f"L{row['layer']}H{row['head']}" for row in heads] == re.findall(
+        r"^L[01]H\d", shown.out, re.MULTILINE
+    )
+
+
+def test_the_legend_needs_no_warehouse_and_names_real_sections(attnrules: Any) -> None:
+    legend = attnrules("show", "--legend")
+    assert legend.code == 0
+    method = (Path(__file__).parent.parent / "docs/method.md").read_text("utf-8")
+    sections = re.findall(r"section (\d+)", legend.out)
+    assert sections
+    assert [number for number in sections if f"\n## {number}" not in method] == []
+
+
+def test_lines_are_folded_between_tokens() -> None:
+    tokens = ", ".join(f"' token {i}' {i}%" for i in range(12))
+    lines = folded(f"    1  [{tokens}] … → ' one', ' two' (L0H3.17)   (V 0.10; as read, right at 1 of 2)", 7)
+    assert max(map(len, lines)) <= 100
+    assert all(line.count("'") % 2 == 0 for line in lines)
+    assert lines[-1].endswith("→ ' one', ' two' (L0H3.17)   (V 0.10; as read, right at 1 of 2)")
+    assert [line[:7].strip() for line in lines[1:]] == [""] * (len(lines) - 1)

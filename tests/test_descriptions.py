@@ -165,7 +165,7 @@ def test_imported_words_reach_the_rules(attnrules: Any, mined: Path, planted: An
     (layer, head, feature), pairs = next(iter(planted.skipgram_rules.items()))
     (tmp_path / "e.jsonl").write_text(json.dumps(record(pairs[0][0], "MY WORDS", layer=f"{layer}-res-jb")))
     assert attnrules("import-descriptions", mined, tmp_path / "e.jsonl").code == 0
-    assert "[MY WORDS]" in attnrules("show", mined, f"L{layer}H{head}.{feature}").out
+    assert "[MY WORDS]" in attnrules("show", mined, f"L{layer}H{head}.{feature}", "--all-methods").out
 
 
 @pytest.mark.parametrize(

@@ -449,7 +449,7 @@ def test_show_says_rules_in_words(
 ) -> None:
     layer, head, _ = name
     feature = f"L{layer}H{head}.{planted.output_features[name]}"
-    outcome = attnrules("show", tested_once, feature)
+    outcome = attnrules("show", tested_once, feature, "--all-methods")
     assert outcome.code == 0
     for words in expected:
         assert words in outcome.out
@@ -461,7 +461,9 @@ def test_show_tells_untested_rules_from_refuted_ones(
     feature = f"L0H1.{planted.output_features[0, 1, 'quiet night']}"
     with Warehouse.open(tested, writable=True) as warehouse:
         warehouse.execute("DELETE FROM absence_tests")
-    assert "not tested: run `attnrules intervene`" in attnrules("show", tested, feature).out
+    assert "not tested: run `attnrules intervene`" in attnrules("show", tested, feature).out.replace(
+        "\n", " "
+    )
 
 
 @pytest.mark.parametrize(
@@ -531,7 +533,7 @@ def test_what_the_corpus_says_of_an_absence_rule(
             "SELECT layer, head, feature FROM absence_summary WHERE confirmed ORDER BY ALL LIMIT 1"
         )
     assert found == [(evidence,)]
-    card = attnrules("show", tested, f"L{layer}H{head}.{feature}").out
+    card = attnrules("show", tested, f"L{layer}H{head}.{feature}", "--all-methods").out
     assert "confirmed on the model" in card
     assert f"corpus, {EVIDENCE[evidence]}: " in card
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from attnrules.commands.show import card_lines
+from attnrules.commands.card import card_lines
 from attnrules.errors import UsageError
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.card import feature_card
@@ -455,7 +455,7 @@ def test_distractors_are_keys_of_the_same_head(whole: Warehouse) -> None:
 def test_a_card_names_the_head_of_each_rule(whole: Warehouse) -> None:
     feature = FeatureId(0, WHOLE_LAYER, tiny.WHOLE_SEQUENCES)
     card = feature_card(whole, feature, n_rules=3)
-    text = "\n".join(card_lines(card, Path("w.duckdb")))
+    text = "\n".join(card_lines(card, Path("w.duckdb"), all_methods=True))
     assert re.search(r"^heads     by weights H0 50%, H1 50%$", text, re.MULTILINE)
     assert len(re.findall(r"→ L0\.2 through H[01]\b", text)) > 4
     assert {rule["through_head"] for rule in card.rules} == {0, 1}

@@ -64,7 +64,7 @@ def test_a_method_is_a_module_and_an_entry(ingested: Path, attnrules: Any) -> No
     assert judged == [("rules", "all_positions"), ("rules", "paper")]
     assert known == [("rules", "keys by id")]
     assert attnrules("check", ingested).code == 0
-    assert "toy" in attnrules("show", ingested, str(feature)).out
+    assert "toy" in attnrules("show", ingested, str(feature), "--all-methods").out
 
 
 @pytest.mark.usefixtures("toy")

@@ -7,16 +7,21 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from attnrules.errors import UsageError
 from attnrules.pages import figures, write_site
 from attnrules.queries.heads import FeatureId
+from attnrules.queries.pages import head_pages
+from attnrules.queries.questions import ask
 from attnrules.warehouse import Warehouse
+from tests.conftest import Outcome
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -217,3 +222,38 @@ def test_a_browser_fills_the_table_of_features_without_an_error(site: Path, smal
     with Warehouse.open(small_once) as warehouse:
         n = warehouse.value("SELECT count(DISTINCT feature) FROM rules WHERE (layer, head) = (0, 0)")
     assert body[1].count("<tr>") == n
+
+
+def test_the_figures_shown_are_those_of_the_query_beside_them(small_once: Path) -> None:
+    with Warehouse.open(small_once) as warehouse:
+        [(layer, head, feature)] = warehouse.rows(
+            "SELECT layer, head, feature FROM rules ORDER BY layer DESC, head DESC, feature DESC LIMIT 1"
+        )
+        found = head_pages(warehouse, layer, head, [feature])
+        at = {"layer": layer, "head": head, "feature": feature}
+        tokens = [
+            (row["token"], row["attention"], row["attention_everywhere"])
+            for row in found.of("source_tokens", feature)
+        ]
+        asked = [row[1:] for row in ask(warehouse, "attended_tokens", at).fetchall()]
+        back = {row["distance"]: row["attention"] for row in found.of("distances", feature)}
+        anywhere = {row["distance"]: row["attention"] for row in found.anywhere}
+        profile = ask(warehouse, "feature_profile", {**at, "limit": 100}).fetchall()
+    assert tokens
+    assert [row[0] for row in tokens] == [row[0] for row in asked]
+    assert np.allclose([row[1:] for row in tokens], [row[1:] for row in asked], rtol=1e-9, atol=1e-12)
+    for _, distance, attention, everywhere, _ in profile:
+        if distance <= 16:
+            assert attention == pytest.approx(back.get(distance, 0), abs=1e-4)
+            assert everywhere == pytest.approx(anywhere.get(distance, 0), abs=1e-4)
+
+
+def test_card_and_page_begin_with_the_same_sentence(
+    site: Path, small_once: Path, attnrules: Callable[..., Outcome]
+) -> None:
+    path = min((p for p in site.rglob("*.html") if p.name != "index.html"), key=lambda p: p.as_posix())
+    lead = re.search(r'<p class="lead">(.*?)</p>', path.read_text("utf-8"), re.DOTALL)
+    assert lead is not None
+    card = attnrules("show", small_once, f"{path.parent.name}.{path.stem}").out
+    said = card.split("\n\n")[0].partition("\n")[2]
+    assert " ".join(said.split()) == " ".join(unescape(lead[1]).split())

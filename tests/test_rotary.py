@@ -476,7 +476,7 @@ def test_without_the_distance_another_query_would_be_found(rotary: Path) -> None
 
 def test_the_card_says_at_which_distance_the_score_is(rotary: Path, attnrules: Callable[..., Any]) -> None:
     best_pair(rotary, "magnitude")
-    shown = attnrules("show", rotary, "L0H0.0").out
+    shown = attnrules("show", rotary, "L0H0.0", "--all-methods").out
     assert "(S 8.00 at distance 1, V 0.25)" in shown
 
 

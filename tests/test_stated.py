@@ -161,7 +161,7 @@ def test_the_card_shows_stated_rules_first(
     card = feature_card(planted, FeatureId(0, 4, 0))
     [rule] = card.stated
     assert (rule["precision"], rule["recall"]) == (1.0, 1.0)
-    told = attnrules("show", path, "L0H4.0").out
+    told = attnrules("show", path, "L0H4.0", "--all-methods").out
     assert told.index(rule["statement"]) < told.index("weighted_gates rules")
     assert f"precision 1.00 [{rule['precision_low']:.2f}, 1.00], recall 1.00" in told
     assert "as read, right at" in told

@@ -198,7 +198,7 @@ def test_the_card_shows_it_with_the_rule(
     assert [(test["kind"], test["atom"]) for test in card.stated_tests] == [
         ("sufficient", 0), *(("necessary", atom) for atom in (1, 2, 3))
     ]  # fmt: skip
-    told = attnrules("show", path, f"L0H1.{feature}").out
+    told = " ".join(attnrules("show", path, f"L0H1.{feature}").out.split())
     assert "on the model sufficient and necessary: planted in 20 neutral contexts it fires in 100%" in told
     assert "without “no ['fox', 'wolf', 'owl'] before” 100% of the activation is lost" in told
 

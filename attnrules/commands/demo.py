@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from attnrules.commands.lists import statements
 from attnrules.commands.options import Count
 from attnrules.commands.progress import quiet_libraries, run_ingest
-from attnrules.commands.show import statements
 from attnrules.commands.terminal import say, tell
 from attnrules.commands.wording import (
     best_list_words,

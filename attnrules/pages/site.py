@@ -142,7 +142,7 @@ def feature_page(pages: Environment, found: HeadPages, row: Row) -> str:
         name=name,
         head=head_name(found.layer, found.head),
         facts=row,
-        sentence=wording.sentence(found, row),
+        sentence=wording.lead(found, row),
         stated=_with_examples(found, feature),
         examples=_examples(found, feature),
         figures=_figures(found, row),

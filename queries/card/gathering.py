@@ -33,6 +33,9 @@ class FeatureCard:
         tokens: of the rules among these that have several keys or queries, the tokens they act through:
             rows of the question `rule_tokens`.
         fires_on: the tokens of largest lift, of the view `output_feature_tokens`.
+        attended, distances: the tokens, and how far back, that its heads attend to where it is active and
+            anywhere.
+        example_runs: the three strongest examples with what brings each about, as runs of tokens.
         sources: the tokens that bring its activation, rows of the question `output_feature_sources`.
         says: the tokens that stand for what it makes the model say, rows of `output_words`, best first.
         output_test: the row of `output_tests`, none where that was not tested.
@@ -51,6 +54,9 @@ class FeatureCard:
     minimal: list[dict[str, Any]]
     tokens: list[dict[str, Any]]
     fires_on: list[dict[str, Any]]
+    attended: list[dict[str, Any]]
+    distances: list[dict[str, Any]]
+    example_runs: list[dict[str, Any]]
     sources: list[dict[str, Any]]
     says: list[dict[str, Any]]
     output_test: list[dict[str, Any]]
@@ -84,6 +90,9 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         minimal=minimal,
         tokens=_tokens(warehouse, at, [*rules, *(rule for kept in minimal for rule in kept["rules"])]),
         fires_on=dictionaries(warehouse, "fires_on", at),
+        attended=_as_dicts(ask(warehouse, "attended_tokens", {**at, "limit": 3})),
+        distances=dictionaries(warehouse, "distances", at),
+        example_runs=dictionaries(warehouse, "example_runs", at),
         sources=_as_dicts(ask(warehouse, "output_feature_sources", {**at, "limit": 6})),
         says=dictionaries(warehouse, "says", at),
         output_test=dictionaries(warehouse, "output_test", at),

@@ -1,0 +1,10 @@
+-- Grain: a distance that the heads of a feature look back, with the attention there where it is active and anywhere.
+-- Reads: attention_sources, output_activations, tokens
+SELECT
+    distance,
+    exact_sum(attention) AS attention,
+    exact_sum(attention_everywhere) AS attention_everywhere
+FROM source_distances($layer, $head, $feature)
+WHERE distance <= 16
+GROUP BY distance
+ORDER BY distance;
