@@ -45,6 +45,7 @@ _COMMANDS = {
     "describe": "attnrules.commands.describe",
     "upgrade": "attnrules.commands.upgrade",
     "export": "attnrules.commands.export",
+    "lake": "attnrules.commands.lake",
     "import-descriptions": "attnrules.commands.import_descriptions",
 }
 

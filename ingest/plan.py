@@ -361,7 +361,7 @@ def _stored_rates(stored: Warehouse, held: Targets) -> Rates | None:
     speed = int(runs[0][0]) / runs[0][1] * 1000 if runs and runs[0][1] else None
     return Rates(
         {table: counts[table] / (n_tokens * _places(table, held)) for table in _DEMO_ROWS},
-        dict.fromkeys(_DEMO_BYTES, stored.path.stat().st_size / n_rows),
+        dict.fromkeys(_DEMO_BYTES, stored.n_bytes / n_rows),
         speed,
         "rows, bytes and time: those of what this warehouse holds",
     )

@@ -12,6 +12,7 @@ from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.counting import CountingSpec, mine_counting
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse
+from attnrules.warehouse.convert import convert
 from benchmarks.compare_warehouses import compare
 from tests import tiny
 
@@ -51,6 +52,15 @@ def shuffle(path: Path) -> None:
 def on_one_thread(ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = Path(shutil.copy(ingested_once, tmp_path_factory.mktemp("one") / "planted.duckdb"))
     return mine_everything(path, threads=1)
+
+
+def test_mining_a_lake_gives_the_bits_of_the_file(
+    on_one_thread: Path, ingested: Path, tmp_path: Path
+) -> None:
+    convert(ingested, tmp_path / "lake")
+    mine_everything(tmp_path / "lake", threads=2)
+    convert(tmp_path / "lake", tmp_path / "back.duckdb")
+    assert compare(on_one_thread, tmp_path / "back.duckdb") == []
 
 
 @pytest.mark.parametrize("threads", [2, 4])

@@ -4,7 +4,8 @@ Knows nothing of models, rules or how a number is computed. `store` holds the co
 loading, `digests` what was written and `rowhash` how it is hashed, `inspect` what `attnrules info` and
 `attnrules check` report, `describe` where every number comes from, `catalogue` compares what a file defines
 with `sql/`, `upgrade` writes a file of an earlier version anew, `export` writes the tables as Parquet,
-`descriptions` reads those of others, `asked` logs what ran.
+`descriptions` reads those of others, `asked` logs what ran. `lake` keeps facts as Parquet files beside a
+small DuckDB file, and `convert` makes a lake of a file and a file of a lake.
 """
 
 from attnrules.sql import WHOLE_LAYER, head_name

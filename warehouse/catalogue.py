@@ -8,8 +8,8 @@ can shadow.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import duckdb
 
 from attnrules import sql
 from attnrules.errors import WarehouseUnavailableError
+from attnrules.warehouse.digests import FACTS
 
 # Stands for the identity of a file and for the width of its heads while definitions are compared.
 _ANY_IDENTITY, _ANY_WIDTH = "0" * 32, 1
@@ -77,13 +78,18 @@ def read(connection: duckdb.DuckDBPyConnection) -> Catalogue:
 
 
 def verify(
-    connection: duckdb.DuckDBPyConnection, path: Path, *, current: int = sql.SCHEMA_VERSION
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    *,
+    current: int = sql.SCHEMA_VERSION,
+    views: Callable[[duckdb.DuckDBPyConnection], Iterator[str]] | None = None,
 ) -> Catalogue:
     """Return the catalogue of the warehouse that is open, after comparing it with `sql/`.
 
-    Tables and views of the user's own with names of their own are let be. Raises `WarehouseUnavailableError`
-    when the file is no warehouse, is of another schema version than `current`, defines something of ours
-    otherwise, or gives another meaning to a name of DuckDB's.
+    Tables and views of the user's own with names of their own are let be. In a lake fact tables are views;
+    `views` yields what is wrong with them. Raises `WarehouseUnavailableError` when the file is no warehouse,
+    is of another schema version than `current`, defines something of ours otherwise, or gives another
+    meaning to a name of DuckDB's.
     """
     catalogue = read(connection)
     if ("view", "schema_version") not in catalogue.definitions and (
@@ -92,6 +98,9 @@ def verify(
         raise WarehouseUnavailableError(f"{path}: a DuckDB database, but not an attnrules warehouse")
     refuse(path, shadows(catalogue))
     _refuse_other_version(connection, path, current)
+    if views is not None:
+        refuse(path, views(connection))
+        catalogue = _with_tables_of_facts(catalogue)
     refuse(path, differences(catalogue))
     return catalogue
 
@@ -134,6 +143,21 @@ def differences(catalogue: Catalogue) -> Iterator[str]:
             yield f"the {kind} {name} of an attnrules warehouse is missing"
         elif found != definition:
             yield f"the {kind} {name} is not defined as in an attnrules warehouse of this version"
+
+
+def columns_of(table: str) -> dict[str, str]:
+    """Return the columns of a table of a warehouse, name to type, in their order."""
+    return _reference().columns[table]
+
+
+def _with_tables_of_facts(catalogue: Catalogue) -> Catalogue:
+    """Return a catalogue whose fact tables are views, found to be right, with tables in their places."""
+    definitions = {
+        at: text for at, text in catalogue.definitions.items() if at[0] != "view" or at[1] not in FACTS
+    }
+    reference = _reference().definitions
+    tables = {("table", name): reference["table", name] for name in FACTS}
+    return replace(catalogue, definitions={**definitions, **tables})
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int | None:
@@ -179,9 +203,13 @@ def _canonical(definition: list[Any], identity: str | None) -> str:
 
 @dataclass(frozen=True)
 class _Reference:
-    """What an empty warehouse defines, and the (kind, name)s of DuckDB's own, by the DuckDB that runs."""
+    """What an empty warehouse defines, and the (kind, name)s of DuckDB's own, by the DuckDB that runs.
+
+    `columns` are those of each table, name to type.
+    """
 
     definitions: dict[tuple[str, str], str]
+    columns: dict[str, dict[str, str]]
     built_in: frozenset[tuple[str, str]]
 
 
@@ -194,6 +222,9 @@ def _reference() -> _Reference:
     with duckdb.connect(config={"threads": 1, "enable_external_access": False}) as connection:
         built_in = connection.execute(sql.catalogue_query("built_in_names").text).fetchall()
         connection.execute(definitions)
+        columns: dict[str, dict[str, str]] = {}
+        for table, column, kind in connection.execute(sql.catalogue_query("columns").text).fetchall():
+            columns.setdefault(table, {})[column] = kind
         return _Reference(
-            read(connection).definitions, frozenset((kind, name.lower()) for kind, name in built_in)
+            read(connection).definitions, columns, frozenset((kind, name.lower()) for kind, name in built_in)
         )

@@ -7,6 +7,7 @@ or load code, so every connection is opened with the configuration locked.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -24,35 +25,47 @@ _TUNABLE = ["threads", "memory_limit"]
 
 
 def connect(
-    path: Path, *, writable: bool, allow_files: bool = False, storage_version: str | None = None
+    path: Path,
+    *,
+    writable: bool,
+    allow_files: bool = False,
+    storage_version: str | None = None,
+    folder: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open the database file `path` with the settings of every connection.
 
-    With `allow_files` SQL may read and write other files and change settings; otherwise neither. A file
-    that does not exist is made for DuckDB `storage_version` and later. Raises `WarehouseUnavailableError`
-    when it cannot be opened.
+    With `allow_files` SQL may read and write other files and change settings; otherwise neither, but for
+    files of `folder`, the facts of a lake. A file that does not exist is made for DuckDB `storage_version`
+    and later. Raises `WarehouseUnavailableError` when it cannot be opened.
     """
-    settings: _Settings = {**_PLANS, **NO_DOWNLOADS, **({} if allow_files else _locked(writable))}
+    locked = {} if allow_files else _locked(writable)
+    settings: _Settings = {**_PLANS, **NO_DOWNLOADS, **(locked if folder is None else {})}
+    if folder is not None and locked:
+        # Differs from what `allow_files` opens with, so that DuckDB does not hand out the same connection.
+        settings["allowed_configs"] = locked["allowed_configs"]
     if storage_version is not None:
         settings["storage_compatibility_version"] = storage_version
     try:
         # An absolute path, for DuckDB reads more than paths from a name: `:memory:`, `md:`, `s3://`.
-        return duckdb.connect(str(path.absolute()), read_only=not writable, config=settings)
+        connection = duckdb.connect(str(path.absolute()), read_only=not writable, config=settings)
+        if folder is not None and locked:
+            _lock(connection, locked, [folder])
+        return connection
     except (duckdb.Error, RuntimeError, MemoryError, ValueError) as error:
         raise _open_error(path, error, writable=writable) from error
 
 
-def connect_beside(old: Path, new: Path) -> duckdb.DuckDBPyConnection:
+def connect_beside(old: Path, new: Path, folders: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection:
     """Open two database files in one connection: `old`, to read, and `new`, to write, under these names.
 
-    The settings are those of every connection. Raises `WarehouseUnavailableError` when one cannot be opened.
+    Files of `folders` may be read and written. The settings are those of every connection. Raises
+    `WarehouseUnavailableError` when one cannot be opened.
     """
     connection = duckdb.connect(config={**_PLANS, **NO_DOWNLOADS})
     try:
         connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(old.absolute())})
         connection.execute("ATTACH $path AS new", {"path": str(new.absolute())})
-        for name, setting in _locked(writable=True).items():
-            connection.execute(f"SET {name} = $setting", {"setting": setting})
+        _lock(connection, _locked(writable=True), folders)
     except duckdb.Error as error:
         connection.close()
         raise _open_error(old, error, writable=False) from error
@@ -65,6 +78,15 @@ def _locked(writable: bool) -> _Settings:
         "allowed_configs": _TUNABLE if writable else [],
         "lock_configuration": True,
     }
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, locked: _Settings, folders: Sequence[Path]) -> None:
+    """Make these settings after files of `folders` were allowed, which no setting at the opening can do."""
+    # This process may have the file open already: DuckDB then hands out its own, settings and all.
+    if connection.execute("SELECT current_setting('lock_configuration')").fetchall() == [(True,)]:
+        return
+    for name, setting in {"allowed_directories": [str(f) for f in folders], **locked}.items():
+        connection.execute(f"SET {name} = $setting", {"setting": setting})
 
 
 def _open_error(path: Path, error: Exception, *, writable: bool) -> WarehouseUnavailableError:

@@ -42,7 +42,7 @@ def export(warehouse: Warehouse, folder: Path, *, tables: Sequence[str] | None =
     empty or cannot be written; nothing is left behind then.
     """
     chosen = _chosen(warehouse, tables)
-    with _made_whole(folder) as unfinished:
+    with folder_made_whole(folder) as unfinished:
         exported = [_write(warehouse, name, unfinished) for name in chosen]
         manifest = {
             "schema_version": warehouse.value("SELECT version FROM schema_version"),
@@ -104,7 +104,7 @@ def _readable(kind: Any) -> Any:
 
 
 @contextmanager
-def _made_whole(folder: Path) -> Iterator[Path]:
+def folder_made_whole(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill that becomes `folder` when the block ends well, and vanishes otherwise."""
     if folder.exists() and not folder.is_dir():
         raise AttnRulesError(f"{folder}: is a file; name a folder that is empty or does not exist")

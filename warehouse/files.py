@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ _KINDS = {
     stat.S_IFCHR: "is a device, not a file; name a .duckdb file",
     stat.S_IFBLK: "is a device, not a file; name a .duckdb file",
 }
+# The DuckDB file of a lake, in its folder.
+CATALOGUE = "catalogue.duckdb"
+# Places that a path does not lead to.
+_REMOTE = re.compile(r"([a-z][a-z0-9+]+):/")
 # Of the final name, so that the temporary one is not too long where the final one is not.
 _KEPT_OF_NAME = 40
 
@@ -29,6 +34,24 @@ def identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def is_lake(path: Path) -> bool:
+    """Tell whether `path` is the folder of a lake."""
+    return (path / CATALOGUE).is_file()
+
+
+def database_of(path: Path) -> Path:
+    """Return the DuckDB file of the warehouse at `path`, which is another one for a lake.
+
+    Raises `WarehouseUnavailableError` unless there is one.
+    """
+    if is_lake(path):
+        return path / CATALOGUE
+    refuse_no_file(path)
+    if path.name == CATALOGUE and (path.parent / "facts").is_dir():
+        raise WarehouseUnavailableError(f"{path}: is the catalogue of a lake; name its folder {path.parent}")
+    return path
 
 
 def refuse_no_file(path: Path) -> None:
@@ -68,6 +91,16 @@ def refuse_no_place(path: Path) -> None:
 def _refuse_no_name(path: Path) -> None:
     if str(path).startswith(":"):
         raise WarehouseUnavailableError(f"{path}: a warehouse is a file; name one, such as gpt2.duckdb")
+    refuse_remote(path)
+
+
+def refuse_remote(path: Path) -> None:
+    """Raise `WarehouseUnavailableError` for an address, such as one of S3."""
+    if match := _REMOTE.match(str(path)):
+        raise WarehouseUnavailableError(
+            f"{path}: warehouses and lakes on {match[1]}:// are not supported; name a file or folder of this"
+            " machine"
+        )
 
 
 def write_ahead_log(path: Path) -> Path:

@@ -30,7 +30,7 @@ class WarehouseInfo:
         n_sequences: sequences stored.
         rules: one row per (method, scaling): features and rules.
         runs: one row per run, oldest first.
-        file_bytes: size of the file.
+        file_bytes: size of the file, of all files of a lake.
     """
 
     model: dict[str, Any] | None
@@ -80,7 +80,7 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
             " count(DISTINCT (layer, head, feature, rank)) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
         ),
         runs=dictionaries(warehouse, "SELECT run_id, command, status, started_at FROM runs ORDER BY run_id"),
-        file_bytes=warehouse.path.stat().st_size,
+        file_bytes=warehouse.n_bytes,
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from attnrules import sql
-from attnrules.errors import AttnRulesError, closest
+from attnrules.errors import AttnRulesError, WarehouseUnavailableError, closest
 from attnrules.sql.methods import METHODS
 from attnrules.warehouse import catalogue, digests, files
 from attnrules.warehouse.asked import Asked, Query
@@ -26,6 +26,8 @@ from attnrules.warehouse.relation import Recipe, Relation, TableHandle
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from attnrules.warehouse.lake import Lake
+
 _LIBRARIES = (
     *("attnrules", "duckdb", "numpy", "polars", "pyarrow", "torch", "transformers", "transformer_lens"),
     *("tokenizers", "sae-lens", "safetensors", "datasets", "huggingface_hub"),
@@ -33,10 +35,13 @@ _LIBRARIES = (
 
 
 class Warehouse:
-    """One opened warehouse file; use it as a context manager or call `close`."""
+    """One opened warehouse, a file or a lake; use it as a context manager or call `close`."""
 
-    def __init__(self, connection: Connection, path: Path, *, watched: bool = False) -> None:
+    def __init__(
+        self, connection: Connection, path: Path, *, watched: bool = False, lake: Lake | None = None
+    ) -> None:
         self.path = path
+        self._lake = lake
         self._handle = Handle(connection, path, watched=watched)
 
     @classmethod
@@ -48,30 +53,46 @@ class Warehouse:
         process, opened in another way by this one, no file, not a DuckDB database, not a warehouse, or of
         another schema version.
         """
-        files.refuse_no_file(path)
-        connection = connect(path, writable=writable, allow_files=allow_files)
-        warehouse = cls(connection, path, watched=writable)
+        database = files.database_of(path)
+        lake = None if database == path else _lake_at(path)
+        folder = None if lake is None else lake.facts
+        connection = connect(database, writable=writable, allow_files=allow_files, folder=folder)
+        warehouse = cls(connection, path, watched=writable, lake=lake)
         try:
             with warehouse.session() as connection:
-                warehouse._handle.run(connection, lambda: catalogue.verify(connection, path))
+                views = None if lake is None else lake.faults
+                warehouse._handle.run(connection, lambda: catalogue.verify(connection, path, views=views))
+                is_moved = lake is not None and lake.was_moved(connection)
+                if lake is not None and is_moved and writable:
+                    warehouse._handle.run(connection, partial(lake.follow_move, connection), writing=True)
         except BaseException:
             warehouse.close()
             raise
+        if is_moved and not writable:
+            warehouse.close()
+            _follow_move(cls, path)
+            return cls.open(path, allow_files=allow_files)
         return warehouse
 
     @classmethod
-    def create(cls, path: Path, *, d_head: int) -> Self:
-        """Create a warehouse for heads of width `d_head` at `path`, which must not exist.
+    def create(cls, path: Path, *, d_head: int, lake: bool = False) -> Self:
+        """Create a warehouse for heads of width `d_head` at `path`, which must not exist; or a `lake`.
 
-        A failure leaves no file behind, and a kill at most a hidden one of another name. Raises
-        `WarehouseUnavailableError` when the place cannot be written.
+        A failure leaves no file behind, and a kill at most a hidden one of another name. A folder that a
+        lake is made in may exist. Raises `WarehouseUnavailableError` when the place cannot be written.
         """
-        files.refuse_no_place(path)
+        files.refuse_no_place(path / files.CATALOGUE if lake else path)
         identity = sql.new_identity()
-        with files.made_whole(path) as unfinished:
+        facts = _lake_at(path) if lake else None
+        with files.made_whole(path / files.CATALOGUE if lake else path) as unfinished:
             connection = connect(unfinished, writable=True, storage_version=sql.STORAGE_VERSION)
             with cls(connection, path) as warehouse, warehouse.transaction():
-                for statement in [*sql.table_statements(d_head, identity), *sql.view_statements(identity)]:
+                for statement in sql.table_statements(d_head, identity):
+                    warehouse.execute(statement)
+                if facts is not None:
+                    with warehouse.session() as connection:
+                        facts.create_views(connection)
+                for statement in sql.view_statements(identity):
                     warehouse.execute(statement)
                 stamp = {"version": sql.SCHEMA_VERSION, "created_by": _version_of("attnrules")}
                 warehouse.execute(sql.ledger_statement("stamp_version"), stamp)
@@ -168,7 +189,11 @@ class Warehouse:
         Columns of `table` that `rows` lacks must be nullable and become NULL.
         """
         with self._handle.connection() as connection:
-            self._handle.run(connection, partial(_insert, connection, table, rows), writing=True)
+            if self._lake is not None and table in digests.FACTS:
+                work = partial(self._lake.append, connection, table, rows)
+            else:
+                work = partial(_insert, connection, table, rows)
+            self._handle.run(connection, work, writing=True)
         return int(rows.num_rows)
 
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
@@ -238,7 +263,12 @@ class Warehouse:
     def forget_output_features(self, layer: int, head: int) -> None:
         """Delete a head's output SAE, its features and activations, and everything mined about them."""
         for statement in sql.forget_statements():
-            self.execute(statement, {"layer": layer, "head": head})
+            table = statement.name.removeprefix("forget/")
+            if self._lake is not None and table in digests.FACTS:
+                with self._handle.connection() as connection:
+                    self._lake.forget(connection, table, (layer, head))
+            else:
+                self.execute(statement, {"layer": layer, "head": head})
         digests.restamp(self, "chunks")
 
     @contextmanager
@@ -258,6 +288,14 @@ class Warehouse:
         """
         default = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2} bytes"
         self.execute("SET memory_limit = $size", {"size": size or default})
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of the file, or of the catalogue of a lake and all files that it lists."""
+        if self._lake is None:
+            return self.path.stat().st_size
+        with self._handle.connection() as connection:
+            return self._lake.n_bytes(connection)
 
     def interrupt(self) -> None:
         """End the statements that other threads are running; they fail, and their transactions are undone."""
@@ -319,7 +357,11 @@ class Warehouse:
                 # After a full disk or a fatal error there may be nothing left to roll back.
                 with suppress(AttnRulesError):
                     self.execute("ROLLBACK")
+                if self._lake is not None:
+                    self._lake.undone()
                 raise
+            if self._lake is not None:
+                self._lake.committed()
 
     @contextmanager
     def run(
@@ -357,6 +399,23 @@ class Warehouse:
         with self.transaction():
             self.execute(sql.ledger_statement(statement), row)
             digests.restamp(self, "runs", run_id=row["run_id"])
+
+
+def _lake_at(path: Path) -> Lake:
+    # A single file needs none of it.
+    from attnrules.warehouse.lake import Lake
+
+    return Lake.at(path)
+
+
+def _follow_move(kind: type[Warehouse], path: Path) -> None:
+    try:
+        kind.open(path, writable=True).close()
+    except AttnRulesError as error:
+        raise WarehouseUnavailableError(
+            f"{path}: was moved or copied, and its catalogue cannot be told so ({error}); open it once where"
+            " it can be written"
+        ) from error
 
 
 @contextmanager

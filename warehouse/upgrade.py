@@ -65,6 +65,11 @@ def upgrade(
     the old file holds more than would be copied and is not to be kept, or its new name is taken. Whatever
     goes wrong, the old file is as it was.
     """
+    if files.is_lake(path):
+        raise AttnRulesError(
+            f"{path}: is a lake, which cannot be upgraded; make a file of it with the attnrules that made it"
+            f" (`attnrules lake {path} W.duckdb`), and upgrade that"
+        )
     files.refuse_no_file(path)
     path = path.resolve()
     identity = files.identity(path)

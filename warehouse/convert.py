@@ -1,0 +1,121 @@
+"""A warehouse from a file into a lake, and back.
+
+The copy is made under a hidden name, checked against the digests, which are copied with the rows, and takes
+its name at the very end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnrules import sql
+from attnrules.errors import AttnRulesError, UsageError
+from attnrules.warehouse import catalogue, files
+from attnrules.warehouse.connection import connect_beside
+from attnrules.warehouse.digests import FACTS
+from attnrules.warehouse.export import folder_made_whole
+from attnrules.warehouse.faults import explained
+from attnrules.warehouse.handle import Connection
+from attnrules.warehouse.inspect import check
+from attnrules.warehouse.lake import Lake, places
+from attnrules.warehouse.rewrite import Report, silent
+from attnrules.warehouse.store import Warehouse
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Arguments:
+        n_rows: rows copied. n_bytes: sizes of what was converted and of what was made.
+        left_out: (kind, name) of what the old one holds besides an attnrules warehouse; not copied.
+    """
+
+    n_rows: int
+    n_bytes: tuple[int, int]
+    left_out: list[tuple[str, str]]
+
+
+def convert(source: Path, target: Path, report: Report = silent) -> Conversion:
+    """Make a lake at `target` of the warehouse file `source`, or a file of a lake, with the same rows.
+
+    `target` must not exist, as a lake it may be an empty folder. `report` is told what is done next and with
+    how many rows. Raises `WarehouseUnavailableError` when `source` is no warehouse or in use, and
+    `AttnRulesError` when it does not pass its checks or `target` cannot be made; nothing is left of it then.
+    """
+    files.refuse_remote(target)
+    to_lake = not files.is_lake(source)
+    with Warehouse.open(source) as old:
+        n_bytes = old.n_bytes
+        with old.session() as connection:
+            found = catalogue.read(connection)
+    d_head = found.d_head or 1
+    with _made(target, d_head, to_lake) as new:
+        n_rows = _copy(source, new, report)
+        with Warehouse.open(new, writable=True) as warehouse:
+            with warehouse.run("lake", {"source": source.name, "target": target.name}):
+                pass
+            report("checking the copy", n_rows)
+            _refuse_problems(source, warehouse)
+            n_bytes_after = warehouse.n_bytes
+    Warehouse.open(target).close()
+    left_out = [at for at in found.own() if at not in {("view", table) for table in FACTS}]
+    return Conversion(n_rows, (n_bytes, n_bytes_after), left_out)
+
+
+@contextmanager
+def _made(target: Path, d_head: int, to_lake: bool) -> Iterator[Path]:
+    """Yield an empty warehouse under a hidden name that becomes `target` when the block ends well."""
+    if to_lake:
+        if target.suffix == ".duckdb":
+            raise UsageError(f"{target}: a lake is a folder; name one without .duckdb")
+        with folder_made_whole(target) as unfinished:
+            Warehouse.create(unfinished, d_head=d_head, lake=True).close()
+            yield unfinished
+    else:
+        files.refuse_no_place(target)
+        with files.made_whole(target) as unfinished:
+            Warehouse.create(unfinished, d_head=d_head).close()
+            yield unfinished
+
+
+def _copy(source: Path, new: Path, report: Report) -> int:
+    """Copy the rows of all tables; return their number."""
+    lakes = [Lake.at(path) for path in (source, new) if files.is_lake(path)]
+    old_file, new_file = files.database_of(source), files.database_of(new)
+    n_rows = 0
+    beside = connect_beside(old_file, new_file, [lake.facts for lake in lakes])
+    with closing(beside) as connection, explained(source, writing=True):
+        connection.execute("USE new").fetchall()
+        connection.execute("BEGIN TRANSACTION").fetchall()
+        for table in sql.table_names():
+            ((n,),) = connection.execute(f"SELECT count(*) FROM old.main.{table}").fetchall()
+            report(f"copying {table}", n)
+            _copy_table(connection, table, Lake.at(new) if files.is_lake(new) else None)
+            n_rows += n
+        connection.execute("COMMIT").fetchall()
+    return n_rows
+
+
+def _copy_table(connection: Connection, table: str, lake: Lake | None) -> None:
+    old = f"old.main.{table}"
+    if lake is not None and table in FACTS:
+        written = [lake.write(connection, table, place, old) for place in places(connection, table, old)]
+        lake.replace(connection, table, add=written)
+        return
+    if table not in FACTS:
+        connection.execute(f"DELETE FROM new.main.{table}").fetchall()
+    connection.execute(f"INSERT INTO new.main.{table} BY NAME FROM {old}").fetchall()
+
+
+def _refuse_problems(source: Path, copy: Warehouse) -> None:
+    found = [f"{result.name}: {result.first_problem}" for result in check(copy) if result.n_problems]
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise AttnRulesError(
+            f"{source}: does not pass its checks: {found[0]}{more}; nothing was made of it. Restore it from a"
+            " copy first"
+        )

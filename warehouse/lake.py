@@ -1,0 +1,296 @@
+"""A lake: a folder whose facts are Parquet files, and a small catalogue, a DuckDB file, with everything else.
+
+    DIR/catalogue.duckdb
+    DIR/facts/<table>/layer=L/head=H/seqs-<first>-<n>-<attempt>.parquet
+
+In the catalogue a fact table is a view over a list of files, never over a pattern. The list is the ledger:
+it changes in the transaction of the rows of `chunks` and `digests`, so that a file of a command that was
+killed is not read. Paths are absolute; a lake that was moved or copied has its views written anew when it is
+opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from attnrules import sql
+from attnrules.errors import AttnRulesError, WarehouseUnavailableError
+from attnrules.warehouse import catalogue
+from attnrules.warehouse.digests import FACTS
+from attnrules.warehouse.files import CATALOGUE
+
+Connection = duckdb.DuckDBPyConnection
+# (layer, head) of a file, of the keys that its table has.
+Place = tuple[int, ...]
+
+_KEYS = ("layer", "head")
+_ROW_GROUP = 122_880
+_ROWS = "attnrules_rows_to_write"
+# Read by DuckDB's globs and hive keys, not as parts of a name.
+_MISREAD = re.compile(r"[*?\[\]=]")
+_FILE = re.compile(r"(?:layer=(\d+)/)?(?:head=(-?\d+)/)?seqs-(\d+)-(\d+)-[0-9a-f]+\.parquet")
+
+
+@dataclass
+class Lake:
+    """The fact files of one lake; what it does to them is part of the transaction of its connection.
+
+    Arguments:
+        root: the folder, absolute.
+        written: files made since the last commit. dropped: files that are no part of the lake since then.
+    """
+
+    root: Path
+    written: list[Path] = field(default_factory=list)
+    dropped: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def at(cls, folder: Path) -> Lake:
+        """Return the lake of a folder; raises `WarehouseUnavailableError` for a path that DuckDB misreads."""
+        root = folder.resolve()
+        if misread := _MISREAD.search(str(root)):
+            raise WarehouseUnavailableError(
+                f"{folder}: a lake cannot lie below a path with {misread[0]!r}, which DuckDB reads as a"
+                " pattern or a key; move or rename it"
+            )
+        return cls(root)
+
+    @property
+    def facts(self) -> Path:
+        """The folder of the files."""
+        return self.root / "facts"
+
+    def create_views(self, connection: Connection) -> None:
+        """Put empty views in the place of the fact tables of a new catalogue."""
+        for table in sorted(FACTS):
+            connection.execute(f"DROP TABLE {table}")
+            _replace_view(connection, table, [])
+
+    def faults(self, connection: Connection) -> Iterator[str]:
+        """Yield, in words, what the views of the catalogue are besides lists of files of one lake."""
+        roots = set()
+        for table, stored in _stored_views(connection).items():
+            paths = _paths(stored)
+            if not _is_view_of(stored, table, paths):
+                yield f"the view {table} is not a list of files of a lake"
+                return
+            roots |= {_split(table, path)[0] for path in paths}
+        if len(roots) > 1:
+            yield f"its views list files of several folders, such as {min(roots)}"
+
+    def was_moved(self, connection: Connection) -> bool:
+        """Tell whether the views of a catalogue without faults name another folder than where it is."""
+        return any(
+            _split(table, path)[0] != self.root
+            for table, view in _stored_views(connection).items()
+            for path in _paths(view)
+        )
+
+    def follow_move(self, connection: Connection) -> None:
+        """Let the views name the folder where the lake is; raises `duckdb.Error` where files are missing."""
+        connection.execute("BEGIN TRANSACTION").fetchall()
+        for table, view in _stored_views(connection).items():
+            moved = [str(self.root / _split(table, path)[1]) for path in _paths(view)]
+            _replace_view(connection, table, moved)
+        connection.execute("COMMIT").fetchall()
+
+    def paths(self, connection: Connection, table: str) -> list[str]:
+        """Return the files that hold the rows of a fact table."""
+        return _paths(_stored_views(connection)[table])
+
+    def n_bytes(self, connection: Connection) -> int:
+        """Return the bytes of the catalogue and of the files it lists."""
+        listed = [Path(path) for view in _stored_views(connection).values() for path in _paths(view)]
+        return sum(path.stat().st_size for path in (self.root / CATALOGUE, *listed) if path.exists())
+
+    def append(self, connection: Connection, table: str, rows: pa.Table) -> None:
+        """Add an Arrow table to a fact table, a file for each layer and head in it."""
+        added = []
+        for place, of_place in _by_place(rows, _keys(table)):
+            connection.register(_ROWS, of_place)
+            try:
+                added.append(self.write(connection, table, place, _ROWS))
+            finally:
+                connection.unregister(_ROWS)
+        self.replace(connection, table, add=added)
+
+    def write(self, connection: Connection, table: str, place: Place, source: str) -> Path:
+        """Write the rows of a layer and head of `source` to a file, in their order, and return it.
+
+        `source`: a table, or what stands in a FROM like one, that has all columns of the fact table.
+        """
+        keys = _keys(table)
+        where = " AND ".join(f"{key} = {number}" for key, number in zip(keys, place, strict=True)) or "true"
+        ((first, last),) = connection.execute(
+            f"SELECT coalesce(min(seq_id), 0), coalesce(max(seq_id), -1) FROM {source} WHERE {where}"
+        ).fetchall()
+        columns = {name: kind for name, kind in catalogue.columns_of(table).items() if name not in keys}
+        order = ", ".join(name for name, kind in columns.items() if kind == "INTEGER")
+        casts = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in columns.items())
+        folders = [f"{key}={number}" for key, number in zip(keys, place, strict=True)]
+        name = f"seqs-{first}-{last - first + 1}-{secrets.token_hex(4)}.parquet"
+        path = self.facts.joinpath(table, *folders, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.written.append(path)
+        unfinished = path.with_name(f".{name}")
+        connection.execute(
+            f"COPY (SELECT {casts} FROM {source} WHERE {where} ORDER BY {order}) TO {_text(unfinished)}"
+            f" (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {_ROW_GROUP})"
+        ).fetchall()
+        unfinished.replace(path)
+        return path
+
+    def replace(
+        self, connection: Connection, table: str, *, add: Sequence[Path] = (), drop: Sequence[str] = ()
+    ) -> None:
+        """Let a fact table be its files without those of `drop` and with those of `add`."""
+        kept = [path for path in self.paths(connection, table) if path not in set(drop)]
+        _replace_view(connection, table, sorted([*kept, *map(str, add)], key=_order))
+        self.dropped += map(Path, drop)
+
+    def forget(self, connection: Connection, table: str, place: Place) -> None:
+        """Drop the files of a layer and head."""
+        of_place = [path for path in self.paths(connection, table) if _order(path)[0] == place]
+        if of_place:
+            self.replace(connection, table, drop=of_place)
+
+    def committed(self) -> None:
+        """Remove the files that are no part of the lake any more."""
+        self._remove(self.dropped)
+
+    def undone(self) -> None:
+        """Remove the files of a transaction that was undone."""
+        self._remove([*self.written, *(path.with_name(f".{path.name}") for path in self.written)])
+
+    def _remove(self, paths: list[Path]) -> None:
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
+        self.written, self.dropped = [], []
+
+
+def places(connection: Connection, table: str, source: str) -> list[Place]:
+    """Return the layers and heads that a fact table in `source` has rows of, ascending."""
+    keys = _keys(table)
+    if not keys:
+        return [()]
+    return connection.execute(f"SELECT DISTINCT {', '.join(keys)} FROM {source} ORDER BY ALL").fetchall()
+
+
+def _keys(table: str) -> tuple[str, ...]:
+    return tuple(key for key in _KEYS if key in catalogue.columns_of(table))
+
+
+def _by_place(rows: pa.Table, keys: Sequence[str]) -> Iterator[tuple[Place, pa.Table]]:
+    """Yield the rows of each layer and head, which lie together in few runs."""
+    if not rows.num_rows:
+        return
+    columns = np.stack([np.zeros(rows.num_rows, np.int64), *(rows.column(key).to_numpy() for key in keys)])
+    starts = np.flatnonzero(np.r_[True, (columns[:, 1:] != columns[:, :-1]).any(axis=0)])
+    found: dict[Place, list[pa.Table]] = {}
+    for start, end in zip(starts, [*starts[1:], rows.num_rows], strict=True):
+        place = tuple(int(number) for number in columns[1:, start])
+        found.setdefault(place, []).append(rows.slice(start, end - start))
+    for place, runs in sorted(found.items()):
+        yield place, pa.concat_tables(runs)
+
+
+def _replace_view(connection: Connection, table: str, paths: Sequence[str]) -> None:
+    connection.execute(f"CREATE OR REPLACE VIEW {table} AS {_select(table, paths)}").fetchall()
+    for comment in _comments(table):
+        connection.execute(comment).fetchall()
+
+
+def _select(table: str, paths: Sequence[str]) -> str:
+    """Return the query of a view, as DuckDB 2.0 stores it."""
+    columns = catalogue.columns_of(table)
+    if not paths:
+        nothing = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in columns.items())
+        return f"SELECT {nothing} WHERE false"
+    keys = ", ".join(f'{key} := "{columns[key]}"' for key in _keys(table))
+    hive = f", hive_types := struct_pack({keys})" if keys else ""
+    partitioned = "true" if keys else "false"
+    return (
+        f"SELECT {', '.join(columns)} FROM read_parquet(list_value({', '.join(map(_text, paths))}),"
+        f" hive_partitioning := {partitioned}{hive})"
+    )
+
+
+def _is_view_of(stored: str, table: str, paths: Sequence[str]) -> bool:
+    """Tell whether a stored definition is the view of these files, all of them named as those of a lake."""
+    try:
+        for path in paths:
+            _split(table, path)
+    except AttnRulesError:
+        return False
+    wanted = _select(table, paths)
+    found = stored.removeprefix(f"CREATE VIEW {table} AS ").removesuffix(";")
+    return found == wanted or _as_stored(found) == _as_stored(wanted)
+
+
+def _as_stored(query: str) -> str | None:
+    """Return a query as this DuckDB writes it, None where it is none."""
+    with duckdb.connect(config={"threads": 1, "enable_external_access": False}) as connection:
+        asked = "SELECT json_deserialize_sql(json_serialize_sql($query))"
+        try:
+            ((text,),) = connection.execute(asked, {"query": query}).fetchall()
+        except duckdb.Error:
+            return None
+    return str(text)
+
+
+def _stored_views(connection: Connection) -> dict[str, str]:
+    """Return the definitions of the fact tables, empty for one that is no view."""
+    rows = connection.execute(sql.catalogue_query("views").text).fetchall()
+    found = {name: text for schema, name, text in rows if schema == "main"}
+    return {table: found.get(table, "") for table in sorted(FACTS)}
+
+
+def _paths(view: str) -> list[str]:
+    return [path.replace("''", "'") for path in re.findall(r"'((?:[^']|'')*)'", view)]
+
+
+def _split(table: str, path: str) -> tuple[Path, str]:
+    """Return the folder of the lake and the rest of the path of one of its files.
+
+    Raises `AttnRulesError` where the path is not that of a file of the table.
+    """
+    root, marker, rest = path.rpartition(f"/facts/{table}/")
+    match = _FILE.fullmatch(rest)
+    wanted = [key in _keys(table) for key in _KEYS]
+    if not marker or match is None or [part is not None for part in match.groups()[:2]] != wanted:
+        raise AttnRulesError(f"{path}: is not a file of {table} in a lake")
+    if root != os.path.normpath(root) or not Path(root).is_absolute():
+        raise AttnRulesError(f"{path}: is not an absolute path")
+    return Path(root), f"facts/{table}/{rest}"
+
+
+def _order(path: str) -> tuple[Place, int, str]:
+    """Return what files are ordered by: layer and head, first sequence, name."""
+    match = _FILE.search(path)
+    if match is None:
+        raise AttnRulesError(f"{path}: is not a file of a lake")
+    layer, head, first, _ = match.groups()
+    return tuple(int(key) for key in (layer, head) if key is not None), int(first), path
+
+
+def _text(path: object) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+@cache
+def _comments(table: str) -> list[str]:
+    (definition,) = (s.text for s in sql.table_statements(1, "0" * 32) if s.name == f"tables/{table}")
+    lines = re.findall(r"(?m)^COMMENT ON .*;$", definition)
+    return [line.replace("COMMENT ON TABLE", "COMMENT ON VIEW", 1) for line in lines]
