@@ -17,6 +17,7 @@ from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card
 from attnrules.queries.counting import CountingResult, CountingSpec, mine_counting
+from attnrules.queries.explain import explained_features
 from attnrules.queries.heads import FeatureId, parse_feature
 from attnrules.queries.interventions import (
     InterveneResult,
@@ -360,6 +361,33 @@ class RuleWarehouse(Warehouse):
         chosen = _features(features)
         found: pl.DataFrame = predict(self, texts, features=chosen, n_rules=n_rules, tokenize=tokenize)
         return found
+
+    def explain(
+        self,
+        text: str,
+        *,
+        features: Features = (),
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        n_rules: int | None = None,
+        with_model: bool = True,
+        **sources: Unpack[Sources],
+    ) -> pl.DataFrame:
+        """Return token by token which features fire at a text, and which stated rules say so.
+
+        The model is loaded and runs the text; not `with_model`, its tokenizer alone is, and rules that tokens
+        decide are evaluated. A row is a position, BOS being 0, and a feature; columns are those of
+        `queries.explain.Explained`. Raises `UsageError` for an empty text, one longer than the context, or a
+        feature without stated rules, and `AttnRulesError` for another model or SAE.
+        """
+        from attnrules.explainer import Explainer
+        from attnrules.ingest.intervene import LaboratorySpec
+
+        chosen = explained_features(
+            self, features=_features(features), layers=_numbers(layers), heads=_numbers(heads)
+        )
+        explainer = Explainer(self, LaboratorySpec(**sources), with_model=with_model)
+        return explainer.explain(text, chosen, n_rules=n_rules).rows
 
     def ask(self, question: str, **parameters: object) -> duckdb.DuckDBPyRelation:
         """Run a named question (see `attnrules query --list`) or SQL and return a DuckDB relation.

@@ -37,6 +37,7 @@ _COMMANDS = {
     "intervene": "attnrules.commands.intervene",
     "show": "attnrules.commands.show",
     "test": "attnrules.commands.test",
+    "explain": "attnrules.commands.explain",
     "query": "attnrules.commands.query",
     "plot": "attnrules.commands.plot",
     "report": "attnrules.commands.report",

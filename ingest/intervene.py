@@ -6,7 +6,7 @@ Knows nothing of rules: what is changed, and what the readings mean, is for the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from attnrules.errors import AttnRulesError
+from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.capture.batching import is_out_of_memory
-from attnrules.ingest.capture.forward import LayerReading, read_end, read_layer
+from attnrules.ingest.capture.forward import Capture, LayerReading, Targets, read_end, read_layer
 from attnrules.ingest.commits import commits_of
 from attnrules.ingest.devices import choose_device
 from attnrules.ingest.held import recorded_id
+from attnrules.ingest.sources.corpus import token_ids
 from attnrules.ingest.sources.identity import differences
 from attnrules.ingest.sources.locations import Location
-from attnrules.ingest.sources.model import UNCENTRED, Model, load_model
+from attnrules.ingest.sources.model import (
+    UNCENTRED,
+    Model,
+    load_model,
+    load_tokenizer,
+    tokenizer_configuration,
+)
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
 from attnrules.ingest.sources.saes import Sae, find_saes, load_sae
@@ -144,6 +151,38 @@ class Laboratory:
         special = {self._model.bos_token_id, *tokenizer.all_special_ids, *special_tokens(tokenizer)}
         known = sorted(token for token in tokenizer.get_vocab().values() if token < self._model.vocab_size)
         return np.array([token for token in known if token not in special], np.int64)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the model."""
+        return self._model.bridge.tokenizer
+
+    def facts(self, tokens: Array, outputs: Sequence[tuple[int, int]]) -> dict[str, dict[str, Array]]:
+        """Run the model on one sequence and return what an ingest would store of its features.
+
+        Arguments:
+            tokens: [n_pos], BOS first. outputs: layer and head of each output SAE, `WHOLE_LAYER` for one
+                over the whole layer.
+
+        Returns the columns of the tables `input_activations`, of the layers of `outputs`, and
+        `output_activations`; the sequence is number 0. Raises `AttnRulesError` for an SAE that is not the one
+        that was ingested.
+        """
+        layers = sorted({layer for layer, _ in outputs})
+        saes = [
+            *(self._sae("input", Location(layer)) for layer in layers),
+            *(self._sae("output", Location(layer, head)) for layer, head in outputs),
+        ]
+        capture = Capture(self._model, saes, min_attention=1.0)
+        blocks = capture.run(tokens[None], 0, Targets(tuple(layers), (), tuple(sorted(outputs))))
+        found: dict[str, list[dict[str, Array]]] = {"input_activations": [], "output_activations": []}
+        for part in (block.part() for block in blocks):
+            if part.table in found:
+                found[part.table].append(part.columns)
+        return {
+            table: {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            for table, parts in found.items()
+        }
 
     def attention(self, layer: int, tokens: Array, query_pos: Array, key_pos: Array) -> Array:
         """Return what each head of a layer attends to, mean over queries: [n_kinds, n_rows, n_heads].
@@ -360,6 +399,47 @@ class Laboratory:
         )
 
 
+def open_tokenizer(warehouse: Warehouse, spec: LaboratorySpec) -> Any:
+    """Return the tokenizer of the model of `warehouse`, without loading its weights.
+
+    Raises `AttnRulesError` when it cannot be found, or is not the one that was ingested.
+    """
+    sources = _sources(warehouse, spec, ("model",))
+    commit = commits_of(warehouse).model.get(sources["revision"]) if spec.model is None else None
+    tokenizer = load_tokenizer(sources["model"], revision=sources["revision"], commit=commit)
+    # What fills up sequences, which the model's loader sets, says nothing of the ids of a text.
+    apart = [
+        difference
+        for difference in differences(
+            warehouse.value("SELECT tokenizer FROM model"), tokenizer_configuration(tokenizer)
+        )
+        if not difference.startswith("pad token")
+    ]
+    if apart:
+        raise AttnRulesError(
+            f"--model {sources['model']}: its tokenizer says {'; '.join(apart[:4])}; name the model that was"
+            " ingested"
+        )
+    return tokenizer
+
+
+def ids_of_text(warehouse: Warehouse, tokenizer: Any, text: str) -> list[int]:
+    """Return the ids of a text, without BOS, special tokens in it read as the last ingest read them.
+
+    Raises `UsageError` for a text without a token, or with more than the context of the model holds.
+    """
+    corpus = json.loads(_last_ingest(warehouse) or "{}").get("corpus") or {}
+    (ids,) = token_ids([text], tokenizer, corpus.get("special_tokens", "token"))
+    n_ctx = int(warehouse.value("SELECT any_value(n_ctx) FROM model"))
+    if not ids:
+        raise UsageError("the text is empty: there is no token to explain")
+    if len(ids) + 1 > n_ctx:
+        raise UsageError(
+            f"the text has {len(ids):,} tokens; with BOS the context of the model holds {n_ctx:,}: shorten it"
+        )
+    return ids
+
+
 def _held(warehouse: Warehouse) -> dict[tuple[str, Location], _Held]:
     rows = warehouse.rows(
         "SELECT role, layer, head, source, sha256, configuration, resolved_commit FROM saes"
@@ -392,17 +472,26 @@ def _subtracting(model: Model, sae: Sae, positions: Tensor, contributions: Tenso
     return sae.hook_name, subtract
 
 
-def _sources(warehouse: Warehouse, spec: LaboratorySpec) -> dict[str, Any]:
-    """Return where the model and SAEs are: as the spec says, else as the last ingest said."""
-    last = warehouse.value(
+def _last_ingest(warehouse: Warehouse) -> str | None:
+    last: str | None = warehouse.value(
         "SELECT arguments FROM runs WHERE command = 'ingest' AND status = 'done' ORDER BY run_id DESC LIMIT 1"
     )
+    return last
+
+
+def _sources(
+    warehouse: Warehouse,
+    spec: LaboratorySpec,
+    needed: Sequence[str] = ("model", "input_sae", "output_sae"),
+) -> dict[str, Any]:
+    """Return where the model and SAEs are: as the spec says, else as the last ingest said."""
+    last = _last_ingest(warehouse)
     ingested = json.loads(last) if last else {}
     sources = {}
     for name in ("model", "revision", "input_sae", "input_sae_id", "output_sae", "output_sae_id"):
         given = getattr(spec, name)
         sources[name] = ingested.get(name) if given is None else given
-    for name in ("model", "input_sae", "output_sae"):
+    for name in needed:
         if sources[name] is None:
             raise AttnRulesError(
                 f"{warehouse.path}: does not say where its {name.replace('_', ' ')} came from; name it with"

@@ -358,7 +358,15 @@ def test_a_laboratory_reads_the_activations_that_are_stored(planted: PlantedMode
             "changed": nowhere,
             "probe": np.zeros(len(seq), int),
         }
-        read = Laboratory.open(warehouse, LaboratorySpec(device="cpu")).measure(LAYER, -1, trials)
+        laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+        read = laboratory.measure(LAYER, -1, trials)
+        facts = laboratory.facts(tokens[0], [(LAYER, -1)])["output_activations"]
+        stored = warehouse.rows(
+            "SELECT pos, feature, activation FROM output_activations WHERE head = -1 AND seq_id = 0 ORDER BY ALL"
+        )
+    order = np.lexsort((facts["feature"], facts["pos"]))
+    found = np.c_[facts["pos"], facts["feature"], facts["activation"]][order]
+    np.testing.assert_allclose(found, stored, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(read["activation"], activation, rtol=1e-4, atol=1e-5)
     expected = {(s, q): weight for s, q, weight in attention}
     np.testing.assert_allclose(

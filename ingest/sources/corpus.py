@@ -209,14 +209,7 @@ def _encoded(
     """Yield the ids of documents; of a truncated one at least the first `limit`."""
 
     def encode(texts: list[str]) -> list[list[int]]:
-        encoded: list[list[int]] = tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            verbose=False,
-            split_special_tokens=spec.special_tokens == "text",
-        )["input_ids"]
-        return encoded
+        return token_ids(texts, tokenizer, spec.special_tokens)
 
     whole = _LONGEST_TOKENISED if limit is None else max(_LEAST_TOKENISED, _CHARACTERS_PER_TOKEN * limit)
     short = [text for _, text in batch if len(text) <= whole]
@@ -230,6 +223,18 @@ def _encoded(
         raise AttnRulesError(
             f"corpus {spec.source}: documents from {batch[0][0]} on cannot be tokenised: {one_line(error)}"
         ) from error
+
+
+def token_ids(texts: list[str], tokenizer: Any, special_tokens: str) -> list[list[int]]:
+    """Return the ids of texts, without BOS; `special_tokens` as in `CorpusSpec`."""
+    encoded: list[list[int]] = tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        verbose=False,
+        split_special_tokens=special_tokens == "text",
+    )["input_ids"]
+    return encoded
 
 
 def _first_ids(

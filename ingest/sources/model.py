@@ -412,6 +412,27 @@ def load_model(
     return model
 
 
+def load_tokenizer(name: str, *, revision: str | None, commit: str | None = None) -> Any:
+    """Load the tokenizer alone of what `load_model` would load, but for the weights of a GGUF file.
+
+    Raises `AttnRulesError` where there is none.
+    """
+    from transformers import AutoTokenizer
+
+    local = Path(name)
+    try:
+        if is_gguf(local):
+            return restore(local)[1]
+        if local.exists():
+            return AutoTokenizer.from_pretrained(local.resolve(), local_files_only=True)
+        target = official_name(name)
+        return AutoTokenizer.from_pretrained(target, revision=commit or resolve(target, revision))
+    except (AttnRulesError, MemoryError):
+        raise
+    except Exception as error:
+        raise AttnRulesError(_load_failure(name, error)) from error
+
+
 def _configuration(config: Any) -> str:
     """Return what of a transformers configuration decides the forward pass, as canonical JSON."""
     facts = config.to_dict()

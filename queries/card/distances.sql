@@ -1,5 +1,4 @@
 -- Grain: a distance that the heads of a feature look back, with the attention there where it is active and anywhere.
--- Reads: attention_sources, output_activations, tokens
 SELECT
     distance,
     exact_sum(attention) AS attention,

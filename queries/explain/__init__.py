@@ -1,0 +1,7 @@
+"""A text explained: token by token which output features fire, and which stated rules say so."""
+
+from __future__ import annotations
+
+from attnrules.queries.explain.explaining import STATUSES, Explained, explain, explained_features
+
+__all__ = ["STATUSES", "Explained", "explain", "explained_features"]
