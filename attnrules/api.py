@@ -458,8 +458,8 @@ def ingest_into(
 ) -> IngestResult:
     """Bring the warehouse at `path` to hold a model's activations on a corpus (imports torch).
 
-    `IngestSpec` and `CorpusSpec` say what each keyword means; the same call again goes on where it stopped.
-    Raises what `ingest.ingest` raises.
+    A text `path` that ends in / makes a lake, a folder of Parquet files. `IngestSpec` and `CorpusSpec` say
+    what each keyword means; the same call again goes on where it stopped. Raises what `ingest.ingest` raises.
     """
     from attnrules.ingest import IngestSpec, ingest
     from attnrules.ingest.sources.corpus import CorpusSpec
@@ -492,7 +492,7 @@ def ingest_into(
         n_output_tokens=n_output_tokens,
         seed=seed,
     )
-    return ingest(Path(path), spec, report)
+    return ingest(Path(path), spec, report, lake=str(path).endswith("/"))
 
 
 def _feature(feature: Feature) -> FeatureId:

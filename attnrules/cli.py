@@ -47,6 +47,7 @@ _COMMANDS = {
     "upgrade": "attnrules.commands.upgrade",
     "export": "attnrules.commands.export",
     "lake": "attnrules.commands.lake",
+    "compact": "attnrules.commands.compact",
     "import-descriptions": "attnrules.commands.import_descriptions",
 }
 

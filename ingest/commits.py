@@ -33,7 +33,7 @@ def stored_commits(path: Path) -> StoredCommits:
 
     Raises `AttnRulesError` when the file cannot be opened or is no warehouse.
     """
-    if not path.exists():
+    if not Warehouse.is_there(path):
         return StoredCommits()
     with Warehouse.open(path) as warehouse:
         return commits_of(warehouse)

@@ -53,9 +53,12 @@ class IngestResult:
 Report = Callable[[IngestProgress], None]
 
 
-def ingest(path: Path, spec: IngestSpec, report: Report = lambda _: None) -> IngestResult:
+def ingest(
+    path: Path, spec: IngestSpec, report: Report = lambda _: None, *, lake: bool = False
+) -> IngestResult:
     """Bring the warehouse at `path` to hold `spec`, making it when it does not exist.
 
+    What is made is a lake where `lake` is set or `path` is an empty folder, and a file otherwise.
     Does only what is missing: an interrupted ingest goes on, more sequences, layers or heads are added.
     Raises `AttnRulesError` when a source is missing or malformed, when the SAEs do not fit the model, or
     when the warehouse holds another model, SAE or cutting of the corpus; stored chunks stay as they are.
@@ -63,13 +66,13 @@ def ingest(path: Path, spec: IngestSpec, report: Report = lambda _: None) -> Ing
     """
     request = accept(path, spec)
     sources = find(request)
-    stored = Warehouse.open(path, writable=True) if path.exists() else None
+    stored = Warehouse.open(path, writable=True) if Warehouse.is_there(path) else None
     with stored or nullcontext():
         if stored is not None:
             request = held.reconcile(stored, request)
         loaded = load(request, sources, stored, lambda stage: report(IngestProgress(stage)))
         ready = _make_ready(loaded, stored, report)
-        with nullcontext(stored) if stored else _made(path, loaded.model.d_head) as warehouse:
+        with nullcontext(stored) if stored else _made(path, loaded.model.d_head, lake) as warehouse:
             return _fill(warehouse, loaded, ready, report)
 
 
@@ -106,15 +109,15 @@ def _make_ready(loaded: Loaded, stored: Warehouse | None, report: Report) -> _Re
 
 
 @contextmanager
-def _made(path: Path, d_head: int) -> Iterator[Warehouse]:
-    with Warehouse.create(path, d_head=d_head) as warehouse:
+def _made(path: Path, d_head: int, lake: bool) -> Iterator[Warehouse]:
+    with Warehouse.create(path, d_head=d_head, lake=lake or path.is_dir()) as warehouse:
         try:
             yield warehouse
         except Exception:
             # A file that holds no sequence would only be in the way of the next try.
             if not warehouse.value("SELECT count(*) FROM chunks"):
                 warehouse.close()
-                path.unlink(missing_ok=True)
+                Warehouse.remove(path)
             raise
 
 

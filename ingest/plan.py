@@ -110,7 +110,7 @@ def plan(path: Path, spec: IngestSpec) -> IngestPlan:
     Raises what the ingest itself would raise, as far as it can be known without the weights of the hub.
     """
     request = accept(path, spec)
-    stored = Warehouse.open(path) if path.exists() else None
+    stored = Warehouse.open(path) if Warehouse.is_there(path) else None
     with stored or nullcontext():
         if stored is not None:
             request = reconcile(stored, request)

@@ -18,6 +18,8 @@ from pyarrow import parquet
 
 import attnrules as package
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
+from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.capture.flow import Flow
 from attnrules.warehouse import Warehouse, check, describe, info
 from attnrules.warehouse.convert import convert
 from attnrules.warehouse.digests import FACTS
@@ -258,6 +260,60 @@ def test_the_files_of_a_head_go_with_its_output_features(lake: Path) -> None:
     assert not list((lake / "facts/output_activations/layer=0/head=1").iterdir())
 
 
+@pytest.fixture(scope="module")
+def ingested_lake_once(small_spec: IngestSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake filled by an ingest, in two chunks. Not to be written to."""
+    folder = tmp_path_factory.mktemp("ingested") / "lake"
+    ingest(folder, small_spec, lake=True)
+    return folder
+
+
+def test_an_ingest_into_a_lake_stores_what_one_into_a_file_does(
+    ingested_lake_once: Path, small_ingested_once: Path, tmp_path: Path
+) -> None:
+    convert(ingested_lake_once, tmp_path / "back.duckdb")
+    assert compare(small_ingested_once, tmp_path / "back.duckdb") == []
+
+
+def test_compact_leaves_a_file_a_layer_and_head_with_the_same_rows(
+    ingested_lake_once: Path, small_ingested_once: Path, tmp_path: Path, attnrules: Callable[..., Any]
+) -> None:
+    lake = Path(shutil.copytree(ingested_lake_once, tmp_path / "lake"))
+    stray = lake / "facts/tokens/seqs-0-9-00ff00ff.parquet"
+    stray.touch()
+    n_places = len({path.parent for path in files_of(lake)})
+    assert attnrules("compact", lake).code == 0
+    assert not stray.exists()
+    assert len(files_of(lake)) == n_places
+    convert(lake, tmp_path / "back.duckdb")
+    assert compare(small_ingested_once, tmp_path / "back.duckdb") == []
+
+
+def test_compact_refuses_a_file(small: Path, attnrules: Callable[..., Any]) -> None:
+    told = attnrules("compact", small)
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert "is a file, not a lake" in told.err
+
+
+def test_an_ingest_that_stores_nothing_leaves_an_empty_folder(
+    small_spec: IngestSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AttnRulesError("no room")
+
+    monkeypatch.setattr(Flow, "commit", fail)
+    (tmp_path / "lake").mkdir()
+    with pytest.raises(AttnRulesError, match="no room"):
+        ingest(tmp_path / "lake", small_spec)
+    assert list((tmp_path / "lake").iterdir()) == []
+
+
+def test_a_folder_with_other_things_is_not_ingested_into(small_spec: IngestSpec, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(WarehouseUnavailableError, match="is a folder"):
+        ingest(tmp_path, small_spec, lake=True)
+
+
 def test_what_is_no_lake_is_refused_in_one_line(
     small: Path, lake: Path, tmp_path: Path, attnrules: Callable[..., Any]
 ) -> None:
@@ -271,6 +327,10 @@ def test_what_is_no_lake_is_refused_in_one_line(
         (("lake", lake, small), "already exists"),
         (("lake", small, "s3://bucket/lake"), "s3:// are not supported"),
         (("info", "s3://bucket/lake"), "s3:// are not supported"),
+        (
+            ("ingest", "s3://b/l", "--model", "m", "--input-sae", "s", "--output-sae", "s", "--corpus", "c"),
+            "s3:// are not supported",
+        ),
         (("info", tmp_path / "full"), "is a folder"),
         (("info", lake / "catalogue.duckdb"), "is the catalogue of a lake"),
         (("upgrade", lake), "is a lake, which cannot be upgraded"),

@@ -18,6 +18,7 @@ import duckdb
 import pytest
 
 from attnrules.warehouse import Warehouse, check
+from attnrules.warehouse.convert import convert
 from tests.planted import PlantedModel
 
 ROOT = Path(__file__).parent.parent
@@ -98,7 +99,7 @@ class Command:
 
     planted: PlantedModel
 
-    def words(self, path: Path, *more: object) -> list[str]:
+    def words(self, path: Path | str, *more: object) -> list[str]:
         return [
             "ingest", str(path),
             "--model", str(self.planted.model_dir),
@@ -174,6 +175,28 @@ def test_killed_at_random_moments_it_ends_where_an_uninterrupted_one_does(
     assert code == 0, errors.read_text()
     assert n_kills > 2
     assert_same_contents(path, uninterrupted)
+
+
+def test_a_lake_killed_at_random_moments_ends_as_the_file(
+    server: Server, command: Command, uninterrupted: Path, tmp_path: Path
+) -> None:
+    lake, errors = tmp_path / "lake", tmp_path / "errors"
+    moments = random.Random(5)
+    for stage in ("capturing", "counting"):
+        pid = server.start(command.words(f"{lake}/"), errors)
+        assert wait_for(stage, errors, pid)
+        time.sleep(moments.random() * 0.25)
+        os.kill(pid, signal.SIGKILL)
+        server.wait()
+        if (lake / "catalogue.duckdb").exists():
+            assert_sound(lake)
+    server.start(command.words(lake), errors)
+    assert server.wait() == 0, errors.read_text()
+    with Warehouse.open(lake, writable=True) as warehouse:
+        warehouse.compact()
+    assert not [path for path in lake.rglob("*") if path.name.startswith(".")]
+    convert(lake, tmp_path / "back.duckdb")
+    assert_same_contents(tmp_path / "back.duckdb", uninterrupted)
 
 
 def test_an_interrupt_says_how_to_go_on(

@@ -42,6 +42,17 @@ def is_lake(path: Path) -> bool:
     return os.path.isfile(path / CATALOGUE)  # noqa: PTH113
 
 
+def may_become_lake(path: Path) -> bool:
+    """Tell whether `path` is a folder with nothing in it but what a killed command left of a catalogue."""
+    left = f".{CATALOGUE}."
+    return path.is_dir() and all(found.name.startswith(left) for found in path.iterdir())
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is anything at `path`, if only something that is no warehouse."""
+    return path.exists() and not may_become_lake(path)
+
+
 def database_of(path: Path) -> Path:
     """Return the DuckDB file of the warehouse at `path`, which is another one for a lake.
 
@@ -68,6 +79,24 @@ def refuse_no_file(path: Path) -> None:
         raise WarehouseUnavailableError(f"{path}: cannot be opened: {_reason(error)}") from error
     if not stat.S_ISREG(mode):
         raise WarehouseUnavailableError(f"{path}: {_KINDS.get(stat.S_IFMT(mode), 'is not a file')}")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path` where there is none.
+
+    Raises `WarehouseUnavailableError` when that cannot be done, and for a folder that holds anything.
+    """
+    refuse_remote(path)
+    if is_there(path):
+        raise WarehouseUnavailableError(f"{path}: is not empty; name a folder that is, or one to be made")
+    try:
+        path.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise WarehouseUnavailableError(
+            f"{path}: the folder {path.parent} does not exist; make it first"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WarehouseUnavailableError(f"{path}: cannot be made: {_reason(error)}") from error
 
 
 def refuse_no_place(path: Path) -> None:
@@ -138,7 +167,7 @@ def put_in_place(new: Path, path: Path, kept: Path | None) -> None:
     it was then. With a file system that has links there is a file at `path` at every moment.
     """
     try:
-        _flush(new)
+        flush(new)
         if kept is not None:
             _name_exclusively(path, kept)
         try:
@@ -147,7 +176,7 @@ def put_in_place(new: Path, path: Path, kept: Path | None) -> None:
             if kept is not None:
                 _take_back(kept, path)
             raise
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise WarehouseUnavailableError(f"{path}: cannot be replaced: {_reason(error)}") from error
 
@@ -159,7 +188,8 @@ def _take_back(kept: Path, path: Path) -> None:
         kept.replace(path)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

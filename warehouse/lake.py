@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
@@ -28,7 +29,7 @@ from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.warehouse import catalogue
 from attnrules.warehouse.digests import FACTS
-from attnrules.warehouse.files import CATALOGUE
+from attnrules.warehouse.files import CATALOGUE, flush
 
 Connection = duckdb.DuckDBPyConnection
 # (layer, head) of a file, of the keys that its table has.
@@ -109,6 +110,10 @@ class Lake:
         """Return the files that hold the rows of a fact table."""
         return _paths(_stored_views(connection)[table])
 
+    def n_files(self, connection: Connection) -> int:
+        """Return the number of files that are listed."""
+        return sum(len(_paths(view)) for view in _stored_views(connection).values())
+
     def n_bytes(self, connection: Connection) -> int:
         """Return the bytes of the catalogue and of the files it lists."""
         listed = [Path(path) for view in _stored_views(connection).values() for path in _paths(view)]
@@ -148,6 +153,8 @@ class Lake:
             f"COPY (SELECT {casts} FROM {source} WHERE {where} ORDER BY {order}) TO {_text(unfinished)}"
             f" (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {_ROW_GROUP})"
         ).fetchall()
+        # The catalogue, which DuckDB flushes, must not list what a failing machine loses.
+        flush(unfinished)
         unfinished.replace(path)
         return path
 
@@ -164,6 +171,23 @@ class Lake:
         of_place = [path for path in self.paths(connection, table) if _order(path)[0] == place]
         if of_place:
             self.replace(connection, table, drop=of_place)
+
+    def compact(self, connection: Connection) -> None:
+        """Write several files of a layer and head anew as one, which holds the same rows."""
+        for table, view in _stored_views(connection).items():
+            for place, paths in groupby(sorted(_paths(view), key=_order), lambda path: _order(path)[0]):
+                several = list(paths)
+                if len(several) > 1:
+                    self.replace(
+                        connection, table, add=[self.write(connection, table, place, table)], drop=several
+                    )
+
+    def strays(self, connection: Connection) -> list[Path]:
+        """Return the files of the folder that no view lists: those of commands that were killed."""
+        listed = {path for view in _stored_views(connection).values() for path in _paths(view)}
+        found = (path for path in self.facts.rglob("*.parquet") if str(path) not in listed)
+        unfinished = self.root.glob(f".{CATALOGUE}.*")
+        return sorted([*(path for path in found if _FILE.search(str(path))), *unfinished])
 
     def committed(self) -> None:
         """Remove the files that are no part of the lake any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
@@ -74,13 +75,30 @@ class Warehouse:
             return cls.open(path, allow_files=allow_files)
         return warehouse
 
+    @staticmethod
+    def is_there(path: Path) -> bool:
+        """Tell whether there is anything at `path`; an empty folder, which may become a lake, is nothing."""
+        files.refuse_remote(path)
+        return files.is_there(path)
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Remove the warehouse at `path`, which nobody has open; of a lake the folder stays, empty."""
+        if files.is_lake(path):
+            shutil.rmtree(_lake_at(path).facts, ignore_errors=True)
+            path = path / files.CATALOGUE
+        path.unlink(missing_ok=True)
+
     @classmethod
     def create(cls, path: Path, *, d_head: int, lake: bool = False) -> Self:
         """Create a warehouse for heads of width `d_head` at `path`, which must not exist; or a `lake`.
 
-        A failure leaves no file behind, and a kill at most a hidden one of another name. A folder that a
-        lake is made in may exist. Raises `WarehouseUnavailableError` when the place cannot be written.
+        A failure leaves no file behind, and a kill at most a hidden one of another name. A lake may be made
+        in a folder that exists, where it is empty. Raises `WarehouseUnavailableError` when the place cannot
+        be written.
         """
+        if lake:
+            files.make_folder(path)
         files.refuse_no_place(path / files.CATALOGUE if lake else path)
         identity = sql.new_identity()
         facts = _lake_at(path) if lake else None
@@ -296,6 +314,23 @@ class Warehouse:
             return self.path.stat().st_size
         with self._handle.connection() as connection:
             return self._lake.n_bytes(connection)
+
+    def compact(self) -> tuple[int, int]:
+        """Merge the files of a lake that hold the same layer and head; return how many were before and are.
+
+        Files that killed commands left are removed; no other process may write to the lake meanwhile. Raises
+        `AttnRulesError` for a warehouse that is no lake.
+        """
+        lake = self._lake
+        if lake is None:
+            raise AttnRulesError(f"{self.path}: is a file, not a lake; there is nothing to compact")
+        with self.session() as connection:
+            before = lake.n_files(connection)
+            with self.transaction():
+                self._handle.run(connection, partial(lake.compact, connection), writing=True)
+            for stray in lake.strays(connection):
+                stray.unlink(missing_ok=True)
+            return before, lake.n_files(connection)
 
     def interrupt(self) -> None:
         """End the statements that other threads are running; they fail, and their transactions are undone."""

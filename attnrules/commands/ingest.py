@@ -15,7 +15,6 @@ from attnrules.commands.options import (
     output_sae_id_option,
     revision_option,
     seed_option,
-    warehouse_argument,
 )
 from attnrules.commands.progress import quiet_libraries, run_ingest
 from attnrules.commands.terminal import tell
@@ -40,7 +39,7 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
 
 
 @click.command("ingest")
-@warehouse_argument
+@click.argument("warehouse", metavar="WAREHOUSE")
 @click.option(
     "--preset",
     is_eager=True,
@@ -117,7 +116,7 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
 @seed_option
 @click.option("--dry-run", is_flag=True, help="Check the sources and print the plan; write nothing.")
 def command(
-    warehouse: Path,
+    warehouse: str,
     model: str,
     revision: str | None,
     input_sae: str,
@@ -147,7 +146,7 @@ def command(
     """Run a model over a corpus and store its features and attention.
 
     Running the same command again goes on where it stopped; more --sequences, --layers or --heads are
-    added to what is there.
+    added to what is there. A name that ends in / makes a lake, a folder of Parquet files.
 
     \b
     attnrules ingest gpt2.duckdb --preset gpt2-small --layers 0
@@ -155,6 +154,7 @@ def command(
         --corpus documents.jsonl --sequences 5000
     """
     quiet_libraries()
+    path = Path(warehouse)
     from attnrules.ingest import IngestSpec
     from attnrules.ingest.sources.corpus import CorpusSpec
 
@@ -182,6 +182,6 @@ def command(
         from attnrules.commands.plan import plan_lines
         from attnrules.ingest.plan import plan
 
-        tell(*plan_lines(warehouse, plan(warehouse, spec)))
+        tell(*plan_lines(path, plan(path, spec)))
         return
-    run_ingest(warehouse, spec)
+    run_ingest(path, spec, lake=warehouse.endswith("/"))

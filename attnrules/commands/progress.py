@@ -28,13 +28,13 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore")
 
 
-def run_ingest(path: Path, spec: IngestSpec) -> None:
-    """Run an ingest, showing how far it is and what came of it."""
+def run_ingest(path: Path, spec: IngestSpec, *, lake: bool = False) -> None:
+    """Run an ingest, into a new `lake` or file, showing how far it is and what came of it."""
     from attnrules.ingest import ingest
 
     started = time.monotonic()
     with _Reporter() as reporter:
-        result = ingest(path, spec, reporter)
+        result = ingest(path, spec, reporter, lake=lake)
     for warning in result.warnings:
         say(f"attnrules: note: {warning}")
     if result.n_captured:
