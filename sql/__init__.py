@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from uuid import uuid4
 
 from attnrules.sql.statements import Statement, Statements
@@ -31,6 +32,7 @@ __all__ = [
     "ledger_statement",
     "new_identity",
     "not_known",
+    "table_columns",
     "table_names",
     "table_statements",
     "upgrade_statements",
@@ -93,6 +95,13 @@ def _filled(statement: Statement, places: dict[str, str]) -> Statement:
 def table_names() -> list[str]:
     """Return the names of the tables, one per file of `tables/`."""
     return [statement.name.removeprefix("tables/") for statement in Statements(__name__, "tables").all()]
+
+
+@cache
+def table_columns(table: str) -> tuple[str, ...]:
+    """Return the columns of a table in their order, as its definition lists them."""
+    text = Statements(__name__, "tables")(table).text
+    return tuple(re.findall(r"(?m)^    (\w+) ", text.partition("\n);")[0].partition("(\n")[2]))
 
 
 def derived_statements() -> list[Statement]:

@@ -8,9 +8,9 @@ command did not write: damage is not blessed by whoever comes next, and what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,12 +146,19 @@ def restamp_features(warehouse: Warehouse, layer: int, head: int, features: Sequ
     """Write anew the digests of all that was mined of these features; call it in the rows' transaction."""
     if not features:
         return
-    mined = [part for table in tables() for part in parts(warehouse, table) if "feature" in part.by]
+    mined = _mined_parts()
     at = {"layer": layer, "head": head}
     _forget(warehouse, [part.table for part in mined], at, features=features)
-    for part in mined:
-        batches = _batches(warehouse, part, {**at, "feature": list(features)})
-        _append(warehouse, part, contents(batches, part))
+    where = {**at, "feature": list(features)}
+    # Most have no rows: to ask this of all at once takes a third of the time that reading them does.
+    filled = set(warehouse.rows(" UNION ALL ".join(_any_row(part, where) for part in mined), where))
+    written = [
+        _rows(part, found)
+        for part in mined
+        if (part.table,) in filled and (found := contents(_batches(warehouse, part, where), part))
+    ]
+    if written:
+        warehouse.append("digests", pa.concat_tables(written))
 
 
 def of_facts(table: str, rows: pa.Table, chunk_id: int, first_seq: int, n_seqs: int) -> pa.Table:
@@ -210,7 +217,10 @@ def tables() -> list[str]:
 
 def parts(warehouse: Warehouse, table: str) -> list[Part]:
     """Return the parts of a table."""
-    columns = warehouse.relation(table).columns
+    return _parts(table, warehouse.relation(table).columns)
+
+
+def _parts(table: str, columns: Sequence[str]) -> list[Part]:
     if table in _DERIVED:
         keys = [name for name in columns if name in _SCOPE or name in _WITHIN_SCOPE]
         weights = [name for name in columns if name not in _DERIVED[table]]
@@ -237,6 +247,13 @@ def contents(
             n_before, before = found.get(scope, (0, 0))
             found[scope] = n_before + n_rows, (before + total) % _MODULUS
     return found
+
+
+@cache
+def _mined_parts() -> list[Part]:
+    """Return the parts of which each feature has a digest of its own, in a warehouse of today."""
+    of_tables = (_parts(table, sql.table_columns(table)) for table in tables())
+    return [part for of_table in of_tables for part in of_table if "feature" in part.by]
 
 
 def _part(table: str, name: str, columns: Sequence[str], kind: str | None = None) -> Part:
@@ -282,11 +299,19 @@ def _batches(
     wanted = {name: value for name, value in (where or {}).items() if name in part.columns}
     wanted |= {"kind": part.kind} if part.kind else {}
     # One query: put together from relations, the same took five times as long.
-    query = f"SELECT {', '.join(map(_quoted, part.columns))} FROM {part.table}"
-    if wanted:
-        query += f" WHERE {' AND '.join(_test(name, value) for name, value in wanted.items())}"
+    query = f"SELECT {', '.join(map(_quoted, part.columns))} FROM {part.table}{_where(wanted)}"
     given = {name: value for name, value in wanted.items() if value is not None}
     yield from warehouse.sql(query, given).batches(_BATCH_ROWS)
+
+
+def _any_row(part: Part, where: Mapping[str, object]) -> str:
+    """Return a query of the name of a table where any row has these values."""
+    return f"(SELECT '{part.table}' FROM {part.table}{_where(where)} LIMIT 1)"
+
+
+def _where(wanted: Mapping[str, object]) -> str:
+    tests = [_test(name, value) for name, value in wanted.items()]
+    return f" WHERE {' AND '.join(tests)}" if tests else ""
 
 
 def _test(name: str, value: object) -> str:
