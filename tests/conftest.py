@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
-# What torch and its kin define is never garbage, and to look for garbage in it takes a fifth of loading them.
-gc.disable()
-
 # Everything the tests load is local: without this, libraries wait for a hub that is not needed.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
@@ -48,6 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files: the longest first, the others as they are."""
     place = {f"test_{name}": at for at, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_configure() -> None:
+    """Look for no garbage while torch and its kin load, a fifth of what that takes: they leave none."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:

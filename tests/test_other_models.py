@@ -56,6 +56,8 @@ def build(architecture: str) -> Any:
             t.FalconConfig(**TOKENS, hidden_size=24, num_hidden_layers=2, num_attention_heads=4)
         ),
         "gemma-2": lambda: t.Gemma2ForCausalLM(t.Gemma2Config(**GROUPED, head_dim=6)),
+        "cohere": lambda: t.CohereForCausalLM(t.CohereConfig(**GROUPED, pad_token_id=0)),
+        "cohere-2": lambda: t.Cohere2ForCausalLM(t.Cohere2Config(**GROUPED, head_dim=6, pad_token_id=0)),
         "mamba": lambda: t.MambaForCausalLM(
             t.MambaConfig(vocab_size=48, hidden_size=24, num_hidden_layers=2, state_size=4)
         ),
@@ -187,6 +189,8 @@ def test_the_attention_scale_is_that_of_the_model(ingested: Ingested) -> None:
     [
         ("mamba", "MambaForCausalLM does not expose ln1.hook_scale, attn.hook_pattern"),
         ("t5", "T5ForConditionalGeneration does not expose"),
+        ("cohere", "in layer 0 of CohereForCausalLM is not that of transformers (they differ by 0."),
+        ("cohere-2", "in layer 0 of Cohere2ForCausalLM is not that of transformers (they differ by 0."),
         ("bert", "attends to later positions; only decoders"),
         ("olmo-2", "is not a function of its layer norm's output alone"),
         ("deepseek-3", "DeepseekV3ForCausalLM has no projections W_K, W_Q, W_V"),
@@ -196,9 +200,7 @@ def test_an_architecture_without_the_hooks_is_refused_by_name(
     attnrules: Any, planted: PlantedModel, tmp_path: Path, architecture: str, names: str
 ) -> None:
     torch.manual_seed(0)
-    model = build(architecture)
-    model.save_pretrained(tmp_path / "model")
-    add_tokenizer(tmp_path / "model", planted)
+    save(build(architecture), tmp_path / "model", planted)
     spec = spec_for(tmp_path, planted, 6)
     words = ["--model", spec.model, "--input-sae", spec.input_sae, "--output-sae", spec.output_sae]
     words += ["--corpus", spec.corpus.source, "--seq-len", "12", "--sequences", "6", "--device", "cpu"]

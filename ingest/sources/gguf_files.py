@@ -7,7 +7,7 @@ tokenizer cuts text. Such files are refused by name: what is taken is known to b
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -119,10 +119,11 @@ def _decimal(value: Any) -> Any:
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
-def restore(path: Path) -> tuple[Any, Any]:
+def restore(path: Path, see: Callable[[Any], None] = lambda _: None) -> tuple[Any, Any]:
     """Return the transformers model of a GGUF file, float32 on the CPU, and its tokenizer.
 
-    Raises what `read_configuration` raises, and `AttnRulesError` for tensors that do not fit.
+    `see` is shown the model. Raises what `read_configuration` raises, and `AttnRulesError` for tensors that
+    do not fit.
     """
     import torch
     from transformers import PreTrainedTokenizerFast
@@ -130,7 +131,7 @@ def restore(path: Path) -> tuple[Any, Any]:
     header = _read_header(path)
     config = _configured(header)
     with _alone(path) as folder:
-        model = WholeModel(str(path)).from_pretrained(
+        model = WholeModel(str(path), see).from_pretrained(
             folder, gguf_file=path.name, config=config, dtype=torch.float32, attn_implementation="eager"
         )
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, gguf_file=path.name)

@@ -18,6 +18,7 @@ from attnrules.ingest.sources.gguf_files import is_gguf, read_configuration, res
 from attnrules.ingest.sources.hub import hub_failure, resolve
 from attnrules.ingest.sources.identity import canonical, identity
 from attnrules.ingest.sources.model_files import WholeModel, check_folder
+from attnrules.ingest.sources.own_attention import OwnAttention
 from attnrules.ingest.sources.vocabulary import token_bytes, token_text
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ class Model:
         self.n_ctx = int(config.n_ctx)
         self.vocab_size = int(bridge.W_E.shape[0])
         self.bos_token_id = _bos_token_id(name, bridge.tokenizer, self.vocab_size)
+
+    @property
+    def architecture(self) -> str:
+        """The name of its class in transformers, where that is known."""
+        return str(getattr(self.bridge.cfg, "architecture", None) or "its architecture")
 
     @property
     def device(self) -> Any:
@@ -366,14 +372,17 @@ def load_model(
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
     target = str(local.resolve()) if local.exists() else official_name(name)
 
+    own = OwnAttention()
+
     def boot() -> Any:
         if is_gguf(local):
-            restored, tokenizer = restore(local)
+            restored, tokenizer = restore(local, own.read)
             return TransformerBridge.boot_transformers(
                 local.name, device=device, hf_model=restored.to(device), tokenizer=tokenizer
             )
+        loader = WholeModel(name, own.read)
         return TransformerBridge.boot_transformers(
-            target, device=device, revision=commit, dtype=torch.float32, model_class=WholeModel(name)
+            target, device=device, revision=commit, dtype=torch.float32, model_class=loader
         )
 
     def unprocessed() -> Any:
@@ -409,6 +418,7 @@ def load_model(
     except Exception as error:
         raise AttnRulesError(_load_failure(name, error)) from error
     _require_attention(model)
+    own.refuse_another(model)
     return model
 
 
@@ -464,8 +474,7 @@ def _require_attention(model: Model) -> None:
     """Refuse by name a model without the hooks or projections of attention heads in any of its layers."""
     hooks = ("hook_resid_pre", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z")
     available = model.bridge.hook_dict
-    config = model.bridge.cfg
-    architecture = str(getattr(config, "architecture", None) or "its architecture")
+    architecture = model.architecture
     for layer in range(model.n_layers):
         lacking = [hook for hook in hooks if f"blocks.{layer}.{hook}" not in available]
         if not lacking:

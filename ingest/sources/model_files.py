@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,14 @@ def _check_weights(folder: Path, declared: int) -> None:
 
 
 class WholeModel:
-    """Stands in for a transformers class, so that what it leaves out in silence is refused."""
+    """Stands in for a transformers class, so that what it leaves out in silence is refused.
 
-    def __init__(self, name: str) -> None:
+    `see` is shown the model as transformers has loaded it.
+    """
+
+    def __init__(self, name: str, see: Callable[[Any], None] = lambda _: None) -> None:
         self._name = name
+        self._see = see
 
     def from_pretrained(self, target: str, **options: Any) -> Any:
         """Load as the class of the configuration would; raises `AttnRulesError` unless all tensors fit."""
@@ -165,6 +170,7 @@ class WholeModel:
         for message in report.get("error_msgs") or ():
             raise AttnRulesError(f"model {self._name}: {str(message).splitlines()[0][:200]}")
         _refuse_not_finite(self._name, model)
+        self._see(model)
         return model
 
     def _refuse(self, what: str, tensors: Any) -> None:
