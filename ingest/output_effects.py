@@ -22,6 +22,8 @@ Floats = npt.NDArray[Any]
 
 # Tokens and features whose effects are held at once: 4,194,304 of them, 16 MB, and a few times that.
 _TOKENS, _FEATURES = 1 << 14, 1 << 8
+# Effects of which only the largest is looked at first, and that are added up in float32.
+_BLOCK = 128
 
 # Returns what features [start, stop) write per unit of activation: [stop - start, d_model].
 Directions = Callable[[int, int], "Tensor"]
@@ -153,15 +155,16 @@ class _Running:
         import torch
 
         squares = effects.square()
-        sums = [powers.sum(dim=1, dtype=torch.float64) for powers in (squares, squares.square())]
-        self.moments += torch.stack(sums).cpu().numpy()
-        for side, signed in enumerate((effects, -effects)):
+        self.moments += torch.stack([_row_sums(squares), _row_sums(squares.square())]).cpu().numpy()
+        for side, largest in enumerate((True, False)):
             bar = torch.as_tensor(self._bars[side], device=effects.device)
             if bool(bar.isinf().any()) and effects.shape[1] >= self._n_kept:
-                bar = bar.maximum(signed.topk(self._n_kept, dim=1).values[:, -1])
+                last = effects.topk(self._n_kept, dim=1, largest=largest).values[:, -1]
+                bar = bar.maximum(last if largest else -last)
             # Ties with the last one kept are among them: which of them stays is decided by their ids.
-            rows, columns = ((signed > 0) & (signed >= bar[:, None])).nonzero(as_tuple=True)
-            found = rows, columns + first_token, signed[rows, columns]
+            rows, columns = _reaching(effects, bar, largest=largest)
+            values = effects[rows, columns]
+            found = rows, columns + first_token, values if largest else -values
             self._keep(side, [column.cpu().numpy() for column in found])
 
     def _keep(self, side: int, found: list[Floats]) -> None:
@@ -177,6 +180,48 @@ class _Running:
         """Return the tokens kept of one side: promoted ones of 0, suppressed ones of 1."""
         rows, tokens, values = self._kept[side]
         return Ranked(rows + first_feature, _places(rows) + 1, tokens, -values if side else values)
+
+
+def _in_blocks(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows [n, t] in blocks, [n, t // _BLOCK, _BLOCK], and the columns that are left over."""
+    n_blocks = values.shape[1] // _BLOCK
+    whole = n_blocks * _BLOCK
+    return values[:, :whole].reshape(len(values), n_blocks, _BLOCK), values[:, whole:]
+
+
+def _row_sums(values: Tensor) -> Tensor:
+    """Return the sums of rows in float64, of blocks in float32, which takes a third of the time."""
+    import torch
+
+    blocks, rest = _in_blocks(values)
+    of_blocks = blocks.sum(dim=2).sum(dim=1, dtype=torch.float64)
+    sums: Tensor = of_blocks + rest.sum(dim=1, dtype=torch.float64)
+    return sums
+
+
+def _reaching(effects: Tensor, bar: Tensor, *, largest: bool) -> tuple[Tensor, Tensor]:
+    """Return row and column of the effects [n, t] above 0 that reach the bar [n] of their row.
+
+    Of blocks the largest is looked at first: to compare all with the bar took a third of the time of all.
+    Not `largest`: the effects below 0, their signs turned.
+    """
+    import torch
+
+    blocks, rest = _in_blocks(effects)
+    of_blocks = blocks.amax(dim=2) if largest else -blocks.amin(dim=2)
+    rows, places = _at_bar(of_blocks, bar)
+    inside = blocks[rows, places]
+    entries, columns = _at_bar(inside if largest else -inside, bar[rows])
+    rest_rows, rest_columns = _at_bar(rest if largest else -rest, bar)
+    return (
+        torch.cat([rows[entries], rest_rows]),
+        torch.cat([places[entries] * _BLOCK + columns, rest_columns + effects.shape[1] - rest.shape[1]]),
+    )
+
+
+def _at_bar(values: Tensor, bar: Tensor) -> tuple[Tensor, Tensor]:
+    rows, columns = ((values > 0) & (values >= bar[:, None])).nonzero(as_tuple=True)
+    return rows, columns
 
 
 def _places(rows: Ints) -> Ints:

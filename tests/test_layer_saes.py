@@ -527,3 +527,81 @@ def test_what_its_features_say_is_read_off_all_heads_together(made: Made, plante
         best = effects[feature].sort(descending=True)
         assert effect == pytest.approx(float(best.values[rank - 1]), rel=1e-3, abs=1e-5)
         assert effect == pytest.approx(float(effects[feature, token]), rel=1e-3, abs=1e-5)
+
+
+# --- Gemma Scope ------------------------------------------------------------------------------------
+
+
+def write_scope(folder: Path, sae: Path, **others: Any) -> Path:
+    """Write the weights of a SAELens folder as Gemma Scope publishes them."""
+    folder.mkdir(parents=True)
+    arrays = {name: tensor.numpy() for name, tensor in load_file(sae / "sae_weights.safetensors").items()}
+    np.savez(folder / "params.npz", **{**arrays, **others})
+    return folder
+
+
+@pytest.fixture
+def scope(planted: PlantedModel, tmp_path: Path) -> Path:
+    """A tiny Gemma 2 with SAEs on the residual stream and on all heads, in SAELens folders and as Gemma Scope."""
+    write_model(tmp_path / "model", "gemma-2", planted)
+    options = {"architecture": "jumprelu", "apply_b_dec_to_input": False}
+    write_sae(tmp_path / "in" / "sae", f"blocks.{LAYER}.hook_resid_pre", **options)
+    write_sae(tmp_path / "out" / "sae", Z, **options)
+    place = f"layer_{LAYER}/width_16/average_l0_8"
+    write_scope(tmp_path / "gemma-scope-2b-pt-att" / place, tmp_path / "out" / "sae")
+    # What leaves a layer enters the next.
+    entered = place.replace(f"layer_{LAYER}", f"layer_{LAYER - 1}")
+    write_scope(tmp_path / "gemma-scope-2b-pt-res" / entered, tmp_path / "in" / "sae")
+    return tmp_path
+
+
+def scope_spec(planted: PlantedModel, home: Path, inputs: str, outputs: str) -> IngestSpec:
+    return replace(spec_of(planted, home, outputs), input_sae=str(home / inputs))
+
+
+def test_a_folder_of_gemma_scope_is_read_as_the_same_weights_in_a_saelens_folder(
+    planted: PlantedModel, scope: Path
+) -> None:
+    stored = []
+    for inputs, outputs in (("in", "out"), ("gemma-scope-2b-pt-res", "gemma-scope-2b-pt-att")):
+        path = scope / f"{outputs}.duckdb"
+        done = ingest(path, scope_spec(planted, scope, inputs, outputs))
+        with Warehouse.open(path) as warehouse:
+            facts = warehouse.rows(
+                "SELECT role, layer, head, hook_name, d_in, d_sae, architecture, sha256 FROM saes ORDER BY role"
+            )
+            inner = warehouse.rows("SELECT * FROM input_activations ORDER BY ALL")
+        stored.append((facts, inner, stored_activations(path)))
+    assert stored[0] == stored[1]
+    assert all(stored[0])
+    assert any("gemma-2-2b" in words for words in done.warnings)
+
+
+@pytest.mark.parametrize(
+    ("folder", "others", "said"),
+    [
+        ("att/layer_1", {}, "no folder above it says what it reads; keep the folders of its repository"),
+        ("gemma-scope-2b-pt-att/width_16", {}, "no folder above it says what it reads"),
+        ("gemma-scope-2b-pt-mlp/layer_1", {}, r"none found in it.*there read blocks.1.hook_mlp_out"),
+        ("gemma-scope-2b-pt-res/embedding", {}, r"none found in it.*there read hook_embed"),
+        ("gemma-scope-2b-pt-att/layer_1", {"scaling_factor": np.full(D_SAE, 2.0)}, "without a scaling factor"),
+        ("gemma-scope-2b-pt-att/layer_1", {"b_gate": np.zeros(D_SAE)}, "holds W_dec, W_enc, b_dec, b_enc, b_gate"),
+        ("gemma-scope-2b-pt-att/layer_1", {"b_enc": np.array([None])}, "cannot be loaded: .*allow_pickle"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_only_looks_like_gemma_scope_is_refused(
+    planted: PlantedModel, scope: Path, folder: str, others: dict[str, Any], said: str
+) -> None:
+    write_scope(scope / "other" / folder, scope / "out" / "sae", **others)
+    with pytest.raises(AttnRulesError, match=said):
+        ingest(scope / "w.duckdb", scope_spec(planted, scope, "in", "other"))
+
+
+def test_a_file_that_unpacks_to_much_more_than_it_is_is_not_unpacked(
+    planted: PlantedModel, scope: Path
+) -> None:
+    folder = scope / "other" / "gemma-scope-2b-pt-att" / "layer_1"
+    folder.mkdir(parents=True)
+    np.savez_compressed(folder / "params.npz", W_enc=np.zeros((1 << 12, 1 << 8), np.float32))
+    with pytest.raises(AttnRulesError, match="unpacks to 4,194"):
+        ingest(scope / "w.duckdb", scope_spec(planted, scope, "in", "other"))

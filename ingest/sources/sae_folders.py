@@ -1,15 +1,16 @@
-"""SAEs in a folder: SAELens folders, and `.pt` checkpoints named for what they read."""
+"""SAEs in a folder: SAELens folders, those of Gemma Scope, and `.pt` checkpoints named for what they read."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest.sources import sae_checkpoint
+from attnrules.ingest.sources import gemma_scope, sae_checkpoint
 from attnrules.ingest.sources.locations import Location, place_of_checkpoint, place_of_hook
 from attnrules.ingest.sources.sae_config import check_saelens_config, metadata_of, read_json, whole_number
 from attnrules.ingest.sources.sae_source import SaeSource
@@ -18,7 +19,6 @@ from attnrules.ingest.sources.sae_weights import Role, refuse_without_weights
 # Files of other libraries, by which their formats are told.
 _FOREIGN = {
     "ae.pt": "an SAE of dictionary_learning (ae.pt)",
-    "params.npz": "an SAE in the format of Gemma Scope (params.npz)",
     "sae.safetensors": "an SAE of sparsify (sae.safetensors)",
 }
 _EXPECTED = {
@@ -53,7 +53,12 @@ def folder_source(role: Role, name: str, folder: Path) -> SaeSource:
     found = _Found()
     for path in sorted(folder.rglob("cfg.json")):
         if not (path.parent / "sae.safetensors").is_file():
-            _add_saelens(found, role, name, path)
+            config = read_json(path)
+            hook = _hook_of(path, config)
+            _add(found, role, name, hook, _saelens_loader(role, path, config), _model_names(path, config))
+    for path in sorted(folder.rglob(gemma_scope.FILE)):
+        hook = gemma_scope.hook_of(path), None
+        _add(found, role, name, hook, partial(gemma_scope.load, path), gemma_scope.model_names(path))
     for location, path in _newest_checkpoints(folder, role):
         config = sae_checkpoint.read_config(path)
         sae_checkpoint.check_config(path, location, config)
@@ -70,9 +75,16 @@ def folder_source(role: Role, name: str, folder: Path) -> SaeSource:
     )
 
 
-def _add_saelens(found: _Found, role: Role, name: str, path: Path) -> None:
-    config = read_json(path)
-    hook_name, head = _hook_of(path, config)
+def _add(
+    found: _Found,
+    role: Role,
+    name: str,
+    hook: tuple[str, int | None],
+    load: Callable[[str], Any],
+    model_names: set[str],
+) -> None:
+    """Add what reads `hook`, a name and the one head that is read of it, if that is of use for the role."""
+    hook_name, head = hook
     place = place_of_hook(hook_name, head)
     if place is None or (place[0].head is None) != (role == "input"):
         found.other_hooks.add(hook_name)
@@ -85,8 +97,8 @@ def _add_saelens(found: _Found, role: Role, name: str, path: Path) -> None:
         )
     if location in found.exact:
         return
-    found.loaders[location] = _saelens_loader(role, path, config)
-    found.model_names |= _model_names(path, config)
+    found.loaders[location] = load
+    found.model_names |= model_names
     if is_exact:
         found.exact.add(location)
 
@@ -98,7 +110,7 @@ def _none_found(role: Role, name: str, folder: Path, other_hooks: set[str]) -> A
         instead = f"; it holds {foreign[0]}, which is not read: load it with SAELens and save_model it"
     return AttnRulesError(
         f"{role} SAE {name}: none found in it; expected SAELens folders (cfg.json beside"
-        f" sae_weights.safetensors) with {_EXPECTED[role]}{instead}"
+        f" sae_weights.safetensors) or Gemma Scope's (params.npz) with {_EXPECTED[role]}{instead}"
     )
 
 
