@@ -48,6 +48,7 @@ _COMMANDS = {
     "export": "attnrules.commands.export",
     "lake": "attnrules.commands.lake",
     "compact": "attnrules.commands.compact",
+    "worker": "attnrules.commands.worker",
     "import-descriptions": "attnrules.commands.import_descriptions",
 }
 

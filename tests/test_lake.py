@@ -20,6 +20,8 @@ import attnrules as package
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.capture.flow import Flow
+from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+from attnrules.queries.interventions import InterveneSpec, intervene
 from attnrules.warehouse import Warehouse, check, describe, info
 from attnrules.warehouse.convert import convert
 from attnrules.warehouse.digests import FACTS
@@ -258,6 +260,16 @@ def test_the_files_of_a_head_go_with_its_output_features(lake: Path) -> None:
     assert (0, 1) not in left
     assert (0, 0) in left
     assert not list((lake / "facts/output_activations/layer=0/head=1").iterdir())
+
+
+def test_rules_are_tested_on_a_lake_as_on_a_file(lake: Path, small: Path, tmp_path: Path) -> None:
+    for path in (lake, small):
+        with Warehouse.open(path, writable=True) as warehouse:
+            laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
+            intervene(warehouse, InterveneSpec(n_examples=3, copies=1, n_controls=2), laboratory)
+            assert warehouse.value("SELECT count(*) FROM interventions") > 0
+    convert(lake, tmp_path / "back.duckdb")
+    assert compare(small, tmp_path / "back.duckdb") == []
 
 
 @pytest.fixture(scope="module")

@@ -161,6 +161,11 @@ def restamp_features(warehouse: Warehouse, layer: int, head: int, features: Sequ
         warehouse.append("digests", pa.concat_tables(written))
 
 
+def mined_tables() -> list[str]:
+    """Return the tables with what was mined of output features."""
+    return [part.table for part in _mined_parts()]
+
+
 def of_facts(table: str, rows: pa.Table, chunk_id: int, first_seq: int, n_seqs: int) -> pa.Table:
     """Return rows of `digests` for the rows of a fact table that a chunk is about to store."""
     part = _part(table, "rows", rows.column_names)

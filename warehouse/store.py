@@ -400,24 +400,28 @@ class Warehouse:
 
     @contextmanager
     def run(
-        self, command: str, arguments: Mapping[str, object], environment: Mapping[str, object] | None = None
+        self,
+        command: str,
+        arguments: Mapping[str, object],
+        environment: Mapping[str, object] | None = None,
+        *,
+        again: int | None = None,
     ) -> Iterator[int]:
-        """Record a run in `runs` around the block and yield its run_id.
+        """Record a run in `runs` around the block and yield its run_id, that of a killed one to do `again`.
 
         `environment` adds to what is recorded of where it computes, such as the device. The row says
         `running` until the block ends, so a killed run can be told from a finished one.
         """
-        run_id = int(self.value("SELECT coalesce(max(run_id), 0) + 1 FROM runs"))
-        self._write_run(
-            "begin_run",
-            {
-                "run_id": run_id,
-                "command": command,
-                "arguments": json.dumps(arguments, sort_keys=True, default=str),
-                "versions": json.dumps({name: _version_of(name) for name in _LIBRARIES}),
-                "environment": json.dumps({**_environment(), **(environment or {})}),
-            },
-        )
+        run_id = self.next_run_id() if again is None else again
+        began = {
+            "run_id": run_id,
+            "command": command,
+            "arguments": json.dumps(arguments, sort_keys=True, default=str),
+            "versions": json.dumps({name: _version_of(name) for name in _LIBRARIES}),
+            "environment": json.dumps({**_environment(), **(environment or {})}),
+        }
+        if again is None:
+            self._write_run("begin_run", began)
         status = "failed"
         try:
             yield run_id
@@ -429,6 +433,10 @@ class Warehouse:
             # The failure that ended the block is the one to report, not a second one from here.
             with suppress(AttnRulesError) if status != "done" else _no_context():
                 self._write_run("end_run", {"status": status, "run_id": run_id})
+
+    def next_run_id(self) -> int:
+        """Return the run_id that the next run will have."""
+        return int(self.value("SELECT coalesce(max(run_id), 0) + 1 FROM runs"))
 
     def _write_run(self, statement: str, row: Mapping[str, Any]) -> None:
         with self.transaction():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from attnrules.commands.options import (
 )
 from attnrules.commands.terminal import say
 from attnrules.commands.wording import typical_list_words
+from attnrules.errors import UsageError
 from attnrules.sql import head_name
 from attnrules.sql.methods import best, names
 
@@ -38,6 +40,51 @@ class _Mining(click.Group):
         if word not in self.commands and (Path(word).suffix == ".duckdb" or Path(word).exists()):
             args = ["skipgrams", *args]
         return super().resolve_command(ctx, args)
+
+
+def _spread_options(function: Any) -> Any:
+    """Add the options by which the heads of a lake are mined elsewhere."""
+    workers = click.option(
+        "--workers", type=Count(1), metavar="N", help="Mine the heads of a lake in N processes at a time."
+    )
+    slurm = click.option(
+        "--slurm",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write a script for sbatch that mines the heads of a lake, and mine nothing here.",
+    )
+    return workers(slurm(function))
+
+
+def _mined(
+    warehouse: Path,
+    mine: Callable[..., Any],
+    spec: Any,
+    memory_limit: str | None,
+    workers: int | None,
+    slurm: Path | None,
+) -> Any:
+    """Mine here, or by other processes, and return what was mined; None where nothing was yet."""
+    from attnrules.warehouse import Warehouse
+
+    if workers is None and slurm is None:
+        with Warehouse.open(warehouse, writable=True) as opened:
+            opened.limit_memory(memory_limit)
+            return mine(opened, spec, lambda head: say(f"mining {head} ..."))
+    from attnrules import workers as spread
+
+    if workers is not None and slurm is not None:
+        raise UsageError("--workers and --slurm: give one of them")
+    tasks = spread.Tasks.begin(warehouse, mine.__name__.removeprefix("mine_"), spec)
+    if slurm is not None:
+        spread.write_slurm_script(tasks, slurm, memory_limit)
+        say(
+            f"{slurm}: {len(tasks.pending())} of {len(tasks.heads)} heads to mine; run `sbatch {slurm}`, and"
+            " afterwards this command with --workers 1 in place of --slurm, which stores what was found"
+        )
+        return None
+    spread.run_processes(tasks, workers or 1, memory_limit, say)
+    return tasks.finish()
 
 
 @click.group("mine", cls=_Mining)
@@ -108,8 +155,15 @@ def command() -> None:
 )
 @seed_option
 @memory_limit_option
+@_spread_options
 def skipgrams(
-    warehouse: Path, features: str, example_sets: str, memory_limit: str | None, **options: Any
+    warehouse: Path,
+    features: str,
+    example_sets: str,
+    memory_limit: str | None,
+    workers: int | None,
+    slurm: Path | None,
+    **options: Any,
 ) -> None:
     """Find skip-gram rules and measure how well they predict.
 
@@ -123,14 +177,11 @@ def skipgrams(
     from attnrules.warehouse import Warehouse
 
     sets = tuple(part.strip() for part in example_sets.split(","))
-    chosen = {**feature_options(features), "example_sets": sets}
-    with Warehouse.open(warehouse, writable=True) as opened:
-        opened.limit_memory(memory_limit)
-        result = mine_skipgrams(
-            opened,
-            SkipgramSpec(**options, **chosen),
-            lambda head: say(f"mining {head} ..."),
-        )
+    spec = SkipgramSpec(**options, **feature_options(features), example_sets=sets)
+    result = _mined(warehouse, mine_skipgrams, spec, memory_limit, workers, slurm)
+    if result is None:
+        return
+    with Warehouse.open(warehouse) as opened:
         accuracy = {
             head: typical_list_words(opened, {"layer": head.layer, "head": head.head})
             for head in result.heads
@@ -170,7 +221,15 @@ def skipgrams(
 @features_option("all")
 @seed_option
 @memory_limit_option
-def absence(warehouse: Path, features: str, memory_limit: str | None, **options: Any) -> None:
+@_spread_options
+def absence(
+    warehouse: Path,
+    features: str,
+    memory_limit: str | None,
+    workers: int | None,
+    slurm: Path | None,
+    **options: Any,
+) -> None:
     """Find absence rules: a distractor that draws attention away from a feature's key.
 
     Mining again replaces what was found for the same features and scaling, and its interventions.
@@ -180,16 +239,10 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
     attnrules mine absence gpt2.duckdb --features L0H3.17 --pairs 10
     """
     from attnrules.queries.absence import AbsenceSpec, mine_absence
-    from attnrules.warehouse import Warehouse
 
-    with Warehouse.open(warehouse, writable=True) as opened:
-        opened.limit_memory(memory_limit)
-        result = mine_absence(
-            opened,
-            AbsenceSpec(**options, **feature_options(features)),
-            lambda head: say(f"mining {head} ..."),
-        )
-    for head in result.heads:
+    spec = AbsenceSpec(**options, **feature_options(features))
+    result = _mined(warehouse, mine_absence, spec, memory_limit, workers, slurm)
+    for head in result.heads if result else ():
         say(
             f"{head_name(head.layer, head.head)}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
             f" {head.n_features} features have a distractor key, {head.n_examples} examples",
@@ -213,7 +266,15 @@ def absence(warehouse: Path, features: str, memory_limit: str | None, **options:
 @features_option("all")
 @seed_option
 @memory_limit_option
-def counting(warehouse: Path, features: str, memory_limit: str | None, **options: Any) -> None:
+@_spread_options
+def counting(
+    warehouse: Path,
+    features: str,
+    memory_limit: str | None,
+    workers: int | None,
+    slurm: Path | None,
+    **options: Any,
+) -> None:
     """Find counting rules: features that depend on how often a key stands before, not only whether.
 
     A rule is kept where it tells more than presence does, and more than the position in the sequence does,
@@ -224,16 +285,10 @@ def counting(warehouse: Path, features: str, memory_limit: str | None, **options
     attnrules mine counting gpt2.duckdb --layers 0
     """
     from attnrules.queries.counting import CountingSpec, mine_counting
-    from attnrules.warehouse import Warehouse
 
-    with Warehouse.open(warehouse, writable=True) as opened:
-        opened.limit_memory(memory_limit)
-        result = mine_counting(
-            opened,
-            CountingSpec(**options, **feature_options(features)),
-            lambda head: say(f"mining {head} ..."),
-        )
-    for head in result.heads:
+    spec = CountingSpec(**options, **feature_options(features))
+    result = _mined(warehouse, mine_counting, spec, memory_limit, workers, slurm)
+    for head in result.heads if result else ():
         say(
             f"{head_name(head.layer, head.head)}: {head.n_counted} of {head.n_pairs} pairs of"
             f" {head.n_features} features are worth counting; {head.n_beat_presence} rules tell more than"

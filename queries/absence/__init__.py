@@ -9,6 +9,7 @@ from attnrules.queries.absence.mining import (
     find_distractors,
     matched_difference,
     mine_absence,
+    plan_absence,
     strata,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "find_distractors",
     "matched_difference",
     "mine_absence",
+    "plan_absence",
     "strata",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from attnrules.errors import AttnRulesError
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.heads import HeadRun, HeadScores, Run, Spec, head_scores, live_features
+from attnrules.queries.heads import HeadRun, HeadScores, Mining, Run, Spec, head_scores, live_features
 from attnrules.queries.skipgrams.weights import magnitude_rules
 from attnrules.sql import Statements
 
@@ -113,11 +114,16 @@ def mine_absence(
     them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a head or feature that is
     not in the warehouse.
     """
+    return plan_absence(warehouse, spec).all_heads(report)
+
+
+def plan_absence(warehouse: Warehouse, spec: AbsenceSpec) -> Mining[AbsenceSpec, AbsenceHead, AbsenceResult]:
+    """Return what `mine_absence` is about to do; raises what it raises before the first head is mined."""
     spec.refuse_out_of_bounds("pairs", "max_examples")
     run = Run.as_asked(warehouse, "mine absence", spec)
     run.refuse_unknown_rotation()
     bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
-    return AbsenceResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report))
+    return Mining(run, partial(_mine_head, bootstrap=bootstrap), AbsenceHead, AbsenceResult)
 
 
 def find_distractors(

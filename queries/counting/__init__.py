@@ -12,6 +12,7 @@ from attnrules.queries.counting.mining import (
     choose_position,
     information,
     mine_counting,
+    plan_counting,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "choose_position",
     "information",
     "mine_counting",
+    "plan_counting",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from attnrules.queries.absence import Distractors, find_distractors
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
-from attnrules.queries.heads import HeadRun, Run, Spec, head_scores, live_features
+from attnrules.queries.heads import HeadRun, Mining, Run, Spec, head_scores, live_features
 from attnrules.queries.heads.run import COUNTING_SPLIT_SALT
 from attnrules.sql import Statements
 
@@ -112,11 +113,18 @@ def mine_counting(
     interventions that tested them. Raises `AttnRulesError` when the ingest is unfinished, `UsageError` for a
     head or feature that is not in the warehouse.
     """
+    return plan_counting(warehouse, spec).all_heads(report)
+
+
+def plan_counting(
+    warehouse: Warehouse, spec: CountingSpec
+) -> Mining[CountingSpec, CountingHead, CountingResult]:
+    """Return what `mine_counting` is about to do; raises what it raises before the first head is mined."""
     spec.refuse_out_of_bounds("pairs", "min_support")
     run = Run.as_asked(warehouse, "mine counting", spec)
     run.refuse_unknown_rotation()
     bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
-    return CountingResult(run.over_heads(lambda here: _mine_head(here, bootstrap), report))
+    return Mining(run, partial(_mine_head, bootstrap=bootstrap), CountingHead, CountingResult)
 
 
 def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> CountingHead:

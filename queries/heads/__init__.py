@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnrules.queries.heads.rotation import Rotation, refuse_unknown_rotation
-from attnrules.queries.heads.run import HeadRun, Run, Spec, refuse_unknown
+from attnrules.queries.heads.run import HeadRun, Mining, Run, Spec, refuse_unknown
 from attnrules.queries.heads.scores import SCALINGS, HeadScores, head_scores, head_values, key_numbers
 from attnrules.queries.heads.selection import (
     FeatureId,
@@ -26,6 +26,7 @@ __all__ = [
     "HeadId",
     "HeadRun",
     "HeadScores",
+    "Mining",
     "Rotation",
     "Run",
     "Spec",

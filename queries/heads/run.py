@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attnrules.errors import UsageError
@@ -69,6 +69,7 @@ def refuse_unknown(option: str, value: str, known: Sequence[str]) -> None:
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,28 @@ class Run(Generic[AnySpec]):
                     found.append(work(here))
                     self.warehouse.stamp_mined(layer, head, features.tolist())
         return found
+
+
+@dataclass(frozen=True)
+class Mining(Generic[AnySpec, Found, Result]):
+    """A mining command before it begins: heads are mined one after the other, or each somewhere else.
+
+    Arguments:
+        run: the heads and features that are to be mined.
+        work: mines a head and says what it found, a dataclass of numbers and texts of the type `found`.
+        result: what all heads found, in their order, to what the command returns.
+    """
+
+    run: Run[AnySpec]
+    work: Callable[[HeadRun[AnySpec]], Found]
+    found: type[Found]
+    result: Callable[[list[Found]], Result]
+
+    def all_heads(self, report: Callable[[str], None] = lambda _: None) -> Result:
+        """Mine every head here; `report` is told the name of each before."""
+        return self.result(self.run.over_heads(self.work, report))
+
+    def one_head(self, place: int) -> Found:
+        """Mine the head at `place` of the run alone; no head depends on what was mined of another."""
+        run = replace(self.run, heads=[self.run.heads[place]])
+        return run.over_heads(self.work, lambda _: None)[0]

@@ -7,6 +7,7 @@ from attnrules.queries.skipgrams.mining import (
     SkipgramResult,
     SkipgramSpec,
     mine_skipgrams,
+    plan_skipgrams,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "SkipgramResult",
     "SkipgramSpec",
     "mine_skipgrams",
+    "plan_skipgrams",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ from attnrules.queries.evaluation import (
 )
 from attnrules.queries.heads import (
     HeadRun,
+    Mining,
     Run,
     Spec,
     choose_heads,
@@ -165,6 +167,11 @@ def mine_skipgrams(
     these features is judged anew on the examples drawn now. Raises `AttnRulesError` when the ingest is
     unfinished or no feature is eligible, `UsageError` for a head or feature that is not in the warehouse.
     """
+    return plan_skipgrams(warehouse, spec).all_heads(report)
+
+
+def plan_skipgrams(warehouse: Warehouse, spec: SkipgramSpec) -> Mining[SkipgramSpec, _Mined, SkipgramResult]:
+    """Return what `mine_skipgrams` is about to do; raises what it raises before the first head is mined."""
     _validate(spec)
     warehouse.add_methods()
     n_sequences = finished_sequences(warehouse)
@@ -179,7 +186,16 @@ def mine_skipgrams(
         raise AttnRulesError(_nothing_eligible(spec, n_sequences, summaries, result.ineligible))
     places = [(*at, features) for at, (features, _) in zip(heads, chosen, strict=True)]
     run = Run(warehouse, "mine skipgrams", spec, n_sequences, places)
-    mined = run.over_heads(_mine_head, report)
+    return Mining(run, _mine_head, _Mined, partial(_summed, result, heads, chosen))
+
+
+def _summed(
+    result: SkipgramResult,
+    heads: list[tuple[int, int]],
+    chosen: list[tuple[Ints, dict[str, int]]],
+    mined: list[_Mined],
+) -> SkipgramResult:
+    """Add to `result` what was mined of each head, and how many features it had to choose from."""
     for (layer, head), (features, summary), found in zip(heads, chosen, mined, strict=True):
         result.heads.append(
             HeadResult(

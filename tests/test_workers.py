@@ -1,0 +1,215 @@
+"""The heads of a lake mined by several processes: what they store is what one process stores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrules import workers
+from attnrules.errors import AttnRulesError, UsageError
+from attnrules.queries.absence import AbsenceSpec
+from attnrules.queries.counting import CountingSpec
+from attnrules.queries.heads import Spec
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
+from attnrules.warehouse import Warehouse
+from attnrules.warehouse.convert import convert
+from attnrules.workers import PLANS, Tasks
+from benchmarks.compare_warehouses import compare
+
+ROOT = Path(__file__).parent.parent
+SPEC = SkipgramSpec(n_features=2, examples_per_split=4, layers=(0,), heads=(0, 1), example_sets=("paper",))
+WORDS = (
+    "--features",
+    2,
+    "--examples-per-split",
+    4,
+    "--layers",
+    0,
+    "--heads",
+    "0,1",
+    "--example-sets",
+    "paper",
+)
+
+
+@pytest.fixture(scope="module")
+def lake_once(small_ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake that is not mined. Not to be written to."""
+    folder = tmp_path_factory.mktemp("lake") / "lake"
+    convert(small_ingested_once, folder)
+    return folder
+
+
+@pytest.fixture
+def lake(lake_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(lake_once, tmp_path / "lake"))
+
+
+@pytest.fixture(scope="module")
+def mined_file(small_ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same warehouse as a file, mined by one process."""
+    path = Path(shutil.copy(small_ingested_once, tmp_path_factory.mktemp("file") / "w.duckdb"))
+    with Warehouse.open(path, writable=True) as warehouse:
+        mine_skipgrams(warehouse, SPEC)
+    return path
+
+
+def assert_mined_like(lake: Path, file: Path) -> None:
+    assert sorted(path.name for path in lake.iterdir()) == ["catalogue.duckdb", "facts"]
+    back = lake.with_name("back.duckdb")
+    convert(lake, back)
+    assert compare(file, back) == []
+    back.unlink()
+
+
+def test_workers_store_what_one_process_stores(
+    lake: Path, mined_file: Path, attnrules: Callable[..., Any]
+) -> None:
+    told = attnrules("mine", "skipgrams", lake, *WORDS, "--workers", 2)
+    assert told.code == 0, told.err
+    assert_mined_like(lake, mined_file)
+    with Warehouse.open(lake) as warehouse, Warehouse.open(mined_file) as file:
+        query = "SELECT DISTINCT run_id FROM rules"
+        assert warehouse.value("SELECT max(run_id) FROM runs WHERE status = 'done'") == warehouse.value(query)
+        assert warehouse.value("SELECT count(*) FROM digests WHERE table_name = 'rules'") == file.value(
+            "SELECT count(*) FROM digests WHERE table_name = 'rules'"
+        )
+
+
+@pytest.mark.parametrize(
+    ("command", "spec"),
+    [
+        ("absence", AbsenceSpec(max_examples=10, layers=(0,), n_features=4)),
+        ("counting", CountingSpec(min_support=1, layers=(0,), n_features=4)),
+    ],
+)
+def test_other_rules_are_those_of_one_process_too(
+    lake: Path, small_ingested_once: Path, tmp_path: Path, command: str, spec: Spec
+) -> None:
+    file = Path(shutil.copy(small_ingested_once, tmp_path / "file.duckdb"))
+    with Warehouse.open(file, writable=True) as warehouse:
+        here = PLANS[command][1](warehouse, spec).all_heads()
+    tasks = Tasks.begin(lake, command, spec)
+    for task in reversed(tasks.pending()):
+        tasks.perform(task, threads=1)
+    assert tasks.finish() == here
+    assert_mined_like(lake, file)
+
+
+def test_a_task_is_done_once(lake: Path) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    assert tasks.perform(0)
+    assert not tasks.perform(0)
+    assert tasks.pending() == [1]
+    with pytest.raises(AttnRulesError, match="L0H1 is not mined yet"):
+        tasks.finish()
+
+
+def test_of_two_that_do_a_task_the_first_counts(lake: Path, tmp_path: Path) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows").touch()
+    assert tasks._take_place(tmp_path / "first", tasks.done(0))
+    assert not tasks._take_place(tmp_path / "second", tasks.done(0))
+
+
+def test_killed_workers_and_drivers_leave_nothing_and_the_rest_is_skipped(
+    lake: Path, mined_file: Path
+) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    tasks.perform(1)
+    words = [sys.executable, "-m", "attnrules", "worker", str(lake), "--task", "0"]
+    process = subprocess.Popen(words, cwd=ROOT)
+    while not list(workers.folder_of(lake).glob(".L0H0.*/lake/*.duckdb")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    again = Tasks.begin(lake, "skipgrams", SPEC)
+    assert again.pending() == [0]
+    assert again.perform(0)
+    again.finish()
+    assert_mined_like(lake, mined_file)
+
+
+def test_storing_what_was_found_goes_on_after_an_interrupt(
+    lake: Path, mined_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    for task in tasks.pending():
+        tasks.perform(task)
+
+    def interrupted(warehouse: Warehouse, layer: int, head: int, features: Any, folder: Path) -> None:
+        if head == 1:
+            raise KeyboardInterrupt
+        store(warehouse, layer, head, features, folder)
+
+    store = workers.replace_mined
+    monkeypatch.setattr(workers, "replace_mined", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.finish()
+    monkeypatch.setattr(workers, "replace_mined", store)
+    Tasks.begin(lake, "skipgrams", SPEC).finish()
+    assert_mined_like(lake, mined_file)
+
+
+def test_a_lake_that_another_command_wrote_to_is_refused(lake: Path) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    for task in tasks.pending():
+        tasks.perform(task)
+    with Warehouse.open(lake, writable=True) as warehouse:
+        mine_skipgrams(warehouse, SPEC)
+    with pytest.raises(AttnRulesError, match="was written to after these tasks began"):
+        tasks.finish()
+
+
+def test_tasks_of_other_options_are_named(lake: Path) -> None:
+    Tasks.begin(lake, "skipgrams", SPEC)
+    with pytest.raises(AttnRulesError, match="holds unfinished tasks of `mine skipgrams` with other options"):
+        Tasks.begin(lake, "absence", AbsenceSpec())
+
+
+def test_workers_need_a_lake(small: Path) -> None:
+    with pytest.raises(UsageError, match="is no lake"):
+        Tasks.begin(small, "skipgrams", SPEC)
+
+
+def test_a_failed_task_is_named_with_its_cause(lake: Path) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    (workers.folder_of(lake) / "catalogue.duckdb").write_bytes(b"no database")
+    with pytest.raises(AttnRulesError, match=r"L0H[01]: could not be mined: .*not a DuckDB database"):
+        workers.run_processes(tasks, 1, None, lambda _: None)
+
+
+def test_the_elements_of_a_slurm_array_mine_the_heads(
+    lake: Path, mined_file: Path, tmp_path: Path, attnrules: Callable[..., Any]
+) -> None:
+    script = tmp_path / "mine.sh"
+    assert attnrules("mine", "skipgrams", lake, *WORDS, "--slurm", script).code == 0
+    text = script.read_text()
+    assert "#SBATCH --array=0-1\n" in text
+    assert "#SBATCH --mem=8G\n" in text
+    for task in ("0", "1", "1"):
+        subprocess.run(["sh", script], env={**os.environ, "SLURM_ARRAY_TASK_ID": task}, cwd=ROOT, check=True)
+    assert attnrules("mine", "skipgrams", lake, *WORDS, "--workers", 1).code == 0
+    assert_mined_like(lake, mined_file)
+
+
+def test_a_task_that_there_is_none_of_is_refused(lake: Path, attnrules: Callable[..., Any]) -> None:
+    told = attnrules("worker", lake, "--task", 0)
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert "holds no tasks" in told.err
+    Tasks.begin(lake, "skipgrams", SPEC)
+    told = attnrules("worker", lake, "--task", 2)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "there are tasks 0 to 1" in told.err
