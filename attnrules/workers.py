@@ -43,6 +43,8 @@ PLANS: dict[str, tuple[type[Spec], Callable[[Warehouse, Any], Mining[Any, Any, A
     "absence": (AbsenceSpec, plan_absence),
     "counting": (CountingSpec, plan_counting),
 }
+# What DuckDB may hold in a task where a scheduler has to be told.
+DEFAULT_LIMIT = "4GB"
 _PLAN, _FOUND = "plan.json", "found.json"
 # A process that was killed, for want of memory or by a scheduler, is tried again.
 _TRIES = 3
@@ -279,13 +281,13 @@ def write_slurm_script(tasks: Tasks, script: Path, memory_limit: str | None) -> 
 
     Raises `AttnRulesError` when it cannot be written.
     """
-    limit = memory_limit or "4GB"
+    limit = memory_limit or DEFAULT_LIMIT
     words = [sys.executable, "-m", "attnrules", "worker", str(tasks.lake.resolve())]
     text = f"""#!/bin/sh
 #SBATCH --job-name=attnrules
 #SBATCH --array=0-{len(tasks.heads) - 1}
 #SBATCH --cpus-per-task=2
-#SBATCH --mem={_twice(limit)}
+#SBATCH --mem={math.ceil(bytes_of_process(limit) / (1 << 20))}M
 #SBATCH --requeue
 exec {shlex.join(words)} --memory-limit {shlex.quote(limit)} --task "$SLURM_ARRAY_TASK_ID"
 """
@@ -295,7 +297,9 @@ exec {shlex.join(words)} --memory-limit {shlex.quote(limit)} --task "$SLURM_ARRA
         raise AttnRulesError(f"{script}: cannot be written: {error.strerror or error}") from error
 
 
-def _twice(size: str) -> str:
-    """Return twice a size such as 4GB as SLURM writes it: what a process holds besides DuckDB."""
-    match = re.match(r"([0-9.]+)\s*([MGT])", size, re.IGNORECASE)
-    return "8G" if match is None else f"{math.ceil(2 * float(match[1]))}{match[2].upper()}"
+def bytes_of_process(limit: str) -> int:
+    """Return what a process may hold whose DuckDB may hold `limit`, such as 4GB: twice that, bytes."""
+    match = re.match(r"([0-9.]+)\s*([MGT])", limit, re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"--memory-limit {limit}: is not a size such as 8GB")
+    return int(2 * float(match[1]) * 10 ** {"M": 6, "G": 9, "T": 12}[match[2].upper()])

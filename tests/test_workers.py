@@ -198,7 +198,7 @@ def test_the_elements_of_a_slurm_array_mine_the_heads(
     assert attnrules("mine", "skipgrams", lake, *WORDS, "--slurm", script).code == 0
     text = script.read_text()
     assert "#SBATCH --array=0-1\n" in text
-    assert "#SBATCH --mem=8G\n" in text
+    assert "#SBATCH --mem=7630M\n" in text
     for task in ("0", "1", "1"):
         subprocess.run(["sh", script], env={**os.environ, "SLURM_ARRAY_TASK_ID": task}, cwd=ROOT, check=True)
     assert attnrules("mine", "skipgrams", lake, *WORDS, "--workers", 1).code == 0

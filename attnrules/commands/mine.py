@@ -53,7 +53,12 @@ def _spread_options(function: Any) -> Any:
         metavar="FILE",
         help="Write a script for sbatch that mines the heads of a lake, and mine nothing here.",
     )
-    return workers(slurm(function))
+    ray = click.option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Mine the heads of a lake on a Ray cluster: its address, or auto for the one that runs here.",
+    )
+    return workers(slurm(ray(function)))
 
 
 def _mined(
@@ -63,18 +68,20 @@ def _mined(
     memory_limit: str | None,
     workers: int | None,
     slurm: Path | None,
+    ray: str | None,
 ) -> Any:
     """Mine here, or by other processes, and return what was mined; None where nothing was yet."""
     from attnrules.warehouse import Warehouse
 
-    if workers is None and slurm is None:
+    n_ways = sum(way is not None for way in (workers, slurm, ray))
+    if not n_ways:
         with Warehouse.open(warehouse, writable=True) as opened:
             opened.limit_memory(memory_limit)
             return mine(opened, spec, lambda head: say(f"mining {head} ..."))
     from attnrules import workers as spread
 
-    if workers is not None and slurm is not None:
-        raise UsageError("--workers and --slurm: give one of them")
+    if n_ways > 1:
+        raise UsageError("--workers, --slurm and --ray: give one of them")
     tasks = spread.Tasks.begin(warehouse, mine.__name__.removeprefix("mine_"), spec)
     if slurm is not None:
         spread.write_slurm_script(tasks, slurm, memory_limit)
@@ -83,7 +90,12 @@ def _mined(
             " afterwards this command with --workers 1 in place of --slurm, which stores what was found"
         )
         return None
-    spread.run_processes(tasks, workers or 1, memory_limit, say)
+    if ray is not None:
+        from attnrules.ray_workers import run_on_ray
+
+        run_on_ray(tasks, ray, memory_limit, say)
+    else:
+        spread.run_processes(tasks, workers or 1, memory_limit, say)
     return tasks.finish()
 
 
@@ -163,6 +175,7 @@ def skipgrams(
     memory_limit: str | None,
     workers: int | None,
     slurm: Path | None,
+    ray: str | None,
     **options: Any,
 ) -> None:
     """Find skip-gram rules and measure how well they predict.
@@ -178,7 +191,7 @@ def skipgrams(
 
     sets = tuple(part.strip() for part in example_sets.split(","))
     spec = SkipgramSpec(**options, **feature_options(features), example_sets=sets)
-    result = _mined(warehouse, mine_skipgrams, spec, memory_limit, workers, slurm)
+    result = _mined(warehouse, mine_skipgrams, spec, memory_limit, workers, slurm, ray)
     if result is None:
         return
     with Warehouse.open(warehouse) as opened:
@@ -228,6 +241,7 @@ def absence(
     memory_limit: str | None,
     workers: int | None,
     slurm: Path | None,
+    ray: str | None,
     **options: Any,
 ) -> None:
     """Find absence rules: a distractor that draws attention away from a feature's key.
@@ -241,7 +255,7 @@ def absence(
     from attnrules.queries.absence import AbsenceSpec, mine_absence
 
     spec = AbsenceSpec(**options, **feature_options(features))
-    result = _mined(warehouse, mine_absence, spec, memory_limit, workers, slurm)
+    result = _mined(warehouse, mine_absence, spec, memory_limit, workers, slurm, ray)
     for head in result.heads if result else ():
         say(
             f"{head_name(head.layer, head.head)}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
@@ -273,6 +287,7 @@ def counting(
     memory_limit: str | None,
     workers: int | None,
     slurm: Path | None,
+    ray: str | None,
     **options: Any,
 ) -> None:
     """Find counting rules: features that depend on how often a key stands before, not only whether.
@@ -287,7 +302,7 @@ def counting(
     from attnrules.queries.counting import CountingSpec, mine_counting
 
     spec = CountingSpec(**options, **feature_options(features))
-    result = _mined(warehouse, mine_counting, spec, memory_limit, workers, slurm)
+    result = _mined(warehouse, mine_counting, spec, memory_limit, workers, slurm, ray)
     for head in result.heads if result else ():
         say(
             f"{head_name(head.layer, head.head)}: {head.n_counted} of {head.n_pairs} pairs of"

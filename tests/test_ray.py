@@ -1,0 +1,108 @@
+"""The heads of a lake mined by a Ray cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrules.errors import AttnRulesError
+from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
+from attnrules.ray_workers import run_on_ray
+from attnrules.warehouse import Warehouse
+from attnrules.warehouse.convert import convert
+from attnrules.workers import Tasks, folder_of
+from benchmarks.compare_warehouses import compare
+
+SPEC = SkipgramSpec(n_features=2, examples_per_split=4, layers=(0,), heads=(0, 1), example_sets=("paper",))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[Any, Any]]:
+    """A cluster of two nodes, and the second of them."""
+    pytest.importorskip("ray", reason="Ray is not installed; pip install 'attnrules[ray]'")
+    # A small or busy machine takes long to start one.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+    from ray.cluster_utils import Cluster
+
+    sizes = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=sizes)
+    second = cluster.add_node(**{name: size for name, size in sizes.items() if name != "include_dashboard"})
+    cluster.wait_for_nodes()
+    yield cluster, second
+    cluster.shutdown()
+
+
+@pytest.fixture
+def lake(small_ingested_once: Path, tmp_path: Path) -> Path:
+    convert(small_ingested_once, tmp_path / "lake")
+    return tmp_path / "lake"
+
+
+@pytest.fixture(scope="module")
+def mined(small_ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SkipgramResult]:
+    """The same warehouse as a file, mined by one process, and what that returned."""
+    file = Path(shutil.copy(small_ingested_once, tmp_path_factory.mktemp("file") / "w.duckdb"))
+    with Warehouse.open(file, writable=True) as warehouse:
+        return file, mine_skipgrams(warehouse, SPEC)
+
+
+def assert_finished_like(tasks: Tasks, mined: tuple[Path, SkipgramResult]) -> None:
+    assert tasks.finish() == mined[1]
+    back = tasks.lake.with_name("back.duckdb")
+    convert(tasks.lake, back)
+    assert compare(mined[0], back) == []
+    assert sorted(path.name for path in tasks.lake.iterdir()) == ["catalogue.duckdb", "facts"]
+
+
+def test_a_cluster_stores_what_one_process_stores(
+    cluster: tuple[Any, Any], lake: Path, mined: tuple[Path, SkipgramResult]
+) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    said: list[str] = []
+    run_on_ray(tasks, cluster[0].address, "500MB", said.append)
+    assert said[-1].endswith("0 heads to go")
+    assert_finished_like(tasks, mined)
+
+
+def test_a_task_that_fails_is_named_and_not_repeated(cluster: tuple[Any, Any], lake: Path) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    (folder_of(lake) / "catalogue.duckdb").write_bytes(b"no database")
+    with pytest.raises(AttnRulesError, match=r"^L0H[01]: could not be mined: .*not a DuckDB database.*\(on "):
+        run_on_ray(tasks, cluster[0].address, "500MB", lambda _: None)
+
+
+def test_the_tasks_of_a_lost_node_are_done_by_others(
+    cluster: tuple[Any, Any], lake: Path, mined: tuple[Path, SkipgramResult]
+) -> None:
+    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    running: list[int] = []
+
+    def lose_a_node() -> None:
+        while len(list(folder_of(lake).glob(".L0H*/lake/catalogue.duckdb"))) < 2:
+            time.sleep(0.02)
+        running.extend(tasks.pending())
+        cluster[0].remove_node(cluster[1], allow_graceful=False)
+
+    thread = threading.Thread(target=lose_a_node)
+    thread.start()
+    run_on_ray(tasks, cluster[0].address, "500MB", lambda _: None)
+    thread.join()
+    assert running == [0, 1]
+    assert_finished_like(tasks, mined)
+
+
+def test_without_ray_it_says_how_to_get_it(
+    lake: Path, attnrules: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    told = attnrules("mine", "absence", lake, "--layers", 0, "--ray", "auto")
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert "pip install 'attnrules[ray]'" in told.err
