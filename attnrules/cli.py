@@ -41,6 +41,7 @@ _COMMANDS = {
     "query": "attnrules.commands.query",
     "plot": "attnrules.commands.plot",
     "report": "attnrules.commands.report",
+    "browse": "attnrules.commands.browse",
     "info": "attnrules.commands.info",
     "check": "attnrules.commands.check",
     "describe": "attnrules.commands.describe",

@@ -113,6 +113,11 @@ def distinct_names(names: Sequence[str]) -> list[str]:
     return distinct
 
 
+def as_text(relation: Any) -> Any:
+    """Return a relation with every column as the text that DuckDB writes of it."""
+    return _columns(relation, _text)
+
+
 def tell_json(value: object) -> None:
     """Print a plain value as JSON; NaN and infinity are the strings that `_NOT_JSON` tells of."""
     write_text(_numbers_in_json(json.dumps(value, indent=2, default=_plain)) + "\n")

@@ -101,7 +101,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"token": wording.token, "in_text": wording.in_text}
-    found.globals |= {"ROLES": wording.ROLES, "BANDS": wording.BANDS}
+    found.globals |= {"ROLES": wording.ROLES, "BANDS": wording.BANDS, "served": False}
     return found
 
 
@@ -163,16 +163,22 @@ def _asked(question: str, at: dict[str, int]) -> dict[str, int | str]:
 
 def _write_head(pages: Environment, folder: Path, found: HeadPages, row: Row) -> int:
     _put(folder / "index.html", head_page(pages, found, row))
+    _put(folder / "features.js", feature_table(found))
+    shown = set(found.shown)
+    for of in found.features:
+        if of["feature"] in shown:
+            _put(folder / f"{of['feature']}.html", feature_page(pages, found, of))
+    return len(shown)
+
+
+def feature_table(found: HeadPages) -> str:
+    """Return the features of a head as a script, which the page of the head makes a table of."""
     shown = set(found.shown)
     rows = [
         {**{name: of[name] for name in _TABLE_COLUMNS}, "page": of["feature"] in shown}
         for of in found.features
     ]
-    _put(folder / "features.js", f"window.FEATURES = {json.dumps(rows, ensure_ascii=True)};\n")
-    for of in found.features:
-        if of["feature"] in shown:
-            _put(folder / f"{of['feature']}.html", feature_page(pages, found, of))
-    return len(shown)
+    return f"window.FEATURES = {json.dumps(rows, ensure_ascii=True)};\n"
 
 
 def _with_examples(found: HeadPages, feature: int) -> list[Row]:

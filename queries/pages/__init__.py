@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from attnrules.queries.pages.gathering import HeadPages, Site, head_pages, site
+from attnrules.queries.pages.gathering import HeadPages, Site, found_features, head_pages, site
 
 __all__ = [
     "HeadPages",
     "Site",
+    "found_features",
     "head_pages",
     "site",
 ]

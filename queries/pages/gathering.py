@@ -104,6 +104,11 @@ def head_pages(
     )
 
 
+def found_features(warehouse: Warehouse, text: str) -> list[Row]:
+    """Return the features that fire whose tokens, words or first stated rule hold a text, at most 100."""
+    return _rows(warehouse, "found_features", {"text": text})
+
+
 def shown_query(question: str, parameters: dict[str, int | str]) -> str:
     """Return the SQL of a named question with its parameters filled in, to be copied."""
     found = questions()[question]

@@ -1,0 +1,92 @@
+"""`attnrules browse`: the pages of a warehouse, made on request, for a browser on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import click
+
+from attnrules.commands.clock import Clock
+from attnrules.commands.options import warehouse_argument
+from attnrules.commands.output import as_text, distinct_names
+from attnrules.commands.terminal import tell
+from attnrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from attnrules.explainer import Explainer
+    from attnrules.pages.browser import Table
+    from attnrules.queries.explain import Explained
+    from attnrules.warehouse import Warehouse
+
+# Rows of an answer to SQL, and the seconds that DuckDB may take for it.
+_ROWS = 200
+_SECONDS = 60
+
+
+@click.command("browse")
+@warehouse_argument
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8384, show_default=True, help="0: a free one.")
+@click.option("--public", is_flag=True, help="Listen at an address that others reach, without a password.")
+def command(warehouse: Path, host: str, port: int, public: bool) -> None:
+    """Serve the pages of `attnrules report` to a browser on this machine, each made when it is asked for.
+
+    Beside the pages there are a search, a box for SQL that reads, and one that explains a text. Nothing is
+    written. Addresses are such as http://127.0.0.1:8384/L2H1/393. Ctrl-C ends it.
+
+    \b
+    attnrules browse gpt2.duckdb
+    attnrules browse gpt2.duckdb --port 0
+    """
+    from attnrules.pages.browser import Browser
+    from attnrules.server import Server
+    from attnrules.warehouse import Warehouse
+
+    with Warehouse.open(warehouse) as opened:
+        browser = Browser(opened, run=lambda sql: answer(opened, sql), explain=Texts(opened).explain)
+        with Server(browser, host, port, public=public) as server:
+            tell(f"{warehouse} at {server.url}, until Ctrl-C")
+            server.serve_forever()
+
+
+def answer(warehouse: Warehouse, sql: str) -> Table:
+    """Return what SQL that reads answers, as text; the limits are those of a table of `attnrules query`."""
+    from attnrules.pages.browser import Table
+    from attnrules.queries.questions import ask
+    from attnrules.queries.questions.readonly import check_reads
+
+    check_reads(warehouse, sql)
+    clock = Clock(warehouse, _SECONDS)
+    with clock.running():
+        relation = ask(warehouse, sql, {})
+    if relation is None:
+        raise UsageError("that SQL is a statement without a result; ask with SELECT or FROM")
+    names = distinct_names(list(relation.columns))
+    rows: list[list[str | None]] = []
+    for batch in clock.batches(as_text(relation).limit(_ROWS + 1)):
+        rows += [list(row) for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
+    return Table(names, rows[:_ROWS], more=len(rows) > _ROWS)
+
+
+class Texts:
+    """Explains texts; what reads them is loaded when it is first needed, and one text is read at a time."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._explainers: dict[bool, Explainer] = {}
+        self._lock = Lock()
+
+    def explain(self, text: str, with_model: bool) -> Explained:
+        """Return a text explained by all stated rules, with the model or without."""
+        from attnrules.explainer import Explainer
+        from attnrules.ingest.intervene import LaboratorySpec
+        from attnrules.queries.explain import explained_features
+
+        with self._lock:
+            features = explained_features(self._warehouse)
+            if with_model not in self._explainers:
+                spec = LaboratorySpec()
+                self._explainers[with_model] = Explainer(self._warehouse, spec, with_model=with_model)
+            return self._explainers[with_model].explain(text, features)
