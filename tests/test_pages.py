@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from attnrules.errors import UsageError
 from attnrules.pages import figures, write_site
+from attnrules.pages.site import environment, feature_page
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.pages import head_pages
 from attnrules.queries.questions import ask
 from attnrules.warehouse import Warehouse
 from tests.conftest import Outcome
+from tests.test_stated_on_model import store
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -257,3 +260,31 @@ def test_card_and_page_begin_with_the_same_sentence(
     card = attnrules("show", small_once, f"{path.parent.name}.{path.stem}").out
     said = card.split("\n\n")[0].partition("\n")[2]
     assert " ".join(said.split()) == " ".join(unescape(lead[1]).split())
+
+
+def test_a_page_says_what_the_model_said_of_a_stated_rule(small: Path) -> None:
+    with Warehouse.open(small) as warehouse:
+        [(feature,)] = warehouse.rows(
+            "SELECT min(feature) FROM output_features WHERE layer = 0 AND head = 0 AND n_tokens > 0"
+        )
+    at = {"layer": 0, "head": 0, "feature": feature, "rank": 1, "run_id": 1}
+    common = {**at, "n_examples": 20, "holds_share": 1.0, "activation": 1.0, "confirmed": True}
+    with Warehouse.open(small, writable=True) as warehouse:
+        store(warehouse, (0, 0, feature), 1, "['Paris'] at -1")
+        store(warehouse, (0, 0, feature), 2, "['Lyon'] at -1")
+        tests = [
+            {"kind": "sufficient", "atom": 0, "status": "tested", "share": 0.75, "control_share": 0.05},
+            {"kind": "necessary", "atom": 1, "status": "tested", "share": 0.6, "control_share": 0.1},
+        ]
+        warehouse.append("stated_tests", pa.Table.from_pylist([{**common, **test} for test in tests]))
+    with Warehouse.open(small) as warehouse:
+        found = head_pages(warehouse, 0, 0, [feature])
+        row = next(of for of in found.features if of["feature"] == feature)
+        page = " ".join(unescape(feature_page(environment(), found, row)).split())
+    assert (
+        "on the model: <b>sufficient and necessary</b>; planted in 20 neutral contexts it fires in 75%"
+        in page
+    )
+    assert "of its 1 conditions, breaking one loses at least 60% of the activation" in page
+    # The second was not tested.
+    assert page.count("on the model: <b>") == 1

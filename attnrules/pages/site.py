@@ -19,6 +19,7 @@ from attnrules.queries.heads import FeatureId
 from attnrules.queries.pages import HeadPages, head_pages, site
 from attnrules.queries.pages.gathering import shown_query
 from attnrules.sql import head_name
+from attnrules.sql.methods import METHODS
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -102,6 +103,8 @@ def environment() -> Environment:
     )
     found.filters |= {"token": wording.token, "in_text": wording.in_text}
     found.globals |= {"ROLES": wording.ROLES, "BANDS": wording.BANDS, "served": False}
+    # Of the others it is not stored where a list of them is right.
+    found.globals["FAILING"] = {m.name for m in METHODS.values() if m.match_score in ("carried", "holds")}
     return found
 
 

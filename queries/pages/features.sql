@@ -11,6 +11,7 @@ SELECT
     n.says,
     n.evidence,
     b.method,
+    b.n_rules,
     b.n_rules_used,
     b.base_rate,
     b.precision,

@@ -1,5 +1,5 @@
--- Grain: a stated rule of a feature of a page, with how it does on test as it is read.
--- Reads: methods, rule_readings, stated_rules
+-- Grain: a stated rule of a feature of a page, with how it does on test as it is read, and what the model says of it.
+-- Reads: methods, rule_readings, stated_rules, stated_summary
 SELECT
     s.feature,
     s.rank,
@@ -13,8 +13,17 @@ SELECT
     r.recall_high,
     r.lift,
     r.n_matches,
-    r.n_hits
+    r.n_hits,
+    v.verdict,
+    v.n_planted,
+    v.fires_share,
+    v.control_fires_share,
+    v.n_atoms_tested,
+    v.least_loss,
+    v.largest_control_loss
 FROM stated_rules AS s
+INNER JOIN stated_summary AS v
+    ON s.layer = v.layer AND s.head = v.head AND s.feature = v.feature AND s.rank = v.rank
 INNER JOIN methods AS m ON m.match_score = 'holds'
 LEFT JOIN rule_readings AS r
     ON
