@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ Bools = npt.NDArray[np.bool_]
 # A set is read at a glance, as a group of keys is.
 MOST_MEMBERS = 8
 # A member, or an atom, is worth its place in a rule if it raises the gain by this share.
-_WORTH_MEMBER, _WORTH_ATOM = 0.05, 0.25
+_WORTH_MEMBER, _WORTH_ATOM = 0.05, 0.5
 # Positions of average weight that speak against every rule, so that a few lucky matches make none.
 _DOUBT = 40.0
 # Parts of the sequences, and how many times the variance over them a gain must exceed: positions of one text
@@ -42,11 +43,12 @@ _FITS = 4
 # A match that adds less than this to the log-odds says nothing.
 _LEAST_WEIGHT = 0.1
 # How often the first rules shall be right: the first that a rule reaches for enough of the active positions.
-_PRECISE, _TOLD = (0.8, 0.65, 0.5, 0.35, 0.2), 0.015
-# Such rules, those followed while one grows, and deviations over the parts that it must stay right beyond.
-_MOST_PRECISE, _FOLLOWED, _SURE = 2, 6, 2.0
+_PRECISE, _TOLD = (0.8, 0.65, 0.5, 0.35, 0.2), 0.04
+# Such rules, those followed while one grows, deviations over the parts that it must stay right beyond, and
+# positions that speak against it from the start: what is right four times of four is often luck.
+_MOST_PRECISE, _FOLLOWED, _SURE, _MISSES = 2, 6, 2.0, 8.0
 # Sets tried as the next atom of each that is followed, and what one more atom must add.
-_NEXT, _WORTH_NARROWING = 3, 0.1
+_NEXT, _WORTH_NARROWING = 3, 0.25
 
 
 @dataclass(frozen=True)
@@ -319,19 +321,21 @@ class Booster:
         """
         beyond = (self._weight * (self._label - asked) * untold)[:, None] * self._fold
         parts = np.c_[beyond, np.zeros(len(beyond))].astype(np.float32)
+        misses = asked * _MISSES * float(self._weight[self._hard > 0].mean())
+        score = partial(_surely, misses=misses)
         whole = self._whole(parts)
         # What begins a rule that is right must explain much; it need not be right itself.
         promising = np.where(self._may_begin, self._gain(self._all.sums), 0)
         first = np.argsort(-promising, kind="stable")[:_FOLLOWED]
         sets = [
-            self._set(group, whole, (), _surely)
-            for group, _ in self._promising(whole, _surely, _NEXT, first=True)
+            self._set(group, whole, (), score)
+            for group, _ in self._promising(whole, score, _NEXT, first=True)
         ]
         found = [one for one in sets if one is not None]
         alone = [Term((int(at),)) for at in first if promising[at] > 0]
         followed = [*found, *(_Found((term,), self._true[term.columns[0]], 0) for term in alone)]
         for _ in range(n_atoms - 1):
-            narrower = [found for one in followed for found in self._narrower(one, parts)]
+            narrower = [found for one in followed for found in self._narrower(one, parts, score)]
             followed = sorted(narrower, key=lambda one: -one.gain)[:_FOLLOWED]
             found += [
                 replace(one, gain=one.gain * (1 - _WORTH_NARROWING) ** (len(one.terms) - 1))
@@ -339,14 +343,14 @@ class Booster:
             ]
         return max(found, key=lambda one: one.gain, default=None)
 
-    def _narrower(self, one: _Found, parts: Singles) -> list[_Found]:
+    def _narrower(self, one: _Found, parts: Singles, score: Score) -> list[_Found]:
         """Return rules with one more atom."""
         here = self._where(one.holds, parts)
         sets = [
-            self._set(group, here, one.terms, _surely)
-            for group, _ in self._promising(here, _surely, _NEXT, first=False)
+            self._set(group, here, one.terms, score)
+            for group, _ in self._promising(here, score, _NEXT, first=False)
         ]
-        sets.append(self._denied(here, one.terms, _surely))
+        sets.append(self._denied(here, one.terms, score))
         return [found for found in sets if found is not None]
 
 
@@ -358,10 +362,10 @@ def _over_folds(sums: Any) -> tuple[Any, Any]:
     return whole, np.maximum(spread, 0) * (_FOLDS / (_FOLDS - 1))
 
 
-def _surely(sums: Any) -> Any:
-    """Return what sums are worth at least, a few deviations below what was seen."""
+def _surely(sums: Any, *, misses: float) -> Any:
+    """Return what sums are worth at least, a few deviations and some misses below what was seen."""
     whole, variance = _over_folds(sums)
-    return whole - _SURE * np.sqrt(variance)
+    return whole - _SURE * np.sqrt(variance) - misses
 
 
 def _better(one: _Found | None, other: _Found | None) -> _Found | None:
