@@ -64,6 +64,7 @@ METHODS: dict[str, Method] = {
             finder="attnrules.queries.stated.learning:stated",
             needs_means=True,
             per_block=True,
+            in_best=True,
         ),
         Method(
             "magnitude",

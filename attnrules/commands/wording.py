@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from attnrules.commands.terminal import visible
@@ -119,7 +120,23 @@ def stated_lines(card: FeatureCard) -> list[str]:
     for rule in card.stated:
         lines += [f"  {rule['rank']:3}  {rule['statement']} → {name}", f"       {reading_words(rule)}"]
         lines += [f"       {line}" for line in _model_lines(card, rule)]
-    return [*lines, *_beaten_lines(card)]
+    return [*lines, *_input_lines(card), *_beaten_lines(card)]
+
+
+def _input_lines(card: FeatureCard) -> list[str]:
+    """Say in one line what the input features fire on that the stated rules name by number."""
+    named = [
+        f"L{row['layer']}.i{row['feature']} {_first_tokens(row['description'])}" for row in card.stated_inputs
+    ]
+    return [f"  input features: {', '.join(named)}"] if named else []
+
+
+def _first_tokens(description: str | None) -> str:
+    """Return the first two tokens of a description by tokens and shares, or what others wrote of it."""
+    if not description:
+        return "(never fires)"
+    tokens = re.findall(r"('.+?') \d+%(?:, |$)", description)
+    return f"({', '.join(tokens[:2]) or description})"
 
 
 def _model_lines(card: FeatureCard, rule: dict[str, Any]) -> list[str]:

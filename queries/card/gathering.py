@@ -41,6 +41,7 @@ class FeatureCard:
         output_test: the row of `output_tests`, none where that was not tested.
         best: the row of `best_lists` for each example set, all_positions first.
         stated: the first stated rules, with how they do on test as they are read, and what the model says.
+        stated_inputs: the input features that these rules speak of, each with its description.
         stated_tests: the rows of `stated_tests` of these rules.
         readings: how the first rules of the other methods do on test when they are taken as they are read.
         absences, counting: the rows of `absence_summary` and `counting_summary`.
@@ -62,6 +63,7 @@ class FeatureCard:
     output_test: list[dict[str, Any]]
     best: list[dict[str, Any]]
     stated: list[dict[str, Any]]
+    stated_inputs: list[dict[str, Any]]
     stated_tests: list[dict[str, Any]]
     readings: list[dict[str, Any]]
     absences: list[dict[str, Any]]
@@ -98,6 +100,7 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         output_test=dictionaries(warehouse, "output_test", at),
         best=dictionaries(warehouse, "best_lists", at),
         stated=dictionaries(warehouse, "stated", {**at, "n_rules": n_rules}),
+        stated_inputs=dictionaries(warehouse, "stated_inputs", {**at, "n_rules": n_rules}),
         stated_tests=dictionaries(warehouse, "stated_tests", {**at, "n_rules": n_rules}),
         readings=dictionaries(warehouse, "readings", {**at, "n_rules": n_rules}),
         absences=dictionaries(warehouse, "absences", {**at, "n_rules": n_rules}),

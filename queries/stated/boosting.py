@@ -137,6 +137,11 @@ class Booster:
         self._true = candidates.values > 0
         of_group, self._group_of = np.unique(candidates.groups, return_inverse=True)
         self._groups = [np.flatnonzero(self._group_of == group) for group in range(len(of_group))]
+        widest = max(map(len, self._groups), default=1)
+        never = len(candidates.groups)
+        self._by_group = np.array(
+            [np.pad(group, (0, widest - len(group)), constant_values=never) for group in self._groups]
+        )
         self._may_begin, self._may_deny = candidates.may_begin, candidates.may_deny
         self._fold = (sequence[:, None] % _FOLDS == np.arange(_FOLDS)).astype(np.float32)
         self._hard, self._label = hard.astype(np.float32), label.astype(np.float32)
@@ -237,10 +242,13 @@ class Booster:
         alone = score(here.sums)
         if first:
             alone = np.where(self._may_begin, alone, -np.inf)
-        promise = np.zeros(len(self._groups))
-        for number, group in enumerate(self._groups):
-            best = group[np.argsort(-alone[group], kind="stable")[:MOST_MEMBERS]]
-            promise[number] = score(here.sums[best].cumsum(axis=0)).max() if alone[best[0]] > 0 else 0
+        # All groups at once; a group that ends early is filled up with a column that is never true.
+        alone = np.r_[alone, -np.inf]
+        best = np.argsort(-alone[self._by_group], axis=1, kind="stable")[:, :MOST_MEMBERS]
+        best = np.take_along_axis(self._by_group, best, axis=1)
+        sums = np.r_[here.sums, np.zeros((1, here.sums.shape[1]), here.sums.dtype)]
+        together = score(sums[best].cumsum(axis=1)).max(axis=1)
+        promise = np.where(alone[best[:, 0]] > 0, together, 0)
         order = np.argsort(-promise, kind="stable")[:n]
         return [(self._groups[at], float(promise[at])) for at in order if promise[at] > 0]
 
