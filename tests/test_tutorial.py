@@ -53,7 +53,7 @@ def test_the_demo_prints_what_the_readme_says(demo: Path, capsys: pytest.Capture
         # Shortened: the rules at the beginning of the page.
         if not line.startswith("[")
     ]
-    assert len(shown) == 8
+    assert len(shown) == 12
     assert [line for line in shown if line not in printed] == []
 
 

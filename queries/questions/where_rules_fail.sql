@@ -7,7 +7,7 @@
 -- $n_rules = 16: length of the list, one that was judged
 -- $outcome = "all": hit, miss, false alarm or all
 -- $limit = 20: positions of each kind, the most certain predictions and the strongest activations first
-WITH asked AS MATERIALIZED (
+WITH asked AS (
     SELECT
         coalesce($layer::INTEGER, e.layer) AS layer,
         coalesce($head::INTEGER, e.head) AS head,
@@ -29,16 +29,9 @@ WITH asked AS MATERIALIZED (
 
 chosen AS MATERIALIZED (
     SELECT h.*
-    -- Not laterally: joined to every position, what is asked for took six times as long.
-    FROM
-        held_out_outcomes(
-            (SELECT a.layer FROM asked AS a),
-            (SELECT a.head FROM asked AS a),
-            (SELECT a.feature FROM asked AS a),
-            $method,
-            $n_rules
-        ) AS h
-    WHERE $outcome IN (h.outcome, 'all')
+    FROM asked AS a
+    CROSS JOIN LATERAL (FROM held_out_outcomes(a.layer, a.head, a.feature, $method, $n_rules)) AS h
+    WHERE a.layer IS NOT NULL AND $outcome IN (h.outcome, 'all')
     QUALIFY
         row_number() OVER (
             PARTITION BY h.outcome ORDER BY coalesce(h.activation, h.prediction) DESC, h.seq_id ASC, h.pos ASC

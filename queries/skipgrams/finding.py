@@ -140,7 +140,7 @@ class StatedRules:
 
     def of(self, features: Ints) -> StatedRules:
         """Return the rules of these features."""
-        wanted = pa.array(features)
+        wanted = arrow_table({"feature": features}).column("feature").combine_chunks()
         return StatedRules(
             *(
                 table.filter(pc.is_in(table.column("feature").cast(pa.int64()), value_set=wanted))

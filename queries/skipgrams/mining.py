@@ -343,10 +343,12 @@ def _store(
         for table, rows in (("stated_rules", found.rules), ("stated_atoms", found.atoms)):
             warehouse.execute(step(f"delete_{table}"), batch.at)
             numbers = {**batch.at, "run_id": run_id}.items()
-            columns = {name: pa.array(np.full(rows.num_rows, n, np.int32)) for name, n in numbers}
-            warehouse.append(
-                table, pa.table({**columns, **dict(zip(rows.column_names, rows.columns, strict=True))})
-            )
+            columns = {name: np.full(rows.num_rows, n, np.int32) for name, n in numbers}
+            whole = {
+                name: column.combine_chunks()
+                for name, column in zip(rows.column_names, rows.columns, strict=True)
+            }
+            warehouse.append(table, arrow_table({**columns, **whole}))
         return int(found.rules.num_rows)
     warehouse.execute(step("delete_rules"), {**batch.at, "method": method, "scaling": spec.scaling})
     warehouse.append("rules", _rule_table(found, batch, method, spec, run_id))

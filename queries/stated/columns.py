@@ -264,8 +264,9 @@ class _Building:
         starts = run_starts(sequences)
         n_sequences = (np.add.reduceat(values[:, :n_active], starts, axis=1) > 0).sum(axis=1)
         inside = values[:, :n_active].mean(axis=1) * share
-        # Rows that are like active ones without being active stand for themselves alone.
-        everywhere = inside + values[:, self._active.n_rows :].mean(axis=1) * (1 - share)
+        # Rows that are like active ones without being active stand for themselves alone, if there are others.
+        others = self._active.n_rows if self._n_rows > self._active.n_rows else n_active
+        everywhere = inside + values[:, others:].mean(axis=1) * (1 - share)
         more = np.abs(inside - share * everywhere)
         gain = more**2 / (everywhere * (1 - everywhere) + 10 / values.shape[1])
         begins, denies = np.array(self._begins), np.array(self._denies)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 
 from attnrules.queries.arrays import Floats, Ints, arrays, mix32
 from attnrules.queries.csr import Grouped
@@ -332,6 +332,17 @@ def _unambiguous_texts(warehouse: Warehouse) -> dict[int, str]:
     return dict(warehouse.rows(step("token_texts")))
 
 
+_RULES = {
+    "feature": pl.Int64,
+    "rank": pl.Int64,
+    "statement": pl.String,
+    "weight": pl.Float64,
+    "prior": pl.Float64,
+    "sample_precision": pl.Float64,
+    "sample_recall": pl.Float64,
+}
+
+
 def _tables(found: Sequence[Sequence[_Rule]], texts: dict[int, str]) -> StatedRules:
     rules: list[dict[str, Any]] = []
     atoms: list[dict[str, Any]] = []
@@ -353,19 +364,7 @@ def _tables(found: Sequence[Sequence[_Rule]], texts: dict[int, str]) -> StatedRu
                 }
             )
     members = table_of(atoms, feature=[f for f, _ in owners], rank=[r for _, r in owners])
-    return StatedRules(pa.Table.from_pylist(rules) if rules else _NO_RULES, members)
-
-
-_NO_RULES = pa.table(
-    {
-        **{name: pa.array([], pa.int64()) for name in ("feature", "rank")},
-        "statement": pa.array([], pa.string()),
-        **{
-            name: pa.array([], pa.float64())
-            for name in ("weight", "prior", "sample_precision", "sample_recall")
-        },
-    }
-)
+    return StatedRules(pl.DataFrame(rules, _RULES).to_arrow(), members)
 
 
 def _worded(statement: Statement, texts: dict[int, str]) -> Statement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+import polars as pl
 
 from attnrules.errors import UsageError
 from attnrules.queries.stated.language import (
@@ -21,24 +21,24 @@ from attnrules.queries.stated.language import (
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "stated")
 
-_COLUMNS = pa.schema(
-    [
-        ("atom", pa.int32()),
-        ("absent", pa.bool_()),
-        ("at_least", pa.int32()),
-        ("place", pa.string()),
-        ("nearest", pa.int32()),
-        ("farthest", pa.int32()),
-        ("above", pa.float64()),
-        ("kind", pa.string()),
-        ("member_layer", pa.int32()),
-        ("member", pa.int32()),
-    ]
-)
+_COLUMNS = {
+    "atom": pl.Int32,
+    "absent": pl.Boolean,
+    "at_least": pl.Int32,
+    "place": pl.String,
+    "nearest": pl.Int32,
+    "farthest": pl.Int32,
+    "above": pl.Float64,
+    "kind": pl.String,
+    "member_layer": pl.Int32,
+    "member": pl.Int32,
+}
 
 
 def member_rows(statement: Statement, token_ids: dict[str, int]) -> list[dict[str, Any]]:
@@ -58,10 +58,11 @@ def member_rows(statement: Statement, token_ids: dict[str, int]) -> list[dict[st
 
 def table_of(rows: Sequence[dict[str, Any]], **numbers: Iterable[int]) -> pa.Table:
     """Return rows of members as Arrow, with further columns of whole numbers in front."""
-    table = pa.Table.from_pylist(list(rows), schema=_COLUMNS)
-    for name, values in numbers.items():
-        table = table.append_column(name, pa.array(values, pa.int32()))
-    return table
+    frame = pl.DataFrame(list(rows), _COLUMNS)
+    further = [
+        pl.Series(name, [int(value) for value in values], pl.Int32) for name, values in numbers.items()
+    ]
+    return frame.with_columns(further).to_arrow()
 
 
 def resolved(warehouse: Warehouse, statement: Statement) -> list[dict[str, Any]]:
