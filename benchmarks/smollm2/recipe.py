@@ -75,10 +75,10 @@ class Recipe:
         seed: of the choice of rows.
     """
 
-    inputs: SAERecipe = SAERecipe(d_sae=2048, k=32, steps=400, lr=2e-3, batch=1024)
-    outputs: SAERecipe = SAERecipe(d_sae=512, k=8, steps=300, lr=5e-3, batch=2048, aux_k=64)
+    inputs: SAERecipe = SAERecipe(d_sae=2048, k=32, steps=2500, lr=1.5e-3, batch=1024)
+    outputs: SAERecipe = SAERecipe(d_sae=512, k=8, steps=1500, lr=3e-3, batch=2048, aux_k=64)
     row_len: int = 128
-    rows: int = 704
+    rows: int = 4000
     eval_rows: int = 24
     seed: int = 0
 
