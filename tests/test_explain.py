@@ -19,7 +19,7 @@ from attnrules.queries.heads import FeatureId
 from attnrules.warehouse import Warehouse
 from tests.conftest import Outcome
 from tests.planted import PlantedModel
-from tests.test_stated_on_model import RULES, store
+from tests.test_stated_on_model import store, store_planted
 
 CPU = LaboratorySpec(device="cpu")
 SEQUENCES = (2, 30, 50, 70, 95)
@@ -29,11 +29,8 @@ SEQUENCES = (2, 30, 50, 70, 95)
 def path(small_ingested_once: Path, planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The planted warehouse of few sequences with rules that we wrote. Not to be written to."""
     made = Path(shutil.copy(small_ingested_once, tmp_path_factory.mktemp("explain") / "planted.duckdb"))
-    night = f"L1.i{planted.input_features[1, 'night']}"
     with Warehouse.open(made, writable=True) as warehouse:
-        for layer, head, name, statement, _ in RULES:
-            feature = planted.output_features[layer, head, name]
-            store(warehouse, (layer, head, feature), 1, statement.replace("night1", night))
+        store_planted(warehouse, planted)
         # A second rule of the same feature, of an input feature.
         midnight = (1, 0, planted.output_features[1, 0, "midnight"])
         store(warehouse, midnight, 2, "['sleeps'] at 0")

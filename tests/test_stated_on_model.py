@@ -47,6 +47,14 @@ def store(warehouse: Warehouse, at: tuple[int, int, int], rank: int, statement: 
     warehouse.append("stated_atoms", table_of(rows, **{name: [n] * len(rows) for name, n in named.items()}))
 
 
+def store_planted(warehouse: Warehouse, planted: PlantedModel) -> None:
+    """Store what we know of the planted features, as the first rule of each."""
+    night = f"L1.i{planted.input_features[1, 'night']}"
+    for layer, head, name, statement, _ in RULES:
+        feature = planted.output_features[layer, head, name]
+        store(warehouse, (layer, head, feature), 1, statement.replace("night1", night))
+
+
 def put_to_test(warehouse: Warehouse, **options: Any) -> Any:
     laboratory = Laboratory.open(warehouse, LaboratorySpec(device="cpu"))
     return intervene_on_stated(warehouse, StatedSpec(**options), laboratory)
@@ -56,11 +64,8 @@ def put_to_test(warehouse: Warehouse, **options: Any) -> Any:
 def path(ingested_once: Path, planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The planted warehouse with rules that we wrote, tested. Not to be written to."""
     made = Path(shutil.copy(ingested_once, tmp_path_factory.mktemp("stated") / "planted.duckdb"))
-    night = f"L1.i{planted.input_features[1, 'night']}"
     with Warehouse.open(made, writable=True) as warehouse:
-        for layer, head, name, statement, _ in RULES:
-            feature = planted.output_features[layer, head, name]
-            store(warehouse, (layer, head, feature), 1, statement.replace("night1", night))
+        store_planted(warehouse, planted)
         put_to_test(warehouse)
     return made
 

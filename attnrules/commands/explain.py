@@ -13,10 +13,9 @@ from attnrules.commands.options import (
     Count,
     device_option,
     heads_option,
+    ingested_sources_options,
     json_option,
     layers_option,
-    output_sae_id_option,
-    revision_option,
     warehouse_argument,
 )
 from attnrules.commands.output import tell_json
@@ -39,12 +38,7 @@ _NAMED = 6
 @heads_option
 @click.option("--rules", "n_rules", type=Count(1), help="The first rules of each feature.  [all]")
 @click.option("--no-model", is_flag=True, help="Do not run the model: evaluate rules of tokens alone.")
-@click.option("--model", help="The model that was ingested.  [where the ingest took it from]")
-@revision_option
-@click.option("--input-sae", help="The input SAEs that were ingested.  [where the ingest took them from]")
-@click.option("--input-sae-id", help="SAE id in the release.")
-@click.option("--output-sae", help="The same for the per-head SAEs.")
-@output_sae_id_option
+@ingested_sources_options
 @device_option("cpu, cuda, mps or auto.")
 @json_option("As JSON.")
 def command(

@@ -13,9 +13,8 @@ from attnrules.commands.options import (
     device_option,
     feature_options,
     features_option,
+    ingested_sources_options,
     layers_option,
-    output_sae_id_option,
-    revision_option,
     scaling_option,
     seed_option,
     through_option,
@@ -33,12 +32,7 @@ if TYPE_CHECKING:
 
 @click.command("intervene")
 @warehouse_argument
-@click.option("--model", help="The model that was ingested.  [where the ingest took it from]")
-@revision_option
-@click.option("--input-sae", help="The input SAEs that were ingested.  [where the ingest took them from]")
-@click.option("--input-sae-id", help="SAE id in the release.")
-@click.option("--output-sae", help="The same for the per-head SAEs.")
-@output_sae_id_option
+@ingested_sources_options
 @layers_option
 @through_option
 @features_option("all")

@@ -78,6 +78,23 @@ bos_features_option = click.option(
 )
 
 
+def ingested_sources_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where the ingested model and SAEs are, of commands that load them again."""
+    options = (
+        click.option("--model", help="The model that was ingested.  [where the ingest took it from]"),
+        revision_option,
+        click.option(
+            "--input-sae", help="The input SAEs that were ingested.  [where the ingest took them from]"
+        ),
+        click.option("--input-sae-id", help="SAE id in the release."),
+        click.option("--output-sae", help="The same for the per-head SAEs."),
+        output_sae_id_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def features_option(default: str) -> Decorator:
     """Return `--features`, which `feature_options` reads."""
     return click.option(
