@@ -139,6 +139,8 @@ class Booster:
         self._groups = [np.flatnonzero(self._group_of == group) for group in range(len(of_group))]
         widest = max(map(len, self._groups), default=1)
         never = len(candidates.groups)
+        # A copy by group: its columns of a few rows are then read in one piece.
+        self._of_group = [np.ascontiguousarray(self._by_row[:, group]) for group in self._groups]
         self._by_group = np.array(
             [np.pad(group, (0, widest - len(group)), constant_values=never) for group in self._groups]
         )
@@ -237,7 +239,7 @@ class Booster:
             best = _better(best, self._denied(here, terms, score))
         return best
 
-    def _promising(self, here: _Region, score: Score, n: int, *, first: bool) -> list[tuple[Ints, float]]:
+    def _promising(self, here: _Region, score: Score, n: int, *, first: bool) -> list[tuple[int, float]]:
         """Return the groups whose best members together are worth most, and how much that would be."""
         alone = score(here.sums)
         if first:
@@ -250,7 +252,7 @@ class Booster:
         together = score(sums[best].cumsum(axis=1)).max(axis=1)
         promise = np.where(alone[best[:, 0]] > 0, together, 0)
         order = np.argsort(-promise, kind="stable")[:n]
-        return [(self._groups[at], float(promise[at])) for at in order if promise[at] > 0]
+        return [(int(at), float(promise[at])) for at in order if promise[at] > 0]
 
     def _denied(self, here: _Region, terms: tuple[Term, ...], score: Score) -> _Found | None:
         """Return the set of which no member may be there that is worth most."""
@@ -258,12 +260,13 @@ class Booster:
         at = int(np.argmax(without))
         if without[at] <= 0:
             return None
-        return self._set(self._groups[self._group_of[at]], here, terms, score, absent=True)
+        return self._set(int(self._group_of[at]), here, terms, score, absent=True)
 
     def _set(
-        self, group: Ints, here: _Region, terms: tuple[Term, ...], score: Score, *, absent: bool = False
+        self, number: int, here: _Region, terms: tuple[Term, ...], score: Score, *, absent: bool = False
     ) -> _Found | None:
         """Return the best set of a group: from its best member on, one more as long as that is worth it."""
+        group, of_group = self._groups[number], self._of_group[number]
         covered = np.zeros(len(here.holds), bool)
         chosen: list[int] = []
         inside, gain, more = np.zeros(here.sums.shape[1]), 0.0, here.sums[group]
@@ -278,7 +281,7 @@ class Booster:
             chosen.append(at)
             new = np.flatnonzero(here.holds & self._true[group[at]] & ~covered)
             covered[new] = True
-            more = more - self._by_row[np.ix_(new, group)].T @ here.parts[new]
+            more = more - of_group[new].T @ here.parts[new]
         if not chosen:
             return None
         term = Term(tuple(sorted(group[chosen].tolist())), absent)

@@ -38,6 +38,8 @@ _POSITIONS = (4, 8, 12, 16, 24, 32, 48)
 _FEWEST_SEQUENCES = 3
 _KINDS = (FEATURE, TOKEN)
 _WAYS = ("offset", "copy", "after copy")
+# Of the position judged itself every input feature is seen, not only those that lead.
+_NOW = "now"
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,14 @@ class View:
     same: Seen
 
     @classmethod
-    def of(cls, corpus: Corpus, rows: Ints, leading: Ints | None = None) -> View:
-        """Look from every position of `rows`.
-
-        Before these only for the input features of `leading`; None for all.
-        """
-        near = corpus if leading is None else corpus.narrowed(leading)
+    def of(cls, corpus: Corpus, rows: Ints, leading: Ints) -> View:
+        """Look from every position of `rows`, before these for the input features of `leading` alone."""
+        near = corpus.narrowed(leading)
         seen = {way: near.seen(rows, way) for way in _WAYS}
         tokens = seen["offset"][TOKEN]
         return cls(
             rows % corpus.seq_len,
-            (corpus.here(rows), tokens.where(tokens.offset == 0)),
+            (corpus.here(rows), tokens.between(0, 0)),
             seen,
             seen["copy"][TOKEN],
         )
@@ -77,52 +76,69 @@ class View:
 
     def at(self, place: Place, kind: int) -> Seen:
         """Return what is seen at a place."""
-        if place == PLACES[0]:
+        way = _way(place)
+        if way == _NOW:
             return self.now[kind]
-        of_way = self.seen[place.kind][kind]
-        if place.kind != "offset" or (place.nearest == 0 and place.farthest is None):
-            return of_way
-        kept = of_way.offset >= place.nearest
-        if place.farthest is not None:
-            kept &= of_way.offset <= place.farthest
-        return of_way.where(kept)
+        return self.seen[way][kind].between(place.nearest, place.farthest if way == "offset" else None)
+
+
+def _way(place: Place) -> str:
+    return _NOW if place == PLACES[0] else place.kind
+
+
+def _by_member(seen: Seen, n_members: int) -> Grouped:
+    return Grouped.by(seen.member, n_members, {"row": seen.row, "offset": seen.offset, "strong": seen.strong})
 
 
 @dataclass(frozen=True)
 class Base:
-    """What is seen from the positions that stand for all; of input features, in order of their id."""
+    """What is seen from the positions that stand for all, and how often each member is.
 
-    view: View
-    groups: dict[str, Grouped]
+    Arguments:
+        pos: [n_rows]. same: earlier tokens that are those of positions. groups: by way and kind, the entries
+            of each member, with their `row`, `offset` and `strong`. counts: by place and kind, [n_members],
+            the entries there.
+    """
+
+    pos: Ints
+    same: Seen
+    groups: dict[tuple[str, int], Grouped]
+    counts: dict[tuple[Place, int], Ints]
     layer: int
     medians: Floats
     seq_len: int
     sizes: tuple[int, int]
 
     @classmethod
-    def of(cls, corpus: Corpus, rows: Ints, layer: int, sizes: tuple[int, int]) -> Base:
-        """Look from `rows`; `sizes` are the numbers of input features and of tokens."""
-        view = View.of(corpus, rows)
-        groups = {
-            way: Grouped.by(
-                seen.member, sizes[FEATURE], {"row": seen.row, "offset": seen.offset, "strong": seen.strong}
-            )
-            for way, (seen, _) in view.seen.items()
-        }
-        # The view itself keeps what every feature looks at.
-        nothing = Seen(*(np.zeros(0, np.int64),) * 3, np.zeros(0, bool))
-        seen_tokens = {way: (nothing, tokens) for way, (_, tokens) in view.seen.items()}
-        return cls(replace(view, seen=seen_tokens), groups, layer, corpus.medians, corpus.seq_len, sizes)
+    def of(cls, corpus: Corpus, rows: Ints, layer: int, sizes: tuple[int, int], leading: Ints) -> Base:
+        """Look from `rows`, before these for the input features of `leading` alone.
 
-    def narrowed(self, features: Ints) -> View:
-        """Return the view of all tokens and of these input features; of the position itself, of all."""
-        seen = {}
-        for way, group in self.groups.items():
-            rows = group.rows(features)
-            row, offset, strong = (group.values[name][rows] for name in ("row", "offset", "strong"))
-            found = Seen(row, offset, np.repeat(features, group.n[features]), strong)
-            seen[way] = (found, self.view.seen[way][TOKEN])
-        return replace(self.view, seen=seen)
+        `sizes` are the numbers of input features and of tokens.
+        """
+        view = View.of(corpus, rows, leading)
+        ways = {**view.seen, _NOW: view.now}
+        groups = {
+            (way, kind): _by_member(seen, sizes[kind])
+            for way, of_way in ways.items()
+            for kind, seen in enumerate(of_way)
+        }
+        counts = {
+            (place, kind): np.bincount(view.at(place, kind).member, minlength=sizes[kind])
+            for place in PLACES
+            for kind in _KINDS
+        }
+        return cls(view.pos, view.same, groups, counts, layer, corpus.medians, corpus.seq_len, sizes)
+
+    def at(self, place: Place, kind: int, members: Ints) -> Seen:
+        """Return where some members are seen at a place."""
+        group = self.groups[_way(place), kind]
+        rows = group.rows(members)
+        row, offset, strong = (group.values[name][rows] for name in ("row", "offset", "strong"))
+        found = Seen(row, offset, np.repeat(members, group.n[members]), strong)
+        if _way(place) != "offset" or (place.nearest == 0 and place.farthest is None):
+            return found
+        near = offset >= place.nearest
+        return found.where(near if place.farthest is None else near & (offset <= place.farthest))
 
     def member(self, kind: int, member: int, *, strong: bool) -> Member:
         """Return a member of a set."""
@@ -149,7 +165,7 @@ def candidates(
             which the head acts most; other input features are looked for at the position judged alone.
             pools: sets of these that are counted. sequences: [n_active_rows], ascending, that of each.
     """
-    building = _Building(base, base.narrowed(leading[FEATURE]), view, kept, len(sequences))
+    building = _Building(base, view, kept, leading, len(sequences))
     for place in PLACES:
         for kind in _KINDS:
             building.add_best(place, kind, share)
@@ -160,12 +176,12 @@ def candidates(
     return building.chosen(share, sequences)
 
 
-def _gains(here: Seen, n_base: Ints, n_base_rows: int, n_active_rows: int, share: float) -> Floats:
+def _gains(member: Ints, n_base: Ints, n_base_rows: int, n_active_rows: int, share: float) -> Floats:
     """Return how much each member would explain, from how often it is seen where active and anywhere.
 
     Below 0 for what is seen less often where the feature is active.
     """
-    n = np.bincount(here.member, minlength=len(n_base)) / n_active_rows * share
+    n = np.bincount(member, minlength=len(n_base)) / n_active_rows * share
     everywhere = np.maximum(n_base / n_base_rows, n)
     more = n - share * everywhere
     return np.asarray(np.sign(more) * more**2 / (everywhere + 10 / n_base_rows))
@@ -174,12 +190,16 @@ def _gains(here: Seen, n_base: Ints, n_base_rows: int, n_active_rows: int, share
 class _Building:
     """Columns under construction: rows of a view, active ones first, then those of the base that are kept."""
 
-    def __init__(self, base: Base, everywhere: View, view: View, kept: Bools, n_active: int) -> None:
-        self._base, self._everywhere, self._active, self._n_active = base, everywhere, view, n_active
+    def __init__(
+        self, base: Base, view: View, kept: Bools, leading: tuple[Ints, Ints], n_active: int
+    ) -> None:
+        self._base, self._active, self._n_active = base, view, n_active
+        self._leads = np.zeros(base.sizes[FEATURE], bool)
+        self._leads[leading[FEATURE]] = True
         self._n_rows = view.n_rows + int(kept.sum())
         # Where the rows of the base went, -1 for those left out.
         self._row = np.where(kept, np.cumsum(kept) - 1 + view.n_rows, -1)
-        self._pos = np.r_[view.pos, everywhere.pos[kept]]
+        self._pos = np.r_[view.pos, base.pos[kept]]
         self._values: list[Any] = []
         self._atoms: list[Atom | Position] = []
         self._groups: list[int] = []
@@ -188,10 +208,13 @@ class _Building:
 
     def add_best(self, place: Place, kind: int, share: float) -> None:
         """Add the members of a place that explain most, and of a feature where it is above its median."""
-        here, everywhere = self._active.at(place, kind), self._everywhere.at(place, kind)
-        n_base = np.bincount(everywhere.member, minlength=self._base.sizes[kind])
-        of_active = here.where(here.row < self._n_active)
-        gain = _gains(of_active, n_base, self._everywhere.n_rows, self._n_active, share)
+        here = self._active.at(place, kind)
+        of_active = here.member[here.row < self._n_active]
+        n_base = self._base.counts[place, kind]
+        if kind == FEATURE and place != PLACES[0]:
+            # The base saw what leads other features too.
+            n_base = np.where(self._leads, n_base, 0)
+        gain = _gains(of_active, n_base, len(self._base.pos), self._n_active, share)
         order = np.argsort(-gain, kind="stable")
         speak_for, speak_against = order[:_PER_PLACE], order[::-1][:_DENIED_PER_PLACE]
         speak_for = speak_for[gain[speak_for] > 0]
@@ -200,9 +223,7 @@ class _Building:
             return
         column = np.full(self._base.sizes[kind], -1)
         column[members] = np.arange(len(members))
-        seen = self._together(
-            here.where(column[here.member] >= 0), everywhere.where(column[everywhere.member] >= 0)
-        )
+        seen = self._together(here.where(column[here.member] >= 0), self._base.at(place, kind, members))
         group = len(self._groups)
         for wanted in (False, True) if kind == FEATURE else (False,):
             values = np.zeros((len(members), self._n_rows), np.float32)
@@ -217,10 +238,13 @@ class _Building:
         counted = [pool for pool in pools if len(pool) > 1]
         if not counted:
             return
-        here, everywhere = self._active.at(place, kind), self._everywhere.at(place, kind)
+        here = self._active.at(place, kind)
         wanted = np.zeros(self._base.sizes[kind], bool)
         wanted[np.concatenate(counted)] = True
-        seen = self._together(here.where(wanted[here.member]), everywhere.where(wanted[everywhere.member]))
+        if kind == FEATURE:
+            wanted &= self._leads
+        members = np.flatnonzero(wanted)
+        seen = self._together(here.where(wanted[here.member]), self._base.at(place, kind, members))
         for pool in counted:
             self._add_count(place, kind, pool, seen)
 
@@ -239,7 +263,7 @@ class _Building:
 
     def add_same(self) -> None:
         """Add columns for the token of the position judged, before."""
-        seen = self._together(self._active.same, self._everywhere.same)
+        seen = self._together(self._active.same, self._base.same)
         for place in (Place("offset", 1, 1), Place("offset", 1, 4), Place("offset", 1, None)):
             near = seen.where(seen.offset <= (place.farthest or self._base.seq_len))
             n = np.bincount(near.row, minlength=self._n_rows)

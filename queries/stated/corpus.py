@@ -40,8 +40,9 @@ class Seen:
     """What is seen from some positions: one entry per position, position seen from it and member there.
 
     Arguments:
-        row: the position, as its place among those asked for. offset: tokens back from it. member: token id
-            or input feature. strong: whether a feature is above its median activation.
+        row: the position, as its place among those asked for. offset: tokens back from it, ascending, so that
+            what is near is a slice. member: token id or input feature. strong: whether a feature is above its
+            median activation.
     """
 
     row: Any
@@ -51,7 +52,15 @@ class Seen:
 
     def where(self, kept: Any) -> Seen:
         """Return the entries that are True in `kept`."""
-        return Seen(self.row[kept], self.offset[kept], self.member[kept], self.strong[kept])
+        at = np.flatnonzero(kept)
+        return Seen(self.row[at], self.offset[at], self.member[at], self.strong[at])
+
+    def between(self, nearest: int, farthest: int | None) -> Seen:
+        """Return the entries at these offsets, on the same memory."""
+        first = np.searchsorted(self.offset, nearest)
+        end = len(self.offset) if farthest is None else np.searchsorted(self.offset, farthest, side="right")
+        near = slice(first, end)
+        return Seen(self.row[near], self.offset[near], self.member[near], self.strong[near])
 
 
 @dataclass(frozen=True)
@@ -117,14 +126,20 @@ class Corpus:
         return features, tokens
 
     def _pairs(self, rows: Ints, place: str) -> tuple[Any, Any]:
-        """Return places among `rows`, and for each the token of a position after BOS up to it."""
+        """Return places among `rows`, each with a token after BOS up to it, nearest first."""
         pos = rows % self.seq_len
         row = np.repeat(np.arange(len(rows), dtype=np.int32), pos)
         key = np.repeat(rows - pos, pos) + np.arange(pos.sum()) - np.repeat(np.cumsum(pos) - pos, pos) + 1
         if place != "offset":
             copies = (self.tokens[key] == self.tokens[rows[row]]) & (key < rows[row])
             row, key = row[copies], key[copies] + (place == "after copy")
-        return row, key
+        order = by_offset(rows[row] - key)
+        return row[order], key[order]
+
+
+def by_offset(offset: Any) -> Ints:
+    """Return the order of offsets, ties as they stand; integers of 16 bits are sorted by radix."""
+    return np.argsort(offset.astype(np.uint16), kind="stable")
 
 
 def load(warehouse: Warehouse, layer: int, n_inputs: int, seed: int) -> Corpus:

@@ -30,7 +30,7 @@ from attnrules.queries.stated.language import (
     TokenId,
 )
 from attnrules.queries.stated.members import member_rows, table_of
-from attnrules.queries.stated.teacher import Carried, chances
+from attnrules.queries.stated.teacher import Attention, Carried, chances
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ class _Learner:
             `token` of the train positions where it is active. held_out: by feature, `number` of the
             sequences that it must not see. keys: by feature, the input features of the keys of `weighted`,
             in their order. parts: by feature, the input features of each head through which it raises the
-            feature most, and those through which it lowers it most. carried: of each head that features
-            read.
+            feature most, and those through which it lowers it most. attention: of each head that
+            features read.
     """
 
     batch: Batch
@@ -119,7 +119,7 @@ class _Learner:
     keys: Sequence[Ints]
     groups: Sequence[list[Ints]]
     parts: Sequence[list[list[Ints]]]
-    carried: Sequence[Carried]
+    attention: Sequence[Attention]
 
     @classmethod
     def of(cls, search: Search) -> _Learner:
@@ -134,21 +134,23 @@ class _Learner:
         of_feature = np.searchsorted(batch.features, found["feature"])
         held_out = Grouped.by(of_feature, len(batch.features), {"number": found["number"]})
         n_tokens = int(warehouse.value("SELECT coalesce(max(token_id), 0) + 1 FROM tokens"))
-        base = Base.of(corpus, rows, batch.layer, (n_inputs, n_tokens))
         keys = [_inputs_of(batch, row) for row in leading_keys(batch, search.carried, _LEADING)[0]]
+        leading = np.unique(np.concatenate(keys))
+        base = Base.of(corpus, rows, batch.layer, (n_inputs, n_tokens), leading)
         heads = batch.scores.each()
-        carried = [Carried.read(warehouse, batch.layer, own, corpus) for own in heads]
+        attention = [Attention.read(warehouse, batch.layer, own, corpus) for own in heads]
         parts, groups = _parts(batch, search.carried), _groups(batch, search.carried)
-        return cls(batch, corpus, rows, base, active, held_out, keys, groups, parts, carried)
+        return cls(batch, corpus, rows, base, active, held_out, keys, groups, parts, attention)
 
     def rules(self, row: int, n_most: int) -> list[_Rule]:
         """Return the rules of a feature, by its place in the batch."""
         feature = int(self.batch.features[row])
-        sample = self._sample(row)
+        carried = [own.to(feature) for own in self.attention]
+        sample = self._sample(row, carried)
         if sample is None:
             return []
         active = sample.rows[: sample.n_active]
-        leading = self.keys[row], self._leading_tokens(feature, active)
+        leading = self.keys[row], self._leading_tokens(carried, active)
         found = candidates(
             self.base,
             View.of(self.corpus, sample.rows, leading[FEATURE]),
@@ -162,7 +164,7 @@ class _Learner:
             return []
         every_row = np.r_[sample.rows, self.rows[sample.kept]]
         hard = (np.arange(len(every_row)) < sample.n_active).astype(np.float64)
-        expected = chances(self._numbers(row, every_row), hard, sample.weight)
+        expected = chances(self._numbers(row, carried, every_row), hard, sample.weight)
         label = (1 - _EXPECTED) * hard + _EXPECTED * expected
         booster = Booster(found, hard, label, sample.weight, every_row // self.corpus.seq_len)
         grown = booster.grow(n_most, _MOST_ATOMS)
@@ -170,7 +172,7 @@ class _Learner:
             [_rule(feature, one, found, booster.prior, hard, sample.weight) for one in grown]
         )
 
-    def _sample(self, row: int) -> _Sample | None:
+    def _sample(self, row: int, carried: Sequence[Carried]) -> _Sample | None:
         """Draw the positions that a feature is learnt from; None where there is nothing to tell apart.
 
         Positions where it is silent are drawn evenly, and once more the likelier the more the head carries
@@ -182,7 +184,7 @@ class _Learner:
         if len(every) < 2 or not silent[self.rows].any():
             return None
         active, likely = _drawn(every, _ACTIVE_POSITIONS, feature), np.flatnonzero(silent)
-        expected = self._expected(feature, active, len(every), likely)
+        expected = self._expected(carried, active, len(every), likely)
         chance = np.zeros(len(silent))
         chance[likely] = np.minimum(1, _NEAR_POSITIONS * expected / max(float(expected.sum()), 1e-300))
         near = likely[_uniform(likely, feature + 1) < chance[likely]]
@@ -206,9 +208,9 @@ class _Learner:
         silent.reshape(-1)[every] = False
         return silent.reshape(-1)
 
-    def _expected(self, feature: int, active: Ints, n_active: int, wanted: Ints) -> Floats:
+    def _expected(self, carried: Sequence[Carried], active: Ints, n_active: int, wanted: Ints) -> Floats:
         """Return how likely the feature is at positions, from what its heads carry in all."""
-        of_heads = [own.everywhere(feature) for own in self.carried]
+        of_heads = [own.everywhere() for own in carried]
         numbers = np.stack([np.sum(column, axis=0) for column in zip(*of_heads, strict=True)], axis=1)
         others = self.rows[~np.isin(self.rows, active)]
         hard = np.r_[np.ones(len(active)), np.zeros(len(others))]
@@ -216,22 +218,19 @@ class _Learner:
         weight = np.repeat([n_active / len(active), n_others / len(others)], [len(active), len(others)])
         return chances(numbers[np.r_[active, others]], hard, weight, numbers[wanted])
 
-    def _numbers(self, row: int, rows: Ints) -> Floats:
+    def _numbers(self, row: int, carried: Sequence[Carried], rows: Ints) -> Floats:
         """Return what heads carry to a feature at positions, in all and through some keys: [len(rows), 5]."""
-        feature = int(self.batch.features[row])
         columns = []
-        for place, own in enumerate(self.carried):
-            all_of_it, after_bos, bos = own.everywhere(feature)
-            parts = [
-                own.through(feature, keys[place], self.corpus.by_feature, rows) for keys in self.parts[row]
-            ]
+        for place, own in enumerate(carried):
+            all_of_it, after_bos, bos = own.everywhere()
+            parts = [own.through(keys[place], self.corpus.by_feature, rows) for keys in self.parts[row]]
             columns.append([all_of_it[rows], after_bos[rows], bos[rows], *parts])
         return np.asarray(np.sum(columns, axis=0).T)
 
-    def _leading_tokens(self, feature: int, rows: Ints) -> Ints:
+    def _leading_tokens(self, carried: Sequence[Carried], rows: Ints) -> Ints:
         """Return the tokens through which heads act most where a feature is active, beyond anywhere."""
         n_tokens = self.base.sizes[TOKEN]
-        of_heads = [own.by_token(feature, self.corpus, (rows, self.rows), n_tokens) for own in self.carried]
+        of_heads = [own.by_token(self.corpus, (rows, self.rows), n_tokens) for own in carried]
         active, anywhere = np.sum(of_heads, axis=0)
         best = np.argsort(anywhere - active, kind="stable")[:_LEADING]
         return np.asarray(best[active[best] > anywhere[best]])

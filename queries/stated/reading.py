@@ -95,7 +95,7 @@ def read_rule(
         warehouse.execute(step("make_tested_positions"), {"seed": seed})
         match(warehouse)
         warehouse.execute(step("make_read_truth"), at)
-        read = readings(warehouse, seed)
+        read = readings(warehouse, seed, arrays(warehouse, step("reading_counts")))
         drawn = {"seed": seed, "n_examples": n_examples}
         examples = tuple(Example(*row) for row in warehouse.rows(step("reading_examples"), drawn))
     return _reading(feature, statement, read, examples)
@@ -121,9 +121,10 @@ def match_tokens(warehouse: Warehouse) -> None:
 
 
 def match_rules(warehouse: Warehouse, at: dict[str, int], example_set: str) -> None:
-    """Find where stored rules of the mined features hold among the positions of `judged`.
+    """Find where stated rules of the mined features hold among the positions of `judged`.
 
-    Stated rules on every set; on all positions the first rules of the other methods too.
+    On all positions `read_rules` holds the first rules of the other methods too: `store_readings` counts
+    these.
     """
     warehouse.execute(step("make_read_rules"), {**at, "example_set": example_set, "n_read": N_READ})
     warehouse.execute(step("make_read_members"))
@@ -142,9 +143,18 @@ def store_readings(warehouse: Warehouse, at: dict[str, int], *, seed: int, run_i
     columns |= {
         name: rules.column(name).combine_chunks() for name in ("feature", "method", "scaling", "rank")
     }
-    for split, read in readings(warehouse, seed).items():
+    for split, read in readings(warehouse, seed, _counts(warehouse, at["layer"])).items():
         counted = {name: np.ma.masked_invalid(column) for name, column in read.columns.items()}
         warehouse.append("rule_readings", arrow_table({**columns, "split": split, **counted}))
+
+
+def _counts(warehouse: Warehouse, layer: int) -> dict[str, Any]:
+    """Return what `readings` is given, of stated rules and of all others, in order of the rule."""
+    warehouse.execute(step("make_key_members"))
+    stated = arrays(warehouse, step("reading_counts"))
+    others = arrays(warehouse, step("key_rule_counts"), {"layer": layer})
+    order = np.argsort(np.r_[stated["rule"], others["rule"]], kind="stable")
+    return {name: np.r_[stated[name], others[name]][order] for name in stated}
 
 
 @dataclass(frozen=True)
@@ -155,10 +165,14 @@ class Read:
     columns: dict[str, Any]
 
 
-def readings(warehouse: Warehouse, seed: int) -> dict[str, Read]:
-    """Return how the rules of `read_rules` do on each split of `judged` that has sequences."""
+def readings(warehouse: Warehouse, seed: int, counts: dict[str, Any]) -> dict[str, Read]:
+    """Return how the rules of `read_rules` do on each split of `judged` that has sequences.
+
+    Arguments:
+        counts: by rule, ascending, and sequence, `n_matches` where it holds and `n_hits` of these.
+    """
     rules = arrays(warehouse, "SELECT rule, feature FROM read_rules ORDER BY rule")
-    counts, active = arrays(warehouse, step("reading_counts")), arrays(warehouse, step("reading_active"))
+    active = arrays(warehouse, step("reading_active"))
     judged = arrays(warehouse, step("reading_sequences"))
     found = {}
     for is_test, split in enumerate(("train", "test")):

@@ -4,7 +4,6 @@
 SELECT
     m.rule,
     j.seq_id,
-    any_value(r.feature) AS feature,
     count(*) AS n_matches,
     count(t.place) AS n_hits
 FROM read_matches AS m

@@ -30,13 +30,13 @@ _FITS, _RIDGE = 25, 1e-5
 
 @dataclass(frozen=True)
 class Carried:
-    """What attention of one head carries in the sequences that rules are learnt from.
+    """What attention of one head carries to a feature in the sequences that rules are learnt from.
 
     Arguments:
-        sources: by query token, the `key` token and `scaled`, A[q,k] / sigma_k. values: [n_tokens, d_head],
-            the sum over i of a[k,i] d_i W_V. sums: [n_tokens, d_head], the head's output made of them;
+        sources: by query token, the `key` token and `scaled`, A[q,k] / sigma_k. values: [n_tokens], what the
+            sum over i of a[k,i] d_i W_V is to the feature; sums: [n_tokens], the head's output made of them;
             after_bos: the same without what BOS gives and without biases. bos: [n_tokens], the attention on
-            BOS. encoders: [n_output_features, d_head], how features read the head. reads: [n_inputs, d_head].
+            BOS. reads: [n_inputs], how the feature reads each input feature through the head.
     """
 
     sources: Grouped
@@ -44,62 +44,87 @@ class Carried:
     sums: Floats
     after_bos: Floats
     bos: Floats
-    encoders: Floats
     reads: Floats
 
-    @classmethod
-    def read(cls, warehouse: Warehouse, layer: int, own: HeadScores, corpus: Corpus) -> Carried:
-        """Read what the head attends to, and add up what that carries."""
-        n = len(corpus.tokens)
-        at_head = {"layer": layer, "head": own.through[0]}
-        rows = arrays(warehouse, step("learning_sources"), {**at_head, "seq_len": corpus.seq_len})
-        sources = Grouped.by(rows["query"], n, {name: rows[name] for name in ("key", "scaled")})
-        token = np.repeat(np.arange(n), corpus.inputs.n)
-        feature, activation = (corpus.inputs.values[name] for name in ("feature", "activation"))
-        constants = warehouse.sql(_evaluation("value_biases"), at_head).to_arrow_table()
-        biases = {name: matrix(constants.column(name))[0] for name in constants.column_names}
-        values, sums, after_bos = (np.zeros((n, own.values.shape[1])) for _ in range(3))
-        is_bos = rows["key"] % corpus.seq_len == 0
-        for at, column in enumerate(np.ascontiguousarray(own.values.T)):
-            values[:, at] = np.bincount(token, activation * column[feature], n)
-            amount = rows["scaled"] * values[rows["key"], at]
-            after_bos[:, at] = np.bincount(rows["query"], np.where(is_bos, 0, amount), n)
-            amount += rows["scaled"] * biases["decoder_bias_value"][at] + rows["weight"] * biases["b_V"][at]
-            sums[:, at] = np.bincount(rows["query"], amount, n)
-        bos = np.bincount(rows["query"], np.where(is_bos, rows["weight"], 0), n).astype(np.float64)
-        return cls(sources, values, sums, after_bos, bos, own.encoders, own.values)
+    def everywhere(self) -> list[Floats]:
+        """Return what is carried in all, without BOS, and attention on BOS: [n_tokens] each."""
+        return [self.sums, self.after_bos, self.bos]
 
-    def everywhere(self, feature: int) -> list[Floats]:
-        """Return what is carried to a feature, without BOS, and attention on BOS: [n_tokens] each."""
-        encoder = self.encoders[feature]
-        return [self.sums @ encoder, self.after_bos @ encoder, self.bos]
-
-    def through(self, feature: int, keys: Ints, by_key: Grouped, rows: Ints) -> Floats:
-        """Return what some keys alone carry to a feature: [len(rows)].
+    def through(self, keys: Ints, by_key: Grouped, rows: Ints) -> Floats:
+        """Return what some keys alone carry: [len(rows)].
 
         Arguments:
             keys: input features. by_key: by input feature, the `token` where it is active after BOS, and its
                 `activation`.
         """
         entry = by_key.rows(keys)
-        moved = np.repeat(self.reads[keys] @ self.encoders[feature], by_key.n[keys])
-        amount = moved * by_key.values["activation"][entry]
+        amount = np.repeat(self.reads[keys], by_key.n[keys]) * by_key.values["activation"][entry]
         value = np.bincount(by_key.values["token"][entry], amount, len(self.values))
         at = self.sources.rows(rows)
         row = np.repeat(np.arange(len(rows)), self.sources.n[rows])
         carried = self.sources.values["scaled"][at] * value[self.sources.values["key"][at]]
         return np.asarray(np.bincount(row, carried, len(rows)))
 
-    def by_token(self, feature: int, corpus: Corpus, places: Sequence[Ints], n_tokens: int) -> Floats:
-        """Return what positions with each token bring a feature on average: [place, n_tokens]."""
-        reads = self.values @ self.encoders[feature]
-        return np.array([self._brought(corpus, rows, reads, n_tokens) for rows in places])
+    def by_token(self, corpus: Corpus, places: Sequence[Ints], n_tokens: int) -> Floats:
+        """Return what positions with each token bring on average: [place, n_tokens]."""
+        return np.array([self._brought(corpus, rows, n_tokens) for rows in places])
 
-    def _brought(self, corpus: Corpus, rows: Ints, reads: Floats, n_tokens: int) -> Floats:
+    def _brought(self, corpus: Corpus, rows: Ints, n_tokens: int) -> Floats:
         at = self.sources.rows(rows)
         key = self.sources.values["key"][at]
-        brought = np.bincount(corpus.tokens[key], self.sources.values["scaled"][at] * reads[key], n_tokens)
-        return np.asarray(brought / len(rows))
+        amount = self.sources.values["scaled"][at] * self.values[key]
+        return np.asarray(np.bincount(corpus.tokens[key], amount, n_tokens) / len(rows))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where one head attends in the sequences that rules are learnt from, and how features read it.
+
+    Arguments:
+        sources: as those of `Carried`, and `weight`, A[q,k]. own: the head's weights and its features'.
+            biases: [2, d_head], what input features and the model add to every value whatever the token.
+    """
+
+    corpus: Corpus
+    own: HeadScores
+    sources: Grouped
+    bos: Floats
+    biases: tuple[Floats, Floats]
+
+    @classmethod
+    def read(cls, warehouse: Warehouse, layer: int, own: HeadScores, corpus: Corpus) -> Attention:
+        """Read what the head attends to."""
+        n = len(corpus.tokens)
+        at_head = {"layer": layer, "head": own.through[0]}
+        rows = arrays(warehouse, step("learning_sources"), {**at_head, "seq_len": corpus.seq_len})
+        sources = Grouped.by(rows["query"], n, {name: rows[name] for name in ("key", "scaled", "weight")})
+        bos = np.bincount(rows["query"], np.where(rows["key"] % corpus.seq_len == 0, rows["weight"], 0), n)
+        constants = warehouse.sql(_evaluation("value_biases"), at_head).to_arrow_table()
+        decoder, model = (matrix(constants.column(name))[0] for name in ("decoder_bias_value", "b_V"))
+        return cls(corpus, own, sources, bos.astype(np.float64), (decoder, model))
+
+    def to(self, feature: int) -> Carried:
+        """Add up what is carried to a feature.
+
+        One feature at a time: a matrix for all of them would hold d_head numbers of every token, and adding
+        those up takes as long as d_head features do.
+        """
+        n, encoder = len(self.corpus.tokens), self.own.encoders[feature]
+        reads, (decoder, model) = self.own.values @ encoder, (bias @ encoder for bias in self.biases)
+        inputs = self.corpus.inputs.values
+        token = np.repeat(np.arange(n), self.corpus.inputs.n)
+        values = _added(token, inputs["activation"] * reads[inputs["feature"]], n)
+        key, scaled, weight = (self.sources.values[name] for name in ("key", "scaled", "weight"))
+        query = np.repeat(np.arange(n), self.sources.n)
+        amount = scaled * values[key]
+        after_bos = _added(query, np.where(key % self.corpus.seq_len == 0, 0, amount), n)
+        sums = _added(query, amount + scaled * decoder + weight * model, n)
+        return Carried(self.sources, values, sums, after_bos, self.bos, reads)
+
+
+def _added(at: Ints, amount: Floats, n: int) -> Floats:
+    """Return what is added up at each of n places."""
+    return np.asarray(np.bincount(at, amount, n), np.float64)
 
 
 def chances(numbers: Floats, hard: Floats, weight: Floats, wanted: Floats | None = None) -> Floats:
