@@ -10,38 +10,37 @@ from __future__ import annotations
 from math import factorial
 
 import numpy as np
-import numpy.typing as npt
 
 from attnrules.queries.arrays import Floats, Ints, mix32
 
 REPLICATES = 1000
 # Fewer sequences than this on either side give no interval.
 FEWEST = 5
-# Of judging, which draws intervals of thousands of lists.
+# Of judging, where thousands of lists have intervals.
 _REPLICATES_OF_LISTS = 200
 _ENDS = np.array([0.025, 0.975])
 
 
-def bootstrap_weights(sequences: Ints, seed: int) -> Floats:
-    """Return how often each sequence is drawn in judging: [n_sequences, n_replicates].
+def bootstrap_weights(sequences: Ints, seed: int, replicates: int = _REPLICATES_OF_LISTS) -> Floats:
+    """Return how often each sequence is drawn: [n_sequences, n_replicates].
 
     Drawn by (seed, sequence, replicate) with `mix32`, as all of judging is, without drawing for the others.
     """
-    drawn = mix32(mix32(mix32(np.array(seed)) + sequences)[:, None] + np.arange(_REPLICATES_OF_LISTS))
+    drawn = mix32(mix32(mix32(np.array(seed)) + sequences)[:, None] + np.arange(replicates))
     at_most = np.cumsum([np.exp(-1) / factorial(n) for n in range(12)])
     return np.searchsorted(at_most, drawn / 2**32, side="right").astype(np.float64)
 
 
 class SequenceBootstrap:
-    """How often each sequence of the corpus counts, drawn once for a whole command."""
+    """How often each sequence of the corpus counts, the same throughout a command."""
 
-    def __init__(self, n_sequences: int, seed: int, replicates: int = REPLICATES) -> None:
-        drawn = np.random.default_rng(seed).poisson(1.0, size=(n_sequences, replicates))
-        self._weights: npt.NDArray[np.uint8] = drawn.astype(np.uint8)
+    def __init__(self, seed: int, replicates: int = REPLICATES) -> None:
+        self._seed, self._replicates = seed, replicates
 
     def weights(self, sequences: Ints) -> Floats:
         """Return how often each sequence counts: [len(sequences), replicates]."""
-        return self._weights[sequences].astype(np.float64)
+        each, row = np.unique(sequences, return_inverse=True)
+        return bootstrap_weights(each, self._seed, self._replicates)[row]
 
     def mean_interval(self, sequences: Ints, values: Floats) -> tuple[float, float] | None:
         """Return the 95% interval of the mean of `values`, one per entry of `sequences`."""

@@ -286,7 +286,7 @@ def test_matched_difference_compares_within_strata(rng: np.random.Generator, n: 
     has = rng.random(n) < 0.5
     activation, stratum = rng.normal(size=n), rng.integers(0, 16, n)
     *counts, difference, low, high = matched_difference(
-        has, activation, stratum, np.arange(n), SequenceBootstrap(60, 0, replicates=50)
+        has, activation, stratum, np.arange(n), SequenceBootstrap(0, replicates=50)
     )
     expected = slow_difference(has, activation, stratum)
     assert difference == (None if expected is None else pytest.approx(expected))
@@ -306,7 +306,7 @@ def test_matching_removes_what_key_strength_and_distance_explain() -> None:
     has = rng.random(n) < 1 / (1 + np.exp(2 * key - distance / 10))
     activation = key - 0.02 * distance + rng.normal(0, 0.3, n)
     _, _, difference, low, high = matched_difference(
-        has, activation, strata(key, distance), np.arange(n), SequenceBootstrap(n, 0)
+        has, activation, strata(key, distance), np.arange(n), SequenceBootstrap(0)
     )
     raw = activation[has].mean() - activation[~has].mean()
     assert raw < -0.6

@@ -122,7 +122,7 @@ def plan_absence(warehouse: Warehouse, spec: AbsenceSpec) -> Mining[AbsenceSpec,
     spec.refuse_out_of_bounds("pairs", "max_examples")
     run = Run.as_asked(warehouse, "mine absence", spec)
     run.refuse_unknown_rotation()
-    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+    bootstrap = SequenceBootstrap(spec.seed)
     return Mining(run, partial(_mine_head, bootstrap=bootstrap), AbsenceHead, AbsenceResult)
 
 

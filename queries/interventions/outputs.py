@@ -85,7 +85,7 @@ def intervene_on_outputs(
     spec.refuse_out_of_bounds("n_examples")
     run = Run.as_asked(warehouse, "intervene --outputs", spec)
     _refuse_without_effects(warehouse, run)
-    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+    bootstrap = SequenceBootstrap(spec.seed)
     common = np.array([token for token, _ in warehouse.rows(step("token_counts"))])
 
     def test(here: HeadRun[OutputSpec]) -> OutputHead:

@@ -120,7 +120,7 @@ def intervene_on_stated(
         raise AttnRulesError(
             f"{warehouse.path}: holds no stated rules; run `attnrules mine skipgrams --method stated` first"
         )
-    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+    bootstrap = SequenceBootstrap(spec.seed)
 
     def test(here: HeadRun[StatedSpec]) -> StatedHead:
         blocks = range(0, len(here.features), _FEATURES_AT_ONCE)
