@@ -310,3 +310,22 @@ def test_macros_do_not_depend_on_the_search_path(connection: duckdb.DuckDBPyConn
         session.execute("SET search_path = 'mine,main'")
         for ask in calls(connection, "main."):
             assert session.execute(ask).fetchall() == connection.execute(ask.replace("main.", "")).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("match_score", "query_activation", "score"),
+    [
+        ("product", 5.0, (5 * 4 * 2) * (4 * 3)),
+        ("linear", 5.0, (5 * 4 * 2) * 3),
+        ("product", None, 4 * 3),
+        ("linear", None, 4 * 3),
+        ("own", 5.0, 1),
+        ("carried", None, 3 * 7),
+    ],
+)
+def test_a_match_scores_as_its_method_says(
+    connection: duckdb.DuckDBPyConnection, match_score: str, query_activation: float | None, score: float
+) -> None:
+    asked = "SELECT score_of_match($match_score, 1, 2, 3, 4, $query_activation, 7)"
+    given = {"match_score": match_score, "query_activation": query_activation}
+    assert connection.execute(asked, given).fetchone() == (score,)

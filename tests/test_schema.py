@@ -37,6 +37,7 @@ CALLS = {
     "mix32_third": "SELECT mix32_third(7::UBIGINT)",
     "rules_at": "FROM rules_at(0, 0, 0, 0, 5)",
     "rules_of": "FROM rules_of(0, 0, 0)",
+    "score_of_match": "SELECT score_of_match('product', 1.0, 2.0, 3.0, 4.0, 5.0, NULL)",
     "sequence_split": "SELECT sequence_split(0, 7)",
     "share_label": "SELECT share_label(0.5)",
     "source_distances": "FROM source_distances(0, 0, 0)",

@@ -110,7 +110,11 @@ def _together(scores: Floats, *, additive: bool) -> Floats:
 
 
 def _best_f1(predicted: Floats, active: Ints) -> tuple[float, float]:
-    """Return the largest F1 of any threshold, and that threshold."""
+    """Return the largest F1 of any threshold, and that threshold, as insert_evaluations.sql stores them.
+
+    A card asks for up to 136 sets of rules of a list: 0.16 ms each here, where the smallest statement took
+    0.33 ms.
+    """
     predicted = np.where(np.isneginf(predicted), 0.0, predicted)
     order = np.argsort(-predicted, kind="stable")
     descending = predicted[order]

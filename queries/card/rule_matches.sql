@@ -62,14 +62,15 @@ matches AS (
         r.through_head,
         r.key_feature,
         r.match_score,
-        CASE
-            WHEN r.match_score = 'carried'
-                THEN r.value_score * coalesce(w.weight, 0) * k.activation_from_features
-            WHEN r.match_score = 'own' THEN r.score
-            WHEN r.query_feature IS NULL THEN k.activation * r.value_score
-            WHEN r.match_score = 'linear' THEN (q.activation * k.activation * r.attn_score) * r.value_score
-            ELSE (q.activation * k.activation * r.attn_score) * (k.activation * r.value_score)
-        END AS score
+        score_of_match(
+            r.match_score,
+            r.score,
+            r.attn_score,
+            r.value_score,
+            k.activation,
+            q.activation,
+            coalesce(w.weight, 0) * k.activation_from_features
+        ) AS score
     FROM judged AS j
     INNER JOIN scaled AS k ON j.seq_id = k.seq_id AND j.pos >= k.pos
     INNER JOIN of_list AS r ON k.feature = r.key_feature

@@ -54,19 +54,15 @@ matches AS (
         r.key_feature,
         r.match_score,
         k.pos AS key_pos,
-        CASE
-            WHEN r.match_score = 'carried' THEN r.value_score * w.weight * k.activation_from_features
-            WHEN r.match_score = 'own' THEN r.score
-            WHEN r.query_feature IS NULL
-                THEN k.activation / CASE r.scaling WHEN 'model' THEN k.ln_scale ELSE 1 END * r.value_score
-            ELSE
-                q.activation * k.activation * r.attn_score * r.value_score
-                / CASE r.scaling WHEN 'model' THEN q.ln_scale * k.ln_scale ELSE 1 END
-                * CASE
-                    WHEN r.match_score = 'linear' THEN 1
-                    ELSE k.activation / CASE r.scaling WHEN 'model' THEN k.ln_scale ELSE 1 END
-                END
-        END AS score
+        main.score_of_match(
+            r.match_score,
+            r.score,
+            r.attn_score,
+            r.value_score,
+            k.activation / CASE r.scaling WHEN 'model' THEN k.ln_scale ELSE 1 END,
+            q.activation / CASE r.scaling WHEN 'model' THEN q.ln_scale ELSE 1 END,
+            w.weight * k.activation_from_features
+        ) AS score
     FROM own_rules AS r
     INNER JOIN active AS k ON r.key_feature = k.feature
     LEFT JOIN active AS q ON r.query_feature = q.feature AND q.is_here
