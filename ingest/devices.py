@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.sources.model import Model
 
@@ -52,3 +54,30 @@ def environment(model: Model) -> dict[str, object]:
         "dtype": str(next(model.bridge.parameters()).dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
+
+
+def devices_of_workers(names: str, n_workers: int) -> list[str]:
+    """Return a `--device` for each of the processes that share an ingest on this machine, in turn."""
+    import torch
+
+    found = [name.strip() for name in names.split(",")]
+    if found == ["auto"] and torch.cuda.is_available():
+        found = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [found[worker % len(found)] for worker in range(n_workers)]
+
+
+def use_threads(n: int | None) -> None:
+    """Let torch compute with `n` threads of this process, None for what it chooses."""
+    import torch
+
+    if n is not None:
+        torch.set_num_threads(n)
+
+
+def free_devices() -> None:
+    """Give back what torch keeps of GPUs after the model on them is gone."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 """`ingest`: the one pass from a model, its SAEs and a corpus into a warehouse.
 
 `request`, `loading` and `held` say what is to be done, or refuse it; `flow` then does whatever the ledger
-of the warehouse does not list yet.
+of the warehouse does not list yet. `shared` does the same with processes that capture elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from attnrules.ingest import held, remarks
-from attnrules.ingest.capture.flow import Flow, Ledger, chunk_size, work
+from attnrules.ingest.capture.flow import Flow, Ledger, Work, chunk_size, work
 from attnrules.ingest.capture.forward import Capture
 from attnrules.ingest.capture.rotation import Rotation
 from attnrules.ingest.capture.stages import in_thread
@@ -25,6 +25,7 @@ from attnrules.ingest.request import IngestSpec, accept
 from attnrules.ingest.sources.corpus import shortage
 from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.sae_weights import Role
+from attnrules.ingest.sources.vocabulary import special_tokens
 from attnrules.ingest.weight_rows import store_weights
 from attnrules.warehouse import Warehouse
 
@@ -64,6 +65,18 @@ def ingest(
     when the warehouse holds another model, SAE or cutting of the corpus; stored chunks stay as they are.
     Ctrl-C ends it within a second or two, wherever it is.
     """
+    with begun(path, spec, report, lake=lake) as (warehouse, loaded, ready):
+        return _fill(warehouse, loaded, ready, report)
+
+
+@contextmanager
+def begun(
+    path: Path, spec: IngestSpec, report: Report, *, lake: bool
+) -> Iterator[tuple[Warehouse, Loaded, Ready]]:
+    """Yield the warehouse, opened or made, with what was asked for: loaded, and tried on the first rows.
+
+    What was made is removed when the block fails before any sequence is stored. Raises what `ingest` does.
+    """
     request = accept(path, spec)
     sources = find(request)
     stored = Warehouse.open(path, writable=True) if Warehouse.is_there(path) else None
@@ -73,11 +86,11 @@ def ingest(
         loaded = load(request, sources, stored, lambda stage: report(IngestProgress(stage)))
         ready = _make_ready(loaded, stored, report)
         with nullcontext(stored) if stored else _made(path, loaded.model.d_head, lake) as warehouse:
-            return _fill(warehouse, loaded, ready, report)
+            yield warehouse, loaded, ready
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
     """What capturing begins with.
 
     Arguments:
@@ -93,7 +106,7 @@ class _Ready:
     rotations: Mapping[int, Rotation | None]
 
 
-def _make_ready(loaded: Loaded, stored: Warehouse | None, report: Report) -> _Ready:
+def _make_ready(loaded: Loaded, stored: Warehouse | None, report: Report) -> Ready:
     """Try the model on the first rows, and load it onto the other devices."""
     spec = loaded.request.spec
     report(IngestProgress("beginning the corpus"))
@@ -105,7 +118,7 @@ def _make_ready(loaded: Loaded, stored: Warehouse | None, report: Report) -> _Re
     for device in loaded.devices[1:]:
         report(IngestProgress(f"loading onto {device}"))
         captures.append(loaded.capture_on(device, stored))
-    return _Ready(corpus, captures, errors, rotations)
+    return Ready(corpus, captures, errors, rotations)
 
 
 @contextmanager
@@ -121,40 +134,63 @@ def _made(path: Path, d_head: int, lake: bool) -> Iterator[Warehouse]:
             raise
 
 
-def _fill(warehouse: Warehouse, loaded: Loaded, ready: _Ready, report: Report) -> IngestResult:
+def _fill(warehouse: Warehouse, loaded: Loaded, ready: Ready, report: Report) -> IngestResult:
     spec, model = loaded.request.spec, loaded.model
-    result = IngestResult()
-    result.warnings += remarks.of_names(model, loaded.sources.inputs, loaded.sources.outputs)
-    result.warnings += remarks.of_training(loaded.saes, spec.corpus.seq_len)
-    result.warnings += remarks.of_reconstructions(ready.errors)
-    result.warnings += remarks.of_rotations(model, ready.rotations)
-    result.warnings += remarks.of_unrecorded(warehouse)
-    result.warnings += store_changed_files(warehouse, spec, ready.corpus)
+    result = IngestResult(warnings=notes(warehouse, loaded, ready))
     with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
-        in_thread(
-            partial(store_weights, warehouse, loaded, ready.errors, ready.rotations), warehouse.interrupt
-        )
-        if saes := saes_without_tokens(warehouse, loaded):
-            report(IngestProgress("reading off the weights what features say"))
-            store = partial(store_output_tokens, warehouse, loaded, saes, ready.corpus.sample)
-            in_thread(store, warehouse.interrupt)
+        store_of_model(warehouse, loaded, ready, report)
         _capture_all(warehouse, run_id, loaded, ready, report, result)
-        result.warnings += remarks.of_special_tokens(warehouse, model)
+        result.warnings += remarks.of_special_tokens(warehouse, special_tokens(model.bridge.tokenizer))
     return result
 
 
-def _capture_all(
-    warehouse: Warehouse, run_id: int, loaded: Loaded, ready: _Ready, report: Report, result: IngestResult
-) -> None:
+def notes(warehouse: Warehouse, loaded: Loaded, ready: Ready) -> list[str]:
+    """Return what is to be said before anything is captured; record changed files of the corpus."""
+    model, sources = loaded.model, loaded.sources
+    return [
+        *remarks.of_names(model, sources.inputs, sources.outputs),
+        *remarks.of_training(loaded.saes, loaded.request.spec.corpus.seq_len),
+        *remarks.of_reconstructions(ready.errors),
+        *remarks.of_rotations(model, ready.rotations),
+        *remarks.of_unrecorded(warehouse),
+        *store_changed_files(warehouse, loaded.request.spec, ready.corpus),
+    ]
+
+
+def store_of_model(warehouse: Warehouse, loaded: Loaded, ready: Ready, report: Report) -> None:
+    """Store the weights, and what output features say by them, where that is not stored yet."""
+    in_thread(partial(store_weights, warehouse, loaded, ready.errors, ready.rotations), warehouse.interrupt)
+    if saes := saes_without_tokens(warehouse, loaded):
+        report(IngestProgress("reading off the weights what features say"))
+        store = partial(store_output_tokens, warehouse, loaded, saes, ready.corpus.sample)
+        in_thread(store, warehouse.interrupt)
+
+
+def work_to_do(warehouse: Warehouse, loaded: Loaded, ready: Ready) -> Iterator[Work]:
+    """Yield the chunks to capture, read from the corpus as they are taken."""
     spec, targets, corpus = loaded.request.spec, loaded.targets, ready.corpus
     size = spec.chunk_size or chunk_size(ready.captures[0].run(corpus.sample[:1], 0, targets))
-    total = Ledger(warehouse).n_to_capture(targets, spec.n_sequences)
-    flow = Flow(warehouse, ready.captures, batch_size=spec.batch_size, run_id=run_id, files=corpus.files)
+    return work(warehouse, targets, corpus.rows, n_sequences=spec.n_sequences, chunk_size=size)
+
+
+def _capture_all(
+    warehouse: Warehouse, run_id: int, loaded: Loaded, ready: Ready, report: Report, result: IngestResult
+) -> None:
+    spec = loaded.request.spec
+    todo = work_to_do(warehouse, loaded, ready)
+    total = Ledger(warehouse).n_to_capture(loaded.targets, spec.n_sequences)
+    flow = Flow(
+        warehouse, ready.captures, batch_size=spec.batch_size, run_id=run_id, files=ready.corpus.files
+    )
     try:
-        todo = work(warehouse, targets, corpus.rows, n_sequences=spec.n_sequences, chunk_size=size)
         flow.run(todo, lambda n: report(IngestProgress("capturing", n, total)) if n else None)
     finally:
         result.n_captured = flow.n_committed
+    complete(warehouse, spec, report, result)
+
+
+def complete(warehouse: Warehouse, spec: IngestSpec, report: Report, result: IngestResult) -> None:
+    """Say in `result` what is stored, and compute what follows from the facts."""
     result.n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
     if result.n_sequences < spec.n_sequences:
         result.warnings.append(shortage(spec.corpus, result.n_sequences, spec.n_sequences))

@@ -11,7 +11,6 @@ from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
 from attnrules.ingest.sources.saes import Sae
-from attnrules.ingest.sources.vocabulary import special_tokens
 from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse
 
 
@@ -86,9 +85,8 @@ def of_rotations(model: Model, rotations: Mapping[int, Rotation | None]) -> list
     ]
 
 
-def of_special_tokens(warehouse: Warehouse, model: Model) -> list[str]:
-    """Say which special tokens the documents themselves have brought."""
-    names = special_tokens(model.bridge.tokenizer)
+def of_special_tokens(warehouse: Warehouse, names: Mapping[int, str]) -> list[str]:
+    """Say which special tokens, of these ids and names, the documents themselves have brought."""
     counted = warehouse.rows(
         "SELECT token_id, count(*) FROM main.tokens WHERE pos > 0 AND list_contains($ids, token_id)"
         " GROUP BY token_id ORDER BY token_id",

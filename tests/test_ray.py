@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attnrules.errors import AttnRulesError
+from attnrules.ingest import IngestSpec
+from attnrules.ingest_tasks import IngestTasks
+from attnrules.mining_tasks import MiningTasks
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.ray_workers import run_on_ray
+from attnrules.spread import Means
 from attnrules.warehouse import Warehouse
 from attnrules.warehouse.convert import convert
-from attnrules.workers import Tasks, folder_of
 from benchmarks.compare_warehouses import compare
 
 SPEC = SkipgramSpec(n_features=2, examples_per_split=4, layers=(0,), heads=(0, 1), example_sets=("paper",))
+MEANS = Means(memory_limit="500MB")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def mined(small_ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -
         return file, mine_skipgrams(warehouse, SPEC)
 
 
-def assert_finished_like(tasks: Tasks, mined: tuple[Path, SkipgramResult]) -> None:
+def assert_finished_like(tasks: MiningTasks, mined: tuple[Path, SkipgramResult]) -> None:
     assert tasks.finish() == mined[1]
     back = tasks.lake.with_name("back.duckdb")
     convert(tasks.lake, back)
@@ -65,35 +72,76 @@ def assert_finished_like(tasks: Tasks, mined: tuple[Path, SkipgramResult]) -> No
 def test_a_cluster_stores_what_one_process_stores(
     cluster: tuple[Any, Any], lake: Path, mined: tuple[Path, SkipgramResult]
 ) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
-    said: list[str] = []
-    run_on_ray(tasks, cluster[0].address, "500MB", said.append)
-    assert said[-1].endswith("0 heads to go")
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    left: list[int] = []
+    run_on_ray(tasks, cluster[0].address, MEANS, lambda _, n_left: left.append(n_left))
+    assert left == [1, 0]
     assert_finished_like(tasks, mined)
 
 
 def test_a_task_that_fails_is_named_and_not_repeated(cluster: tuple[Any, Any], lake: Path) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
-    (folder_of(lake) / "catalogue.duckdb").write_bytes(b"no database")
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    ((lake / "tasks") / "catalogue.duckdb").write_bytes(b"no database")
     with pytest.raises(AttnRulesError, match=r"^L0H[01]: could not be mined: .*not a DuckDB database.*\(on "):
-        run_on_ray(tasks, cluster[0].address, "500MB", lambda _: None)
+        run_on_ray(tasks, cluster[0].address, MEANS, lambda *_: None)
+
+
+def actors() -> list[int]:
+    """Return the processes that capture, of those that this one has started."""
+    parents, names = {}, {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            parents[int(fields["Pid"])] = int(fields["PPid"])
+            names[int(fields["Pid"])] = (status.parent / "cmdline").read_text()
+
+    def is_ours(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parents and is_ours(parents[pid]))
+
+    return [pid for pid, name in names.items() if "ray::_Actor" in name and is_ours(pid)]
+
+
+def test_an_ingest_survives_a_killed_actor(
+    cluster: tuple[Any, Any], small_spec: IngestSpec, small_ingested_once: Path, tmp_path: Path
+) -> None:
+    spec = replace(small_spec, device="cpu")
+    tasks = IngestTasks.begin(tmp_path / "lake", spec, lambda _: None)
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        while not list(tasks.folder.glob(".seqs-*/rows")):
+            time.sleep(0.005)
+        killed.append(min(actors()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    left: list[int] = []
+    run_on_ray(tasks, cluster[0].address, Means(device="cpu"), lambda _, n_left: left.append(n_left))
+    thread.join()
+    assert killed
+    assert left == [1, 0]
+    tasks.finish(lambda _: None)
+    assert sorted(path.name for path in tasks.lake.iterdir()) == ["catalogue.duckdb", "facts"]
+    convert(tasks.lake, tmp_path / "back.duckdb")
+    assert compare(small_ingested_once, tmp_path / "back.duckdb") == []
 
 
 def test_the_tasks_of_a_lost_node_are_done_by_others(
     cluster: tuple[Any, Any], lake: Path, mined: tuple[Path, SkipgramResult]
 ) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
     running: list[int] = []
 
     def lose_a_node() -> None:
-        while len(list(folder_of(lake).glob(".L0H*/lake/catalogue.duckdb"))) < 2:
+        while len(list((lake / "tasks").glob(".L0H*/lake/catalogue.duckdb"))) < 2:
             time.sleep(0.02)
         running.extend(tasks.pending())
         cluster[0].remove_node(cluster[1], allow_graceful=False)
 
     thread = threading.Thread(target=lose_a_node)
     thread.start()
-    run_on_ray(tasks, cluster[0].address, "500MB", lambda _: None)
+    run_on_ray(tasks, cluster[0].address, MEANS, lambda *_: None)
     thread.join()
     assert running == [0, 1]
     assert_finished_like(tasks, mined)

@@ -9,20 +9,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from attnrules import workers
+from attnrules import mining_tasks, workers
+from attnrules.commands import mine
 from attnrules.errors import AttnRulesError, UsageError
+from attnrules.mining_tasks import PLANS, MiningTasks
 from attnrules.queries.absence import AbsenceSpec
 from attnrules.queries.counting import CountingSpec
 from attnrules.queries.heads import Spec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
+from attnrules.spread import Means
 from attnrules.warehouse import Warehouse
 from attnrules.warehouse.convert import convert
-from attnrules.workers import PLANS, Tasks
 from benchmarks.compare_warehouses import compare
 
 ROOT = Path(__file__).parent.parent
@@ -88,8 +91,8 @@ def test_workers_store_what_one_process_stores(
 @pytest.mark.parametrize(
     ("command", "spec"),
     [
-        ("absence", AbsenceSpec(max_examples=10, layers=(0,), n_features=4)),
-        ("counting", CountingSpec(min_support=1, layers=(0,), n_features=4)),
+        ("mine absence", AbsenceSpec(max_examples=10, layers=(0,), n_features=4)),
+        ("mine counting", CountingSpec(min_support=1, layers=(0,), n_features=4)),
     ],
 )
 def test_other_rules_are_those_of_one_process_too(
@@ -98,15 +101,15 @@ def test_other_rules_are_those_of_one_process_too(
     file = Path(shutil.copy(small_ingested_once, tmp_path / "file.duckdb"))
     with Warehouse.open(file, writable=True) as warehouse:
         here = PLANS[command][1](warehouse, spec).all_heads()
-    tasks = Tasks.begin(lake, command, spec)
+    tasks = MiningTasks.begin(lake, command, spec)
     for task in reversed(tasks.pending()):
-        tasks.perform(task, threads=1)
+        tasks.perform(task, Means(threads=1))
     assert tasks.finish() == here
     assert_mined_like(lake, file)
 
 
 def test_a_task_is_done_once(lake: Path) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
     assert tasks.perform(0)
     assert not tasks.perform(0)
     assert tasks.pending() == [1]
@@ -115,7 +118,7 @@ def test_a_task_is_done_once(lake: Path) -> None:
 
 
 def test_of_two_that_do_a_task_the_first_counts(lake: Path, tmp_path: Path) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "rows").touch()
@@ -126,16 +129,16 @@ def test_of_two_that_do_a_task_the_first_counts(lake: Path, tmp_path: Path) -> N
 def test_killed_workers_and_drivers_leave_nothing_and_the_rest_is_skipped(
     lake: Path, mined_file: Path
 ) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
     tasks.perform(1)
     words = [sys.executable, "-m", "attnrules", "worker", str(lake), "--task", "0"]
     process = subprocess.Popen(words, cwd=ROOT)
-    while not list(workers.folder_of(lake).glob(".L0H0.*/lake/*.duckdb")):
+    while not list((lake / "tasks").glob(".L0H0.*/lake/*.duckdb")):
         assert process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    again = Tasks.begin(lake, "skipgrams", SPEC)
+    again = MiningTasks.begin(lake, "mine skipgrams", SPEC)
     assert again.pending() == [0]
     assert again.perform(0)
     again.finish()
@@ -145,7 +148,7 @@ def test_killed_workers_and_drivers_leave_nothing_and_the_rest_is_skipped(
 def test_storing_what_was_found_goes_on_after_an_interrupt(
     lake: Path, mined_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
     for task in tasks.pending():
         tasks.perform(task)
 
@@ -154,41 +157,75 @@ def test_storing_what_was_found_goes_on_after_an_interrupt(
             raise KeyboardInterrupt
         store(warehouse, layer, head, features, folder)
 
-    store = workers.replace_mined
-    monkeypatch.setattr(workers, "replace_mined", interrupted)
+    store = mining_tasks.replace_mined
+    monkeypatch.setattr(mining_tasks, "replace_mined", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tasks.finish()
-    monkeypatch.setattr(workers, "replace_mined", store)
-    Tasks.begin(lake, "skipgrams", SPEC).finish()
+    monkeypatch.setattr(mining_tasks, "replace_mined", store)
+    MiningTasks.begin(lake, "mine skipgrams", SPEC).finish()
     assert_mined_like(lake, mined_file)
 
 
 def test_a_lake_that_another_command_wrote_to_is_refused(lake: Path) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
     for task in tasks.pending():
         tasks.perform(task)
     with Warehouse.open(lake, writable=True) as warehouse:
-        mine_skipgrams(warehouse, SPEC)
+        mine_skipgrams(warehouse, replace(SPEC, seed=1))
     with pytest.raises(AttnRulesError, match="was written to after these tasks began"):
         tasks.finish()
 
 
+def test_a_driver_killed_after_it_stored_everything_only_removes_the_tasks(
+    lake: Path, mined_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: MiningTasks) -> None:
+        raise KeyboardInterrupt
+
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    for task in tasks.pending():
+        tasks.perform(task)
+    with monkeypatch.context() as patch:
+        patch.setattr(MiningTasks, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tasks.finish()
+    assert len(MiningTasks.begin(lake, "mine skipgrams", SPEC).finish().heads) == 2
+    assert_mined_like(lake, mined_file)
+
+
+def test_what_is_said_is_read_before_another_process_can_take_the_file(
+    small_ingested_once: Path, tmp_path: Path, attnrules: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(small_ingested_once, tmp_path / "w.duckdb"))
+    taking = f"import duckdb; duckdb.connect({str(path)!r})"
+
+    def said(*_: object) -> str:
+        taken = subprocess.run([sys.executable, "-c", taking], capture_output=True, text=True, check=False)
+        assert "Could not set lock" in taken.stderr
+        return "as accurate as it is"
+
+    monkeypatch.setattr(mine, "typical_list_words", said)
+    told = attnrules("mine", path, *WORDS)
+    assert told.code == 0
+    assert "L0H1: as accurate as it is" in told.err
+
+
 def test_tasks_of_other_options_are_named(lake: Path) -> None:
-    Tasks.begin(lake, "skipgrams", SPEC)
+    MiningTasks.begin(lake, "mine skipgrams", SPEC)
     with pytest.raises(AttnRulesError, match="holds unfinished tasks of `mine skipgrams` with other options"):
-        Tasks.begin(lake, "absence", AbsenceSpec())
+        MiningTasks.begin(lake, "mine absence", AbsenceSpec())
 
 
 def test_workers_need_a_lake(small: Path) -> None:
     with pytest.raises(UsageError, match="is no lake"):
-        Tasks.begin(small, "skipgrams", SPEC)
+        MiningTasks.begin(small, "mine skipgrams", SPEC)
 
 
 def test_a_failed_task_is_named_with_its_cause(lake: Path) -> None:
-    tasks = Tasks.begin(lake, "skipgrams", SPEC)
-    (workers.folder_of(lake) / "catalogue.duckdb").write_bytes(b"no database")
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    ((lake / "tasks") / "catalogue.duckdb").write_bytes(b"no database")
     with pytest.raises(AttnRulesError, match=r"L0H[01]: could not be mined: .*not a DuckDB database"):
-        workers.run_processes(tasks, 1, None, lambda _: None)
+        workers.run_processes(tasks, 1, Means(), lambda *_: None)
 
 
 def test_the_elements_of_a_slurm_array_mine_the_heads(
@@ -209,7 +246,7 @@ def test_a_task_that_there_is_none_of_is_refused(lake: Path, attnrules: Callable
     told = attnrules("worker", lake, "--task", 0)
     assert (told.code, told.err.count("\n")) == (1, 1)
     assert "holds no tasks" in told.err
-    Tasks.begin(lake, "skipgrams", SPEC)
+    MiningTasks.begin(lake, "mine skipgrams", SPEC)
     told = attnrules("worker", lake, "--task", 2)
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert "there are tasks 0 to 1" in told.err

@@ -21,6 +21,8 @@ _KINDS = {
 }
 # The DuckDB file of a lake, in its folder.
 CATALOGUE = "catalogue.duckdb"
+# What many processes are doing for a lake, in its folder.
+TASKS = "tasks"
 # Places that a path does not lead to.
 _REMOTE = re.compile(r"([a-z][a-z0-9+]+):/")
 # Of the final name, so that the temporary one is not too long where the final one is not.

@@ -121,13 +121,34 @@ class Lake:
 
     def append(self, connection: Connection, table: str, rows: pa.Table) -> None:
         """Add an Arrow table to a fact table, a file for each layer and head in it."""
-        added = []
+        self.replace(connection, table, add=self.write_rows(connection, table, rows))
+
+    def write_rows(self, connection: Connection, table: str, rows: pa.Table) -> list[Path]:
+        """Write an Arrow table to files, one for each layer and head in it, and return them."""
+        written = []
         for place, of_place in _by_place(rows, _keys(table)):
             connection.register(_ROWS, of_place)
             try:
-                added.append(self.write(connection, table, place, _ROWS))
+                written.append(self.write(connection, table, place, _ROWS))
             finally:
                 connection.unregister(_ROWS)
+        return written
+
+    def adopt(self, connection: Connection, table: str, captured: Sequence[Path]) -> None:
+        """Move files of a fact table from another folder into this one, and list them.
+
+        A file that is here already was moved by a try that was killed before it could commit: this one
+        does not undo its moves either. Raises `AttnRulesError` where a file is at neither place.
+        """
+        added = []
+        for path in captured:
+            here = self.root / _split(table, str(path))[1]
+            here.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                path.replace(here)
+            if not here.exists():
+                raise AttnRulesError(f"{path}: is missing")
+            added.append(here)
         self.replace(connection, table, add=added)
 
     def write(self, connection: Connection, table: str, place: Place, source: str) -> Path:

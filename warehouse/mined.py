@@ -32,13 +32,16 @@ def replace_mined(warehouse: Warehouse, layer: int, head: int, features: Sequenc
     with warehouse.transaction():
         for table in (*digests.mined_tables(), "digests"):
             warehouse.execute(f"DELETE FROM {table} WHERE {_OF_FEATURES}", chosen)
-            if (rows := _read(folder / f"{table}.parquet")).num_rows:
+            if (rows := read_rows(folder / f"{table}.parquet")).num_rows:
                 warehouse.append(table, rows)
 
 
-def _read(path: Path) -> pa.Table:
+def read_rows(path: Path) -> pa.Table:
+    """Return the rows of a Parquet file; raises `AttnRulesError` where it is missing or damaged."""
     try:
         # Not the folders around it: they are no keys.
         return parquet.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
-        raise AttnRulesError(f"{path}: cannot be read: {error}; remove its folder and mine again") from error
+        raise AttnRulesError(
+            f"{path}: cannot be read: {error}; remove its folder and run the command again"
+        ) from error

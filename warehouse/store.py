@@ -214,6 +214,18 @@ class Warehouse:
             self._handle.run(connection, work, writing=True)
         return int(rows.num_rows)
 
+    def adopt(self, table: str, captured: Sequence[Path]) -> None:
+        """Take files that `Lake.write_rows` wrote below another folder into the lake's own table of facts.
+
+        Call it in a transaction. Their names stay, so that a file which an earlier try took is found again.
+        Raises `AttnRulesError` where one is missing, and for a warehouse that is no lake.
+        """
+        if self._lake is None:
+            raise AttnRulesError(f"{self.path}: is a file, not a lake")
+        with self._handle.connection() as connection:
+            work = partial(self._lake.adopt, connection, table, captured)
+            self._handle.run(connection, work, writing=True)
+
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
         """Add row counts to the ledger row of a stored chunk, and set the heads it holds."""
         self.execute(sql.ledger_statement("extend_chunk"), additions)
@@ -324,6 +336,11 @@ class Warehouse:
         lake = self._lake
         if lake is None:
             raise AttnRulesError(f"{self.path}: is a file, not a lake; there is nothing to compact")
+        if (lake.root / files.TASKS).exists():
+            raise AttnRulesError(
+                f"{self.path}: holds unfinished tasks, which read its files; run their command again first,"
+                f" or remove {self.path / files.TASKS}"
+            )
         with self.session() as connection:
             before = lake.n_files(connection)
             with self.transaction():
@@ -406,8 +423,11 @@ class Warehouse:
         environment: Mapping[str, object] | None = None,
         *,
         again: int | None = None,
+        goes_on: bool = False,
     ) -> Iterator[int]:
-        """Record a run in `runs` around the block and yield its run_id, that of a killed one to do `again`.
+        """Record a run in `runs` around the block and yield its run_id, that of an earlier one to do `again`.
+
+        One that `goes_on` is left as running when the block ends well, for a later block to do `again`.
 
         `environment` adds to what is recorded of where it computes, such as the device. The row says
         `running` until the block ends, so a killed run can be told from a finished one.
@@ -432,7 +452,8 @@ class Warehouse:
         finally:
             # The failure that ended the block is the one to report, not a second one from here.
             with suppress(AttnRulesError) if status != "done" else _no_context():
-                self._write_run("end_run", {"status": status, "run_id": run_id})
+                if not (goes_on and status == "done"):
+                    self._write_run("end_run", {"status": status, "run_id": run_id})
 
     def next_run_id(self) -> int:
         """Return the run_id that the next run will have."""

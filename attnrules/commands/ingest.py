@@ -15,9 +15,12 @@ from attnrules.commands.options import (
     output_sae_id_option,
     revision_option,
     seed_option,
+    spread_options,
 )
 from attnrules.commands.progress import quiet_libraries, run_ingest
 from attnrules.commands.terminal import tell
+from attnrules.errors import UsageError
+from attnrules.spread import Spread
 
 
 def _take_preset(context: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -114,6 +117,9 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
     help="Tokens kept that an output feature promotes most, and suppresses most.  [20, or those stored]",
 )
 @seed_option
+@spread_options(
+    "capture", "the sequences", "Capture into a lake by N processes; with --slurm or --ray, N of theirs."
+)
 @click.option("--dry-run", is_flag=True, help="Check the sources and print the plan; write nothing.")
 def command(
     warehouse: str,
@@ -141,6 +147,7 @@ def command(
     replace_output_sae: bool,
     n_output_tokens: int | None,
     seed: int,
+    spread: Spread,
     dry_run: bool,
 ) -> None:
     """Run a model over a corpus and store its features and attention.
@@ -184,4 +191,7 @@ def command(
 
         tell(*plan_lines(path, plan(path, spec)))
         return
-    run_ingest(path, spec, lake=warehouse.endswith("/"))
+    lake = warehouse.endswith("/")
+    if not (lake or spread.is_here or path.is_dir()):
+        raise UsageError(f"{warehouse}: several processes fill a lake; end its name with /")
+    run_ingest(path, spec, lake=lake, spread=spread)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,14 +19,21 @@ from attnrules.commands.options import (
     pairs_option,
     scaling_option,
     seed_option,
+    spread_options,
     through_option,
     warehouse_argument,
 )
 from attnrules.commands.terminal import say
 from attnrules.commands.wording import typical_list_words
-from attnrules.errors import UsageError
+from attnrules.spread import Means, Spread
 from attnrules.sql import head_name
 from attnrules.sql.methods import best, names
+
+if TYPE_CHECKING:
+    from attnrules.queries.absence import AbsenceResult
+    from attnrules.queries.counting import CountingResult
+    from attnrules.queries.skipgrams import SkipgramResult
+    from attnrules.warehouse import Warehouse
 
 
 class _Mining(click.Group):
@@ -42,61 +49,41 @@ class _Mining(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _spread_options(function: Any) -> Any:
-    """Add the options by which the heads of a lake are mined elsewhere."""
-    workers = click.option(
-        "--workers", type=Count(1), metavar="N", help="Mine the heads of a lake in N processes at a time."
-    )
-    slurm = click.option(
-        "--slurm",
-        type=click.Path(path_type=Path, dir_okay=False),
-        metavar="FILE",
-        help="Write a script for sbatch that mines the heads of a lake, and mine nothing here.",
-    )
-    ray = click.option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Mine the heads of a lake on a Ray cluster: its address, or auto for the one that runs here.",
-    )
-    return workers(slurm(ray(function)))
+_spread_options = spread_options("mine", "the heads", "Mine the heads of a lake in N processes at a time.")
 
 
-def _mined(
-    warehouse: Path,
+def _mine(
+    path: Path,
     mine: Callable[..., Any],
     spec: Any,
+    spread: Spread,
     memory_limit: str | None,
-    workers: int | None,
-    slurm: Path | None,
-    ray: str | None,
-) -> Any:
-    """Mine here, or by other processes, and return what was mined; None where nothing was yet."""
-    from attnrules.warehouse import Warehouse
+    words: Callable[[Warehouse, Any], Iterable[str]],
+) -> None:
+    """Mine here, or by other processes, and say what was mined; `words` reads it before anybody writes."""
 
-    n_ways = sum(way is not None for way in (workers, slurm, ray))
-    if not n_ways:
-        with Warehouse.open(warehouse, writable=True) as opened:
+    def read(opened: Warehouse, result: Any) -> list[str]:
+        return list(words(opened, result))
+
+    if spread.is_here:
+        from attnrules.warehouse import Warehouse
+
+        with Warehouse.open(path, writable=True) as opened:
             opened.limit_memory(memory_limit)
-            return mine(opened, spec, lambda head: say(f"mining {head} ..."))
-    from attnrules import workers as spread
-
-    if n_ways > 1:
-        raise UsageError("--workers, --slurm and --ray: give one of them")
-    tasks = spread.Tasks.begin(warehouse, mine.__name__.removeprefix("mine_"), spec)
-    if slurm is not None:
-        spread.write_slurm_script(tasks, slurm, memory_limit)
-        say(
-            f"{slurm}: {len(tasks.pending())} of {len(tasks.heads)} heads to mine; run `sbatch {slurm}`, and"
-            " afterwards this command with --workers 1 in place of --slurm, which stores what was found"
-        )
-        return None
-    if ray is not None:
-        from attnrules.ray_workers import run_on_ray
-
-        run_on_ray(tasks, ray, memory_limit, say)
+            said = read(opened, mine(opened, spec, lambda head: say(f"mining {head} ...")))
     else:
-        spread.run_processes(tasks, workers or 1, memory_limit, say)
-    return tasks.finish()
+        from attnrules.mining_tasks import MiningTasks
+        from attnrules.workers import do_elsewhere
+
+        tasks = MiningTasks.begin(path, mine.__name__.replace("_", " "), spec)
+
+        def report(task: int, n_left: int) -> None:
+            say(f"{tasks.names[task]} mined, {n_left} of {len(tasks.names)} heads to go")
+
+        to_do = do_elsewhere(tasks, spread, Means(memory_limit=memory_limit), report)
+        said = [to_do] if to_do is not None else tasks.finish(read)
+    for line in said:
+        say(line)
 
 
 @click.group("mine", cls=_Mining)
@@ -173,9 +160,7 @@ def skipgrams(
     features: str,
     example_sets: str,
     memory_limit: str | None,
-    workers: int | None,
-    slurm: Path | None,
-    ray: str | None,
+    spread: Spread,
     **options: Any,
 ) -> None:
     """Find skip-gram rules and measure how well they predict.
@@ -187,33 +172,28 @@ def skipgrams(
     attnrules mine skipgrams gpt2.duckdb --features L0H3.17 --method magnitude
     """
     from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
-    from attnrules.warehouse import Warehouse
 
     sets = tuple(part.strip() for part in example_sets.split(","))
     spec = SkipgramSpec(**options, **feature_options(features), example_sets=sets)
-    result = _mined(warehouse, mine_skipgrams, spec, memory_limit, workers, slurm, ray)
-    if result is None:
-        return
-    with Warehouse.open(warehouse) as opened:
-        accuracy = {
-            head: typical_list_words(opened, {"layer": head.layer, "head": head.head})
-            for head in result.heads
-        }
+    _mine(warehouse, mine_skipgrams, spec, spread, memory_limit, _skipgram_words)
+
+
+def _skipgram_words(warehouse: Warehouse, result: SkipgramResult) -> Iterator[str]:
     for line in (*result.ineligible, *result.short):
-        say(f"attnrules: note: {line}")
+        yield f"attnrules: note: {line}"
     for head in result.heads:
         name = head_name(head.layer, head.head)
-        say(
+        yield (
             f"{name}: {head.n_features} features mined of {head.n_eligible} eligible"
             f" ({head.n_rare} too rare, {head.n_silent} of them silent; {head.n_common} too common),"
-            f" {head.n_rules} rules",
+            f" {head.n_rules} rules"
         )
-        if accuracy[head] is not None:
-            say(f"{name}: {accuracy[head]}")
+        if accuracy := typical_list_words(warehouse, {"layer": head.layer, "head": head.head}):
+            yield f"{name}: {accuracy}"
         if head.counted_share is not None:
-            say(
+            yield (
                 f"{name}: mined pairs counted in the corpus hold {head.counted_share:.0%}"
-                " of what attention contributes through the pairs seen; the rest is pruned",
+                " of what attention contributes through the pairs seen; the rest is pruned"
             )
 
 
@@ -239,9 +219,7 @@ def absence(
     warehouse: Path,
     features: str,
     memory_limit: str | None,
-    workers: int | None,
-    slurm: Path | None,
-    ray: str | None,
+    spread: Spread,
     **options: Any,
 ) -> None:
     """Find absence rules: a distractor that draws attention away from a feature's key.
@@ -255,11 +233,14 @@ def absence(
     from attnrules.queries.absence import AbsenceSpec, mine_absence
 
     spec = AbsenceSpec(**options, **feature_options(features))
-    result = _mined(warehouse, mine_absence, spec, memory_limit, workers, slurm, ray)
-    for head in result.heads if result else ():
-        say(
+    _mine(warehouse, mine_absence, spec, spread, memory_limit, _absence_words)
+
+
+def _absence_words(_: Warehouse, result: AbsenceResult) -> Iterator[str]:
+    for head in result.heads:
+        yield (
             f"{head_name(head.layer, head.head)}: {head.n_distractor_keys} of {head.n_pairs} pairs of"
-            f" {head.n_features} features have a distractor key, {head.n_examples} examples",
+            f" {head.n_features} features have a distractor key, {head.n_examples} examples"
         )
 
 
@@ -285,9 +266,7 @@ def counting(
     warehouse: Path,
     features: str,
     memory_limit: str | None,
-    workers: int | None,
-    slurm: Path | None,
-    ray: str | None,
+    spread: Spread,
     **options: Any,
 ) -> None:
     """Find counting rules: features that depend on how often a key stands before, not only whether.
@@ -302,11 +281,14 @@ def counting(
     from attnrules.queries.counting import CountingSpec, mine_counting
 
     spec = CountingSpec(**options, **feature_options(features))
-    result = _mined(warehouse, mine_counting, spec, memory_limit, workers, slurm, ray)
-    for head in result.heads if result else ():
-        say(
+    _mine(warehouse, mine_counting, spec, spread, memory_limit, _counting_words)
+
+
+def _counting_words(_: Warehouse, result: CountingResult) -> Iterator[str]:
+    for head in result.heads:
+        yield (
             f"{head_name(head.layer, head.head)}: {head.n_counted} of {head.n_pairs} pairs of"
             f" {head.n_features} features are worth counting; {head.n_beat_presence} rules tell more than"
             f" presence on held-out sequences, {head.n_rules} of them more than the position in the sequence"
-            " too",
+            " too"
         )

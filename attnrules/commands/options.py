@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
 from attnrules.errors import UsageError
+from attnrules.spread import Spread
 
 Decorator = Callable[[Any], Any]
 
@@ -188,6 +190,39 @@ memory_limit_option = click.option(
     metavar="SIZE",
     help="What DuckDB may hold before it spills to disk, such as 8GB.  [half of the machine's memory]",
 )
+
+
+def spread_options(verb: str, what: str, workers: str) -> Decorator:
+    """Return --workers, --slurm and --ray, as the argument `spread`: where `what` of a lake is worked on."""
+    options = (
+        click.option("--workers", type=Count(1), metavar="N", help=workers),
+        click.option(
+            "--slurm",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help=f"Write a script for sbatch that {verb}s {what} of a lake, and {verb} nothing here.",
+        ),
+        click.option(
+            "--ray",
+            metavar="ADDRESS",
+            help=f"{verb.capitalize()} {what} of a lake on a Ray cluster: its address, or auto for the one"
+            " that runs here.",
+        ),
+    )
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def spread(
+            *arguments: Any, workers: int | None, slurm: Path | None, ray: str | None, **given: Any
+        ) -> Any:
+            return command(*arguments, spread=Spread(workers, slurm, ray), **given)
+
+        decorated: Callable[..., Any] = spread
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def feature_options(features: str) -> dict[str, Any]:

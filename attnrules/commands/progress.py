@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from attnrules.ingest import IngestProgress, IngestSpec
+    from attnrules.spread import Spread
 
 
 def quiet_libraries() -> None:
@@ -28,13 +29,25 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore")
 
 
-def run_ingest(path: Path, spec: IngestSpec, *, lake: bool = False) -> None:
-    """Run an ingest, into a new `lake` or file, showing how far it is and what came of it."""
+def run_ingest(path: Path, spec: IngestSpec, *, lake: bool = False, spread: Spread | None = None) -> None:
+    """Run an ingest, into a new `lake` or file, showing how far it is and what came of it.
+
+    As `spread` says, which takes a lake, other processes capture.
+    """
     from attnrules.ingest import ingest
 
     started = time.monotonic()
     with _Reporter() as reporter:
-        result = ingest(path, spec, reporter, lake=lake)
+        if spread is None or spread.is_here:
+            result = ingest(path, spec, reporter, lake=lake)
+        else:
+            from attnrules.ingest_tasks import ingest_shared
+
+            shared = ingest_shared(path, spec, spread, reporter)
+            if isinstance(shared, str):
+                say(shared)
+                return
+            result = shared
     for warning in result.warnings:
         say(f"attnrules: note: {warning}")
     if result.n_captured:

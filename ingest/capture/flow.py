@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -92,11 +92,21 @@ class Ledger:
     def __init__(self, warehouse: Warehouse) -> None:
         rows = warehouse.rows("SELECT chunk_id, first_seq, n_seqs, heads FROM chunks ORDER BY first_seq")
         self.chunks = [Chunk(*row) for row in rows]
+        self._by_id = {chunk.chunk_id: chunk for chunk in self.chunks}
 
     @property
     def n_sequences(self) -> int:
         """Sequences stored."""
         return sum(chunk.n_seqs for chunk in self.chunks)
+
+    def holds(self, chunk_id: int, targets: Targets) -> bool:
+        """Tell whether a chunk is stored with all of `targets`."""
+        chunk = self.chunk(chunk_id)
+        return chunk is not None and missing(chunk, targets).is_empty
+
+    def chunk(self, chunk_id: int) -> Chunk | None:
+        """Return a chunk, None where it is not stored."""
+        return self._by_id.get(chunk_id)
 
     def lacks(self, layer: int, head: int) -> bool:
         """Tell whether any stored sequence lacks the output features of this head."""
@@ -221,7 +231,7 @@ class Flow:
         Stages(
             work,
             [self._worker(capture) for capture in self._captures],
-            _pack,
+            pack,
             self.commit,
             in_flight=2 * len(self._captures) + 2,
             abort=self._warehouse.interrupt,
@@ -229,63 +239,24 @@ class Flow:
         ).run(lambda: report(self.n_captured))
 
     def _worker(self, capture: Capture) -> Callable[[Work], tuple[Work, list[Block]]]:
-        sizes: list[BatchSize] = []
+        capturer = Capturer(capture, self._batch_size, self._stop.check, self._count)
+        return lambda work: (work, capturer.blocks(work))
 
-        def run(work: Work) -> tuple[Work, list[Block]]:
-            if not sizes:
-                sizes.append(_batch_size(self._batch_size, capture, work))
-            return work, self._capture(capture, work, sizes[0])
-
-        return run
-
-    def _capture(self, capture: Capture, work: Work, batch: BatchSize) -> list[Block]:
-        blocks: list[Block] = []
-        start = 0
-        while start < len(work.tokens):
-            self._stop.check()
-            tokens = work.tokens[start : start + batch.size]
-            started = time.perf_counter()
-            try:
-                blocks += capture.run(tokens, work.first_seq + start, work.targets, self._stop.check)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    _refuse_lost_device(capture, error)
-                    raise
-                batch.failed(len(tokens))
-                continue
-            batch.succeeded(len(tokens), time.perf_counter() - started)
-            start += len(tokens)
-            with self._counting:
-                self.n_captured += len(tokens)
-        return blocks
+    def _count(self, n_sequences: int) -> None:
+        with self._counting:
+            self.n_captured += n_sequences
 
     def commit(self, packed: tuple[Work, dict[str, pa.Table]]) -> None:
         """Store what was captured of a chunk and its row of the ledger, all or nothing."""
         work, tables = packed
         warehouse = self._warehouse
-        counts = dict.fromkeys(("tokens", *FACT_TABLES), 0)
         with warehouse.transaction():
             for table, rows in tables.items():
                 if table == CONTRIBUTIONS:
                     warehouse.add_contributions(rows)
-                    continue
-                n_rows = warehouse.append(table, rows)
-                if table in counts:
-                    counts[table] = n_rows
-            attention, outputs = frozenset(work.targets.attention), frozenset(work.targets.outputs)
-            entry: dict[str, object] = {**counts, "run_id": self._run_id, "chunk_id": work.chunk_id}
-            if work.stored is None:
-                entry |= {
-                    "first_seq": work.first_seq,
-                    "n_seqs": len(work.tokens),
-                    "state": "done",
-                    "heads": _names(attention, outputs),
-                }
-                warehouse.append("chunks", pa.Table.from_pylist([entry]))
-            else:
-                heads = _names(attention | work.stored.attention, outputs | work.stored.outputs)
-                warehouse.extend_chunk({**entry, "heads": heads})
-            digests.restamp(warehouse, "chunks", chunk_id=work.chunk_id)
+                else:
+                    warehouse.append(table, rows)
+            record(warehouse, work, self._run_id, {name: rows.num_rows for name, rows in tables.items()})
             n_files = self._commit_files() if work.stored is None else 0
             warehouse.outdate_derived()
         self._n_files += n_files
@@ -294,11 +265,83 @@ class Flow:
     def _commit_files(self) -> int:
         """Store the files opened since; call it with new sequences, when all stored ones were read again."""
         files = self._files.rows[self._n_files :]
-        if files:
-            rows = pa.Table.from_pylist(files)
-            self._warehouse.append("corpus_files", rows)
-            self._warehouse.append("digests", digests.of_added("corpus_files", rows))
+        add_files(self._warehouse, files)
         return len(files)
+
+
+class Capturer:
+    """Captures whole chunks on one device, in batches of a size that it finds out.
+
+    Arguments:
+        batch_size: sequences in a forward pass, None to find it by trying.
+        check: raises where capturing is to stop. count: told of sequences that were captured.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        batch_size: int | None,
+        check: Callable[[], None] = lambda: None,
+        count: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._capture = capture
+        self._asked = batch_size
+        self._batch: BatchSize | None = None
+        self._check = check
+        self._count = count
+
+    def blocks(self, work: Work) -> list[Block]:
+        """Return what a chunk yields; raises `AttnRulesError` where the device is lost."""
+        if self._batch is None:
+            self._batch = _batch_size(self._asked, self._capture, work)
+        blocks: list[Block] = []
+        start = 0
+        while start < len(work.tokens):
+            self._check()
+            tokens = work.tokens[start : start + self._batch.size]
+            started = time.perf_counter()
+            try:
+                blocks += self._capture.run(tokens, work.first_seq + start, work.targets, self._check)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    _refuse_lost_device(self._capture, error)
+                    raise
+                self._batch.failed(len(tokens))
+                continue
+            self._batch.succeeded(len(tokens), time.perf_counter() - started)
+            start += len(tokens)
+            self._count(len(tokens))
+        return blocks
+
+
+def record(warehouse: Warehouse, work: Work, run_id: int, counts: Mapping[str, int]) -> None:
+    """Write the row of the ledger of a chunk; call it in the transaction that stores its rows.
+
+    `counts`: rows of tables, those of facts among them.
+    """
+    attention, outputs = frozenset(work.targets.attention), frozenset(work.targets.outputs)
+    entry: dict[str, object] = {table: counts.get(table, 0) for table in ("tokens", *FACT_TABLES)}
+    entry |= {"run_id": run_id, "chunk_id": work.chunk_id}
+    if work.stored is None:
+        entry |= {
+            "first_seq": work.first_seq,
+            "n_seqs": len(work.tokens),
+            "state": "done",
+            "heads": _names(attention, outputs),
+        }
+        warehouse.append("chunks", pa.Table.from_pylist([entry]))
+    else:
+        heads = _names(attention | work.stored.attention, outputs | work.stored.outputs)
+        warehouse.extend_chunk({**entry, "heads": heads})
+    digests.restamp(warehouse, "chunks", chunk_id=work.chunk_id)
+
+
+def add_files(warehouse: Warehouse, files: Sequence[dict[str, Any]]) -> None:
+    """Store rows of files of the corpus, in the transaction of the sequences that were read from them."""
+    if files:
+        rows = pa.Table.from_pylist(list(files))
+        warehouse.append("corpus_files", rows)
+        warehouse.append("digests", digests.of_added("corpus_files", rows))
 
 
 def _batch_size(asked: int | None, capture: Capture, work: Work) -> BatchSize:
@@ -316,7 +359,7 @@ def _refuse_lost_device(capture: Capture, error: RuntimeError) -> None:
         ) from error
 
 
-def _pack(captured: tuple[Work, list[Block]]) -> tuple[Work, dict[str, pa.Table]]:
+def pack(captured: tuple[Work, list[Block]]) -> tuple[Work, dict[str, pa.Table]]:
     """Turn what a chunk yielded into one Arrow table for each table of the warehouse, with their digests."""
     work, blocks = captured
     tables = {} if work.stored is not None else {"tokens": _token_table(work)}
