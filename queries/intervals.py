@@ -7,8 +7,11 @@ import numpy as np
 from attnrules.queries.arrays import Floats, Ints
 
 
-def wilson(hits: Ints, trials: Ints) -> tuple[Floats, Floats]:
-    """Return the ends of the 95% Wilson score interval of a proportion; 0 and 1 without a trial."""
+def wilson(hits: Ints | Floats, trials: Ints) -> tuple[Floats, Floats]:
+    """Return the ends of the 95% Wilson score interval of a proportion; 0 and 1 without a trial.
+
+    `hits` need not be whole: of sequences that hold several positions each it is a share of them.
+    """
     z = 1.959963984540054
     n = np.maximum(trials, 1)
     p = hits / n

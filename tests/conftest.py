@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 # Everything the tests load is local: without this, libraries wait for a hub that is not needed.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     # The process that only hands tests out to the workers need not load torch.
     from tests.planted import PlantedModel
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("attnrules", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("attnrules")
 
 # Files that take longest, in the order that workers begin with: a long one begun last would run alone. The
 # first needs no planted warehouse, which the worker of the second makes meanwhile.

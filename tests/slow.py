@@ -365,7 +365,7 @@ def mined_score(tables: Tables, f: int, i: int, j: int) -> float:
     return wilson_interval(len(hits), len(matches))[0]
 
 
-def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
+def wilson_interval(hits: float, trials: int) -> tuple[float, float]:
     """The proportions p that lie 1.96 of their own standard errors from the share of hits."""
     z2, share = 1.959963984540054**2 / trials, hits / trials
     low, high = sorted(np.roots([1 + z2, -(2 * share + z2), share**2]).real)
@@ -602,7 +602,8 @@ def intervals(
 
     actual = total(a > 0)
     usable = actual > 0
-    if not usable.any():
+    few = len({seq for seq, activation, _ in rows if activation > 0}) < 5
+    if few or not usable.any():
         return [None] * 6
     metrics: list[np.ndarray | None] = []
     for least in (0.0, threshold):

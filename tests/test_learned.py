@@ -336,12 +336,12 @@ def test_few_rules_say_as_much_as_the_list(mined_once: Path, planted: PlantedMod
     assert kept.f1 >= 0.99 * kept.f1_of_list
 
 
-@given(st.integers(0, 2**32 - 1).map(np.random.default_rng), st.integers(1, 30))
+@given(st.integers(0, 2**32 - 1).map(np.random.default_rng), st.integers(5, 30))
 @settings(max_examples=30, deadline=None)
 def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n: int) -> None:
     prediction = -np.sort(-rng.integers(-2, 3, n).astype(float))
     active = rng.random(n) < 0.5
-    active[0] = True
+    active[:5] = True
     of_replicates = metric_replicates(prediction, active, np.arange(n), np.ones((n, 3)), 0.0, None)
     (f1, also_f1), *_, (ap, also_ap) = interval_ends(of_replicates).tolist()
     hits = (active & (prediction > 0)).sum()
@@ -351,6 +351,13 @@ def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n
         above = active[prediction >= value]
         expected += active[prediction == value].sum() * above.mean() / active.sum()
     assert ap == also_ap == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_sequences", [4, 5])
+def test_a_feature_active_in_few_sequences_has_no_interval(n_sequences: int) -> None:
+    prediction, active, sequence = np.arange(20, 0, -1.0), np.ones(20, bool), np.arange(20) % n_sequences
+    of_replicates = metric_replicates(prediction, active, sequence, np.ones((n_sequences, 3)), 0.0, None)
+    assert np.isnan(of_replicates).all() == (n_sequences < 5)
 
 
 @given(st.integers(0, 2**32 - 1).map(np.random.default_rng), st.integers(1, 9), st.integers(1, 250))

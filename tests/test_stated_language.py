@@ -227,6 +227,25 @@ def test_few_matches_that_agree_leave_doubt(warehouses: list[tuple[Warehouse, di
         assert low < high
 
 
+def test_few_sequences_leave_doubt(warehouses: list[tuple[Warehouse, dict[int, Text]]]) -> None:
+    """Resamples of fewer than five sequences are nearly alike: the interval is that of so many sequences."""
+    warehouse, _ = warehouses[0]
+    narrow = [
+        f"[t{a}] at {here} and [t{b}] at -{back} and [t{c}] at -{back + 1}"
+        for a in range(4)
+        for b in range(4)
+        for c in range(4)
+        for here, back in ((0, 1), (0, 3))
+    ]
+    readings = [read_rule(warehouse, FeatureId(0, 0, 5), parse(text)[0], n_examples=0) for text in narrow]
+    few = [r for r in readings if r.precision not in (None, 0, 1) and r.n_match_sequences < 5]
+    assert few
+    for reading in few:
+        n = reading.n_match_sequences
+        expected = wilson_interval(reading.precision * n, n)
+        assert reading.precision_interval == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

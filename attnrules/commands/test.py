@@ -11,6 +11,7 @@ import click
 from attnrules.commands.options import Count, json_option, seed_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.terminal import tell, visible
+from attnrules.commands.wording import in_sequences
 from attnrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _lines(reading: Reading) -> list[str]:
         f"  recall     {_rate(reading.recall, reading.recall_interval)}",
         f"  lift       {_rate(reading.lift, reading.lift_interval)}",
         f"  support    {reading.n_hits} of {reading.n_matches} positions where it holds, in"
-        f" {reading.n_match_sequences} sequences",
+        f" {in_sequences(reading.n_match_sequences)}",
     ]
     for kind, words in _KINDS.items():
         found = [example for example in reading.examples if example.kind == kind]

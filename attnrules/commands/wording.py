@@ -181,8 +181,13 @@ def reading_words(rule: dict[str, Any]) -> str:
     recall = "" if rule["recall"] is None else f", recall {rule['recall']:.2f}, lift {rule['lift']:.1f}"
     return (
         f"precision {rule['precision']:.2f}{interval}{recall}: right at {rule['n_hits']} of"
-        f" {rule['n_matches']} positions in {rule['n_match_sequences']} sequences"
+        f" {rule['n_matches']} positions in {in_sequences(rule['n_match_sequences'])}"
     )
+
+
+def in_sequences(n: int) -> str:
+    """Say how many sequences."""
+    return f"{n} sequence" if n == 1 else f"{n} sequences"
 
 
 def _beaten_lines(card: FeatureCard) -> list[str]:

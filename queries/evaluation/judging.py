@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnrules.queries.arrays import Floats, Ints, arrays, matrix, run_starts
-from attnrules.queries.bootstrap import bootstrap_weights, interval_ends
+from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval_ends
 from attnrules.queries.evaluation.carried import (
     Attended,
     Predicted,
@@ -258,7 +258,8 @@ def metric_replicates(
 ) -> Floats:
     """Return F1 at 0, F1 at `threshold` and average precision of every replicate: [3, n_replicates].
 
-    A replicate without an active position says nothing about how well active ones are found: it is NaN.
+    A replicate without an active position says nothing about how well active ones are found: it is NaN. All
+    are where fewer than `FEWEST` sequences have one, since resamples of so few are nearly alike.
 
     Arguments:
         prediction, active: [n], predictions descending. sequence: [n], row of `weights` of each.
@@ -283,6 +284,8 @@ def metric_replicates(
     gained = _average_precision_parts(prediction, found, sequence, weights, missing)
     values[2] = gained / np.maximum(n_active, 1)
     values[:, n_active == 0] = np.nan
+    if len(np.unique(sequence[found])) < FEWEST:
+        values[:] = np.nan
     return values
 
 

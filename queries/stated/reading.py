@@ -9,7 +9,7 @@ import numpy as np
 
 from attnrules.errors import UsageError
 from attnrules.queries.arrays import Floats, Ints, arrays
-from attnrules.queries.bootstrap import bootstrap_weights, interval_ends
+from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval_ends
 from attnrules.queries.heads import FeatureId, finished_sequences
 from attnrules.queries.intervals import wilson
 from attnrules.queries.stated.language import Statement
@@ -252,14 +252,16 @@ def _ends(values: Floats) -> tuple[Floats, Floats]:
 
 
 def _widen(ends: tuple[Floats, Floats], share: Floats, n_sequences: Ints, base: Floats | None = None) -> None:
-    """Put Wilson's ends, over `base`, where a share is 0 or 1: there all resamples agree, however few.
+    """Put Wilson's ends, over `base`, where resamples say too little: all of them agree, or nearly so.
 
-    A sequence counts once, for its positions depend on each other.
+    They do where a share is 0 or 1, and where it is of fewer than `FEWEST` sequences. A sequence counts once,
+    for its positions depend on each other.
     """
     over = np.ones(len(share)) if base is None else base
     # Where the feature is never active, lift is a ratio to nothing and has no ends.
-    same = np.flatnonzero(((share == 0) | (share == 1)) & (over > 0))
-    of = wilson(share[same].astype(np.int64) * n_sequences[same], n_sequences[same])
+    alike = (share == 0) | (share == 1) | (np.isfinite(share) & (n_sequences < FEWEST))
+    same = np.flatnonzero(alike & (over > 0))
+    of = wilson(share[same] * n_sequences[same], n_sequences[same])
     for end, found in zip(ends, of, strict=True):
         end[same] = found / over[same]
 

@@ -50,11 +50,11 @@ COMMENT ON COLUMN rule_metric_values.f1_at_threshold IS 'F1 with that threshold 
 COMMENT ON COLUMN rule_metric_values.spearman IS 'Rank correlation of prediction and activation; NULL where one side is constant';
 COMMENT ON COLUMN rule_metric_values.average_precision IS 'Average precision of the prediction as a score; NULL where nothing is active';
 COMMENT ON COLUMN rule_metric_values.r2 IS 'Share of the variance of the activation that intercept + slope * prediction explains, the line fitted on train; below 0 where the mean does better, NULL where the activation is constant';
-COMMENT ON COLUMN rule_metric_values.f1_low IS 'Lower end of the 95% bootstrap interval of f1 over sequences; NULL on other splits than test';
+COMMENT ON COLUMN rule_metric_values.f1_low IS 'Lower end of the 95% bootstrap interval of f1 over sequences; NULL on other splits than test, and where the feature is active in fewer than 5 sequences';
 COMMENT ON COLUMN rule_metric_values.f1_high IS 'Upper end of that interval';
-COMMENT ON COLUMN rule_metric_values.f1_at_threshold_low IS 'Lower end of the 95% bootstrap interval of f1_at_threshold over sequences; NULL on other splits than test';
+COMMENT ON COLUMN rule_metric_values.f1_at_threshold_low IS 'Lower end of the 95% bootstrap interval of f1_at_threshold over sequences; NULL on other splits than test, and where the feature is active in fewer than 5 sequences';
 COMMENT ON COLUMN rule_metric_values.f1_at_threshold_high IS 'Upper end of that interval';
-COMMENT ON COLUMN rule_metric_values.average_precision_low IS 'Lower end of the 95% bootstrap interval of average_precision over sequences; NULL on other splits than test';
+COMMENT ON COLUMN rule_metric_values.average_precision_low IS 'Lower end of the 95% bootstrap interval of average_precision over sequences; NULL on other splits than test, and where the feature is active in fewer than 5 sequences';
 COMMENT ON COLUMN rule_metric_values.average_precision_high IS 'Upper end of that interval';
 COMMENT ON COLUMN rule_metric_values.n_examples IS 'Examples in the split';
 COMMENT ON COLUMN rule_metric_values.n_active IS 'Of these, active ones: n_active / n_examples is the base rate';

@@ -37,7 +37,7 @@ COMMENT ON COLUMN rule_readings.n_matches IS 'Positions at which the condition h
 COMMENT ON COLUMN rule_readings.n_match_sequences IS 'Sequences with such a position';
 COMMENT ON COLUMN rule_readings.n_hits IS 'Of the matches, those at which the feature is active';
 COMMENT ON COLUMN rule_readings.precision IS 'n_hits / n_matches; NULL without a match';
-COMMENT ON COLUMN rule_readings.precision_low IS 'Lower end of its 95% interval, a bootstrap over sequences; NULL without a match. Where precision is 0 or 1 it is Wilson''s, a sequence counting once';
+COMMENT ON COLUMN rule_readings.precision_low IS 'Lower end of its 95% interval, a bootstrap over sequences; NULL without a match. Where precision is 0 or 1, or fewer than 5 sequences have a match, it is Wilson''s, a sequence counting once';
 COMMENT ON COLUMN rule_readings.precision_high IS 'Upper end of that interval';
 COMMENT ON COLUMN rule_readings.recall IS 'n_hits / n_active; NULL where the feature is never active';
 COMMENT ON COLUMN rule_readings.recall_low IS 'Lower end of its interval';
