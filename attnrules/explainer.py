@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from attnrules.queries.explain import Explained, explain
+from attnrules.errors import UsageError
+from attnrules.queries.explain import Attended, Explained, attended, explain, main_head
 
 if TYPE_CHECKING:
     from attnrules.ingest.intervene import LaboratorySpec
@@ -48,3 +49,25 @@ class Explainer:
             tokens = np.array([self._laboratory.bos_token_id, *ids])
             facts = self._laboratory.facts(tokens, outputs)
         return explain(self._warehouse, ids, features=features, facts=facts, n_rules=n_rules)
+
+    def attended(self, text: str, feature: FeatureId, pos: int) -> Attended:
+        """Return what a token of a text attends to, through the head that a feature reads most, and why.
+
+        Arguments:
+            pos: position of the token, BOS being 0.
+
+        Raises `UsageError` for an empty or too long text, a position or a feature that is not there, or where
+        the model does not run.
+        """
+        import numpy as np
+
+        from attnrules.ingest.intervene import ids_of_text
+
+        if self._laboratory is None:
+            raise UsageError("what a token attends to is known where the model runs")
+        head = main_head(self._warehouse, feature)
+        ids = ids_of_text(self._warehouse, self._tokenizer, text)
+        tokens = np.array([self._laboratory.bos_token_id, *ids])
+        outputs, attention = [(feature.layer, feature.head)], [(feature.layer, head)]
+        facts = self._laboratory.facts(tokens, outputs, attention)
+        return attended(self._warehouse, ids, facts, feature.layer, head, pos)

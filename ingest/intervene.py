@@ -157,25 +157,33 @@ class Laboratory:
         """The tokenizer of the model."""
         return self._model.bridge.tokenizer
 
-    def facts(self, tokens: Array, outputs: Sequence[tuple[int, int]]) -> dict[str, dict[str, Array]]:
+    def facts(
+        self,
+        tokens: Array,
+        outputs: Sequence[tuple[int, int]],
+        attention: Sequence[tuple[int, int]] = (),
+    ) -> dict[str, dict[str, Array]]:
         """Run the model on one sequence and return what an ingest would store of its features.
 
         Arguments:
             tokens: [n_pos], BOS first. outputs: layer and head of each output SAE, `WHOLE_LAYER` for one
-                over the whole layer.
+                over the whole layer. attention: layer and head whose attention is returned, all of it.
 
         Returns the columns of the tables `input_activations`, of the layers of `outputs`, and
-        `output_activations`; the sequence is number 0. Raises `AttnRulesError` for an SAE that is not the one
-        that was ingested.
+        `output_activations`, and with `attention` those of `attention_sources` and `token_scales`; the
+        sequence is number 0. Raises `AttnRulesError` for an SAE that is not the one that was ingested.
         """
         layers = sorted({layer for layer, _ in outputs})
         saes = [
             *(self._sae("input", Location(layer)) for layer in layers),
             *(self._sae("output", Location(layer, head)) for layer, head in outputs),
         ]
-        capture = Capture(self._model, saes, min_attention=1.0)
-        blocks = capture.run(tokens[None], 0, Targets(tuple(layers), (), tuple(sorted(outputs))))
-        found: dict[str, list[dict[str, Array]]] = {"input_activations": [], "output_activations": []}
+        capture = Capture(self._model, saes, min_attention=0.0 if attention else 1.0)
+        targets = Targets(tuple(layers), tuple(sorted(attention)), tuple(sorted(outputs)))
+        blocks = capture.run(tokens[None], 0, targets)
+        wanted = ["input_activations", "output_activations"]
+        wanted += ["attention_sources", "token_scales"] if attention else []
+        found: dict[str, list[dict[str, Array]]] = {table: [] for table in wanted}
         for part in (block.part() for block in blocks):
             if part.table in found:
                 found[part.table].append(part.columns)

@@ -30,7 +30,7 @@ from tests.test_pages import HOSTILE, hostile
 
 
 def served(warehouse: Warehouse) -> Server:
-    browser = Browser(warehouse, run=lambda sql: answer(warehouse, sql), explain=Texts(warehouse).explain)
+    browser = Browser(warehouse, run=lambda sql: answer(warehouse, sql), texts=Texts(warehouse))
     server = Server(browser, "127.0.0.1", 0)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server
@@ -70,9 +70,10 @@ def test_pages_are_those_of_the_report(
         status, body, _ = asked(server, path)
         assert status == 200
         written = (tmp_path / "site" / path[1:]).read_text("utf-8")
-        # What is served has a search and links that run queries beside it, and steps to every feature.
+        # What is served has a search and links that run queries beside it, and leads to every feature.
         mains = [re.search(r"<main.*</main>", text, re.DOTALL) for text in (body, written)]
         found = [re.sub(r' <a class="copy" href="[^"]*">Run</a>', "", main[0]) for main in mains if main]
+        found[0] = re.sub(r'<a href="\.\./[^"]*">(.*?)</a>', r"\1", found[0])
         assert found[0] == found[1]
         assert asked(server, path.removesuffix(".html").removesuffix("index"))[1] == body
 
@@ -208,6 +209,14 @@ def test_a_text_is_explained_with_and_without_the_model(small: Path) -> None:
             body = asked(running, f"/explain?text=Paris+speaks{model}")[1]
             assert body.count('<th scope="row"') == 2
             assert '<a href="/L0H0/0">L0H0.0</a>' in body
+            assert ('href="/explain?' in body) == bool(model)
+        [link, *_] = re.findall(r'href="(/explain\?[^"]*)#why"', body)
+        why = asked(running, unescape(link))[1]
+        assert "What <code>&#39;speaks&#39;</code> attends to, by L0H0" in why
+        assert '<path class="arc"' in why
+        assert re.search("Why <code>&#39;Paris&#39;</code>: attention [01]", why)
+        for wrong in ("pos=x&feature=L0H0.0", "pos=9&feature=L0H0.0", "pos=1&feature=cats"):
+            assert 'role="alert"' in asked(running, f"/explain?text=Paris&model=1&{wrong}")[1]
         running.shutdown()
 
 
@@ -223,7 +232,7 @@ def test_text_of_a_warehouse_stays_text(small_once: Path, tmp_path: Path) -> Non
 
 def test_another_interface_is_refused_unless_asked_for(small_once: Path) -> None:
     with Warehouse.open(small_once) as warehouse:
-        browser = Browser(warehouse, run=lambda sql: answer(warehouse, sql), explain=Texts(warehouse).explain)
+        browser = Browser(warehouse, run=lambda sql: answer(warehouse, sql), texts=Texts(warehouse))
         with pytest.raises(UsageError, match="add --public"):
             Server(browser, "0.0.0.0", 0)
         with Server(browser, "0.0.0.0", 0, public=True) as server:

@@ -135,6 +135,50 @@ def test_without_the_model_rules_of_tokens_say_the_same(opened: Warehouse, expla
         assert without.rows["activation"].null_count() == without.rows.height
 
 
+@pytest.mark.parametrize(("layer", "head"), [(0, 0), (1, 0)])
+def test_a_token_attends_to_what_was_stored_and_for_the_same_reasons(
+    opened: Warehouse, explainer: Explainer, layer: int, head: int
+) -> None:
+    seq_id, pos = SEQUENCES[1], 7
+    [(feature,)] = opened.rows(
+        f"SELECT min(feature) FROM output_features WHERE (layer, head) = ({layer}, {head})"
+    )
+    found = explainer.attended(text_of(opened, seq_id), FeatureId(layer, head, feature), pos)
+    stored = dict(
+        opened.rows(
+            "SELECT key_pos, weight FROM attention_sources"
+            f" WHERE (layer, head, seq_id, query_pos) = ({layer}, {head}, {seq_id}, {pos})"
+        )
+    )
+    assert (found.layer, found.head, found.pos) == (layer, head, pos)
+    assert {row["pos"]: row["attention"] for row in found.sources} == {
+        k: pytest.approx(stored.get(k, 0.0), abs=1e-5) for k in range(pos + 1)
+    }
+    # Several may get as much: the planted heads attend evenly where they look for nothing.
+    chosen = list(dict.fromkeys(row["key_pos"] for row in found.reasons))
+    most = sorted((weight for k, weight in stored.items() if k), reverse=True)[:3]
+    assert [stored[k] for k in chosen] == [pytest.approx(weight, abs=1e-5) for weight in most]
+    for k in chosen:
+        terms = opened.rows(
+            f"SELECT key_feature, query_feature, logit FROM attention_terms({layer}, {head}, {seq_id}, {pos}, {k})"
+        )
+        logit = {(i, j): value for i, j, value in terms}
+        shown = [row for row in found.reasons if row["key_pos"] == k]
+        assert len(shown) == min(6, len(terms))
+        for row, (_, _, value) in zip(shown, terms, strict=False):
+            assert row["logit"] == pytest.approx(logit[row["key_feature"], row["query_feature"]], abs=1e-4)
+            assert row["logit"] == pytest.approx(value, abs=1e-4)
+
+
+def test_what_is_not_there_attends_to_nothing(opened: Warehouse, explainer: Explainer) -> None:
+    with pytest.raises(UsageError, match="position 3: the text has tokens 1 to 2"):
+        explainer.attended("Paris speaks", FeatureId(0, 0, 0), 3)
+    with pytest.raises(UsageError, match=r"L0H9.1: the warehouse holds no such output feature"):
+        explainer.attended("Paris", FeatureId(0, 9, 1), 1)
+    with pytest.raises(UsageError, match="where the model runs"):
+        Explainer(opened, CPU, with_model=False).attended("Paris", FeatureId(0, 0, 0), 1)
+
+
 def test_the_stored_activations_are_seen_again(opened: Warehouse, explainer: Explainer) -> None:
     with opened.session():
         before = opened.value("SELECT count(*) FROM input_activations")

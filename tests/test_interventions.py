@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from attnrules.commands.wording import EVIDENCE, counting_words
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.ingest.sources.corpus import CorpusSpec
+from attnrules.pages.site import environment, feature_page
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.counting import (
     CountingSpec,
@@ -42,6 +44,7 @@ from attnrules.queries.interventions.trials import (
     insert,
     permutation_p,
 )
+from attnrules.queries.pages import head_pages
 from attnrules.warehouse import Warehouse, check
 from tests import slow
 from tests.planted import PlantedModel
@@ -856,3 +859,27 @@ def test_rules_are_tried_from_the_simplest_on() -> None:
     sizes = [sum(rule) for rule in candidate_rules(with_opponent=True)]
     assert sizes == sorted(sizes)
     assert len(set(candidate_rules(with_opponent=True))) == len(sizes)
+
+
+def test_the_grid_of_a_counting_rule_stands_beside_the_corpus(tested_once: Path) -> None:
+    with Warehouse.open(tested_once) as warehouse:
+        [(layer, head, feature)] = warehouse.rows(
+            "SELECT layer, head, feature FROM counting_rules SEMI JOIN counting_grid"
+            " USING (layer, head, feature, scaling, pair) ORDER BY ALL LIMIT 1"
+        )
+        cells = warehouse.rows(
+            "SELECT 'corpus', n_key, coalesce(n_opponent, 0), sum(n_active) / sum(n_positions) FROM counting_counts"
+            " SEMI JOIN counting_rules USING (layer, head, feature, scaling, pair)"
+            f" WHERE (layer, head, feature) = ({layer}, {head}, {feature}) AND split = 'test'"
+            " AND n_key <= 4 AND coalesce(n_opponent, 0) <= 4 GROUP BY ALL"
+            " UNION ALL SELECT 'model', n_key, n_opponent, active_share FROM counting_grid"
+            f" WHERE (layer, head, feature) = ({layer}, {head}, {feature})"
+        )
+        found = head_pages(warehouse, layer, head, [feature])
+        row = next(of for of in found.features if of["feature"] == feature)
+        page = feature_page(environment(), found, row)
+    assert {place for place, *_ in cells} == {"corpus", "model"}
+    assert sorted((c["place"], c["n_key"], c["n_opponent"], c["active_share"]) for c in found.of("counting_cells", feature)) == sorted(cells)  # fmt: skip
+    grids = re.findall(r"<caption>(.*?)</caption>.*?<tbody>(.*?)</tbody>", page, re.DOTALL)
+    shown = [share for _, body in grids for share in re.findall(r'<td style="--c: ([0-9.]+)"', body)]
+    assert sorted(shown) == sorted(f"{share:.2f}" for *_, share in cells)

@@ -77,6 +77,12 @@ SCALARS = {
     ),
 }
 TABLES = {
+    "activation_parts": (
+        "activation_parts({a}layer, {a}head, {a}feature, {a}seq_id, {a}pos, 'weighted', 'paper', 8)",
+        "SELECT count(*), sum(activation) FROM output_activations"
+        " WHERE (layer, head, feature, seq_id, pos) = ($layer, $head, $feature, $seq_id, $pos)",
+        "count(*) FILTER (part = 'biases'), sum(amount)",
+    ),
     "rules_of": (
         "rules_of({a}layer, {a}head, {a}feature)",
         "SELECT count(*), sum(score) FROM rules WHERE (layer, head, feature) = ($layer, $head, $feature)",
@@ -111,6 +117,11 @@ TABLES = {
         "SELECT count(DISTINCT query_pos - key_pos), sum(weight) FROM attention_sources"
         " WHERE (layer, head) = ($layer, $head) AND query_pos > 1 AND key_pos > 0",
         "count(*), sum(attention)",
+    ),
+    "logit_terms": (
+        "logit_terms({a}layer, {a}head, {a}pos, [{a}key_feature], [1.0], 2.0, [{a}query_feature], [1.0], 2.0)",
+        "SELECT 4, $key_feature::DOUBLE",
+        "count(*), avg(key_feature)",
     ),
     "rules_at": (
         "rules_at({a}layer, {a}head, {a}feature, {a}seq_id, {a}pos)",

@@ -102,6 +102,9 @@ def by_hand() -> dict[str, float]:
     numbers["c[2,1]"] = 0.75 * v[0] * STRENGTH[0] / SCALE[0]
     numbers["c[2,2]"] = 0.125 * v[1] * STRENGTH[1] / SCALE[1]
     numbers["pre-activation"] = numbers["c[2,1]"] + numbers["c[2,2]"] + PREACTIVATION_BIAS
+    parts = numbers["c[2,1]"], numbers["c[2,2]"], PREACTIVATION_BIAS, 0.0
+    names = ("rules", "keys without a rule", "biases", "rest")
+    numbers |= {f"{name}, sequence 1": part for name, part in zip(names, parts, strict=True)}
     numbers["rank of Montreal"], numbers["rank of speaks"] = 0.0, 1.0
     return numbers | hand_information() | hand_effects() | hand_reading()
 
@@ -505,8 +508,7 @@ def test_rules_from_the_corpus(example: Warehouse, batch: Batch) -> None:
     assert gates.query_feature[gates.key_feature == MONTREAL].tolist() == [SPEAKS]
 
 
-def test_predictions_and_metrics(example: Warehouse, batch: Batch, seed: int) -> None:
-    rules = weighted_rules(batch, key_means(example, batch), max_rules=4, signed=False)
+def store(example: Warehouse, rules: RankedRules) -> None:
     n = len(rules.feature)
     columns = {
         name: getattr(rules, name) for name in ("feature", "rank", "key_feature", "value_score", "score")
@@ -520,6 +522,11 @@ def test_predictions_and_metrics(example: Warehouse, batch: Batch, seed: int) ->
         "run_id": [1] * n,
     }
     example.append("rules", pa.table({**columns, **same}))
+
+
+def test_predictions_and_metrics(example: Warehouse, batch: Batch, seed: int) -> None:
+    rules = weighted_rules(batch, key_means(example, batch), max_rules=4, signed=False)
+    store(example, rules)
     judge = Judge(("paper",), "max", (2,), 2, 1, seed, bos_keys=False, mined_now=(("weighted", "paper"),))
     evaluate(example, 0, 0, judge, run_id=1)
     predictions = example.rows(
@@ -558,6 +565,15 @@ def test_direct_feature_attribution(example: Warehouse) -> None:
     found = {f"c[2,{key_pos}]": contribution for key_pos, contribution in rows if key_pos}
     total = sum(contribution for _, contribution in rows) + PREACTIVATION_BIAS
     assert_by_hand(**found, **{"pre-activation": total})
+
+
+def test_parts_of_an_activation(example: Warehouse, batch: Batch) -> None:
+    store(example, weighted_rules(batch, key_means(example, batch), max_rules=4, signed=False))
+    rows = example.rows("SELECT part, amount FROM activation_parts(0, 0, 0, 0, 2, 'weighted', 'paper', 1)")
+    # No input feature is active at BOS.
+    assert [part for part, _ in rows] == ["rule", "biases", "keys without a rule", "what the features miss"]
+    named = {"rule": "rules", "what the features miss": "rest"}
+    assert_by_hand(**{f"{named.get(part, part)}, sequence 1": amount for part, amount in rows})
 
 
 def test_the_distractor(batch: Batch) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,10 +16,10 @@ import pyarrow as pa
 import pytest
 
 from attnrules.errors import UsageError
-from attnrules.pages import figures, write_site
+from attnrules.pages import figures, wording, write_site
 from attnrules.pages.site import environment, feature_page
 from attnrules.queries.heads import FeatureId
-from attnrules.queries.pages import head_pages
+from attnrules.queries.pages import HeadPages, head_pages
 from attnrules.queries.questions import ask
 from attnrules.warehouse import Warehouse
 from tests.conftest import Outcome
@@ -32,7 +31,6 @@ HOSTILE = (
     "</code></pre></details>{{ 7 * 7 }}",
     "' onmouseover=\"alert(3)\" x='&amp;",
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Read(HTMLParser):
@@ -172,6 +170,15 @@ def test_texts_of_figures_are_escaped() -> None:
     for figure in (
         figures.bars([1.0], [HOSTILE[0]], what=HOSTILE[1]),
         figures.decay([(HOSTILE[0], [1.0, 0.5])], HOSTILE[1]),
+        figures.waterfall([(HOSTILE[0], 1.0), (40 * HOSTILE[1], -0.5)], (HOSTILE[2], 0.5), HOSTILE[3]),
+        figures.arcs(
+            [
+                {"pos": pos, "token": token, "attention": 0.5, "contribution": 0.1}
+                for pos, token in ((2, HOSTILE[0]), (4, HOSTILE[1]))
+            ],
+            4,
+            HOSTILE[2],
+        ),
         figures.metrics(
             [
                 {
@@ -212,21 +219,6 @@ def test_a_folder_that_holds_something_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
-def test_a_browser_fills_the_table_of_features_without_an_error(site: Path, small_once: Path) -> None:
-    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    url = (site / "L0H0" / "index.html").as_uri()
-    done = subprocess.run(
-        [*command, "--dump-dom", url], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert "CONSOLE" not in done.stderr
-    body = re.search(r'<table id="features".*?<tbody>(.*?)</tbody>', done.stdout, re.DOTALL)
-    assert body is not None
-    with Warehouse.open(small_once) as warehouse:
-        n = warehouse.value("SELECT count(DISTINCT feature) FROM rules WHERE (layer, head) = (0, 0)")
-    assert body[1].count("<tr>") == n
-
-
 def test_the_figures_shown_are_those_of_the_query_beside_them(small_once: Path) -> None:
     with Warehouse.open(small_once) as warehouse:
         [(layer, head, feature)] = warehouse.rows(
@@ -249,6 +241,102 @@ def test_the_figures_shown_are_those_of_the_query_beside_them(small_once: Path) 
         if distance <= 16:
             assert attention == pytest.approx(back.get(distance, 0), abs=1e-4)
             assert everywhere == pytest.approx(anywhere.get(distance, 0), abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def head(small_once: Path) -> Iterator[tuple[Warehouse, HeadPages]]:
+    """A head of the small warehouse, with a page for every feature that has rules."""
+    with Warehouse.open(small_once) as warehouse:
+        yield warehouse, head_pages(warehouse, 0, 0)
+
+
+def test_outcomes_are_those_of_the_question_beside_them(head: tuple[Warehouse, HeadPages]) -> None:
+    warehouse, of_head = head
+    methods = set()
+    pages = [of_head, *(head_pages(warehouse, *at) for at in ((0, 1), (1, 0), (1, 1)))]
+    for found, row in ((page, row) for page in pages for row in page.features):
+        shown = found.of("outcomes", row["feature"])
+        if not shown:
+            continue
+        methods.add(row["method"])
+        at = {"layer": found.layer, "head": found.head, "feature": row["feature"]}
+        of_list = {"method": row["method"], "n_rules": row["n_rules"]}
+        asked = ask(warehouse, "where_rules_fail", {**at, **of_list, "limit": 3}).fetchall()
+        # outcome, seq_id, pos, and the text.
+        assert [
+            (r["outcome"], r["seq_id"], r["pos"], r["before"], r["token"], r["after"]) for r in shown
+        ] == [(r[0], *r[4:]) for r in asked]
+        n = dict(
+            warehouse.rows(
+                "SELECT outcome, count(*) FROM held_out_outcomes($layer, $head, $feature, $method, $n_rules)"
+                " GROUP BY ALL",
+                {**of_list, **at},
+            )
+        )
+        assert {r["outcome"]: r["n"] for r in shown} == n
+    # Sums of what keys bring, and stated rules.
+    assert "stated" in methods
+    assert len(methods) > 1
+
+
+def test_parts_shown_add_up_to_the_strongest_activation(head: tuple[Warehouse, HeadPages]) -> None:
+    _, found = head
+    shown = {row["feature"]: found.of("parts", row["feature"]) for row in found.features}
+    assert any(row["rank"] is not None for parts in shown.values() for row in parts)
+    for row in found.features:
+        if parts := shown[row["feature"]]:
+            strongest = found.of("examples", row["feature"])[0]
+            assert (parts[0]["seq_id"], parts[0]["pos"]) == (strongest["seq_id"], strongest["pos"])
+            assert sum(part["amount"] for part in parts) == pytest.approx(strongest["activation"], abs=1e-5)
+
+
+def test_related_features_are_those_of_the_question(head: tuple[Warehouse, HeadPages]) -> None:
+    warehouse, found = head
+    assert found.keyed_method == "weighted"
+    assert found.keys
+    some = [row["feature"] for row in found.features if found.of("related", row["feature"])][:3]
+    assert some
+    for feature in some:
+        asked = ask(warehouse, "related_features", {"layer": 0, "head": 0, "feature": feature, "limit": 8})
+        assert [(row[0], row[1], row[2]) for row in asked.fetchall()] == [
+            (f"{row['other_head']}.{row['other_feature']}", row["n_shared"], round(row["share_of_keys"], 3))
+            for row in found.of("related", feature)
+        ]
+
+
+def test_a_small_negative_number_is_zero() -> None:
+    assert (wording.number(-0.001), wording.number(-0.02), wording.number(None)) == ("0.00", "-0.02", "—")
+    assert (wording.percent(-0.0001), wording.percent(-0.003, 0), wording.percent(-0.01)) == (
+        "0.0%",
+        "0%",
+        "-1.0%",
+    )
+
+
+def test_bars_of_parts_begin_where_the_one_above_ends() -> None:
+    figure = Read(figures.waterfall([("a", 2.0), ("b", -0.5), ("c", 0.25)], ("all", 1.75), "what"))
+    boxes = [
+        (float(attributes["x"] or 0), float(attributes["width"] or 0))
+        for tag, attributes in figure.tags
+        if tag == "rect"
+    ]
+    ends = [x + width for x, width in boxes]
+    assert boxes[1] == (pytest.approx(ends[0] - boxes[1][1]), pytest.approx(boxes[0][1] / 4, abs=0.1))
+    assert boxes[2][0] == pytest.approx(boxes[1][0])
+    assert (boxes[3][0], ends[3]) == (boxes[0][0], pytest.approx(ends[2], abs=0.1))
+
+
+def test_arcs_lead_to_the_sources_and_what_is_left_out_is_counted() -> None:
+    rows = [
+        {"pos": pos, "token": f"t{pos}", "attention": attention, "contribution": contribution}
+        for pos, attention, contribution in ((0, 0.5, -0.1), (7, 0.3, 0.2), (8, None, None), (9, 0.2, 0.0))
+    ]
+    figure = Read(figures.arcs(rows, 9, "what"))
+    assert [(attributes.get("class"), tag) for tag, attributes in figure.tags if tag in ("path", "circle")] == [
+        ("arc", "path"), ("arc", "path"), ("arc-dot", "circle")
+    ]  # fmt: skip
+    assert "⋮ 6 more" in figure.text
+    assert [a["class"] for tag, a in figure.tags if tag == "rect"] == ["part down", "part up", "part up"]
 
 
 def test_card_and_page_begin_with_the_same_sentence(

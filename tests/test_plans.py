@@ -80,7 +80,16 @@ def explain(rows: Any, query: str, parameters: Mapping[str, object] | None) -> l
 
 # Questions whose macros join the one row that they are given to what is found for it, which is no loop: the row
 # has been compared with the facts before.
-OF_ONE_ROW = {"example_sources", "fires_at_text", "head_profile", "where_rules_fail", "why_attends"}
+OF_ONE_ROW = {
+    *(
+        "activation_parts",
+        "example_sources",
+        "fires_at_text",
+        "head_profile",
+        "where_rules_fail",
+        "why_attends",
+    ),
+}
 
 
 class Explained(Warehouse):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from attnrules.errors import AttnRulesError
 from attnrules.queries.questions import ask, questions
 from attnrules.warehouse import Warehouse
 
@@ -167,6 +168,38 @@ def test_features_with_like_rules_share_keys(small: Warehouse) -> None:
     assert {(row["feature"], row["other_feature"]): row["share_of_keys"] for row in found} == expected
 
 
+def test_features_like_one_share_keys_of_the_same_sign(small: Warehouse) -> None:
+    keys: dict[str, dict[int, tuple[float, bool]]] = defaultdict(dict)
+    for head, feature, key, value in small.rows(
+        "SELECT head, feature, key_feature, value_score FROM rules WHERE method = 'weighted' AND rank <= 16"
+        f" AND layer = {LAYER}"
+    ):
+        name = f"L{LAYER}H{head}.{feature}"
+        keys[name][key] = max(keys[name].get(key, (-1.0, False)), (abs(value), value > 0))
+    signed = {name: {(key, raises) for key, (_, raises) in of.items()} for name, of in keys.items()}
+    related = 0
+    for one in sorted(name for name in signed if name.startswith(f"L{LAYER}H{HEAD}.")):
+        expected = {
+            other: round(len(signed[one] & of) / (len(signed[one]) + len(of) - len(signed[one] & of)), 3)
+            for other, of in signed.items()
+            if other != one and signed[one] & of
+        }
+        found = answers(small, "related_features", **AT, feature=int(one.split(".")[1]), limit=100_000)
+        assert {row["other_feature"]: row["share_of_keys"] for row in found} == expected
+        related += len(expected)
+    assert related
+
+
+def test_parts_of_an_activation_are_those_of_the_strongest_where_none_is_named(small: Warehouse) -> None:
+    found = answers(small, "activation_parts", n_rules=4)
+    [(strongest,)] = small.rows(
+        "SELECT max(activation) FROM output_activations AS o SEMI JOIN (FROM rules WHERE method = 'weighted_groups'"
+        " ORDER BY layer, head, feature LIMIT 1) USING (layer, head, feature) WHERE pos > 0"
+    )
+    assert sum(row["amount"] for row in found) == pytest.approx(strongest, abs=1e-3)
+    assert answers(small, "activation_parts", method="no_such_method") == []
+
+
 def test_features_at_a_token_have_the_lift_of_the_view(small: Warehouse) -> None:
     token = small.value(
         "SELECT token FROM output_feature_tokens GROUP BY token ORDER BY count(*) DESC, token LIMIT 1"
@@ -199,3 +232,9 @@ def test_where_rules_fail_names_failures_alone_when_asked(small: Warehouse) -> N
     assert {row["outcome"] for row in found} <= {"false alarm"}
     assert all(row["activation"] is None and row["prediction"] > row["threshold"] for row in found)
     assert answers(small, "where_rules_fail", n_rules=4, limit=5)
+    # Of a length that nothing was judged at there is nothing to say, unless a feature is named.
+    assert answers(small, "where_rules_fail", n_rules=5) == []
+    [(layer, head, feature)] = small.rows("SELECT layer, head, feature FROM rules ORDER BY ALL LIMIT 1")
+    at = {"layer": layer, "head": head, "feature": feature}
+    with pytest.raises(AttnRulesError, match="no list of so many rules"):
+        answers(small, "where_rules_fail", n_rules=5, **at)

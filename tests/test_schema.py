@@ -17,6 +17,7 @@ from attnrules.warehouse import Warehouse
 OLDER_DUCKDB = "ATTNRULES_OLD_DUCKDB_PYTHON"
 # A call of every macro, on the planted warehouse.
 CALLS = {
+    "activation_parts": "FROM activation_parts(0, 0, 0, 0, 5, 'weighted', 'paper', 4)",
     "activations_of": "FROM activations_of(0, 0, 0)",
     "attention_terms": "FROM attention_terms(0, 0, 0, 5, 3)",
     "attn_score": "SELECT attn_score(layer, head, 0, 1) FROM heads ORDER BY layer, head",
@@ -31,6 +32,7 @@ CALLS = {
     "held_out_outcomes": "FROM held_out_outcomes(0, 0, 0, 'weighted', 4)",
     "joined_text": "SELECT joined_text(token, token_bytes, token_id) FROM vocabulary",
     "lift_label": "SELECT lift_label(2.5)",
+    "logit_terms": "FROM logit_terms(0, 0, 2, [0, 1], [1.0, 0.5], 2.0, [1], [1.0], 2.0)",
     "mix32": "SELECT mix32(7)",
     "mix32_first": "SELECT mix32_first(7::UBIGINT)",
     "mix32_second": "SELECT mix32_second(7::UBIGINT)",
@@ -73,8 +75,11 @@ def read_all(python: str, path: Path) -> dict[str, Any]:
             "SELECT layer, head, feature FROM rule_evaluations WHERE method = 'weighted' AND n_rules = 4"
             " AND example_set = 'all_positions' ORDER BY ALL LIMIT 1"
         )
-    judged = f"FROM held_out_outcomes({layer}, {head}, {feature}, 'weighted', 4)"
-    calls = {**CALLS, "held_out_outcomes": judged}
+    calls = {
+        **CALLS,
+        "held_out_outcomes": f"FROM held_out_outcomes({layer}, {head}, {feature}, 'weighted', 4)",
+        "activation_parts": f"FROM activation_parts({layer}, {head}, {feature}, 0, 5, 'weighted', 'paper', 4)",
+    }
     done = subprocess.run(
         [python, "-c", READ_ALL, str(path), json.dumps(calls)], capture_output=True, text=True, check=False
     )

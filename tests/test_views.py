@@ -154,6 +154,97 @@ def test_sources_take_attention_and_scale_from_the_features_too(small: Warehouse
             assert found == pytest.approx(expected, abs=1e-5)
 
 
+def read_side(warehouse: Warehouse, table: str, columns: str, where: str) -> list[tuple[Any, ...]]:
+    return warehouse.rows(f"SELECT {columns} FROM {table} WHERE layer = {LAYER} AND {where}")
+
+
+def slow_parts(
+    warehouse: Warehouse, feature: int, seq: int, pos: int, method: str, n_rules: int
+) -> dict[tuple[str, int | None], float]:
+    """The parts of an activation, key by key; only attention, activations and vectors are looked up."""
+    [(w, constant)] = read_side(
+        warehouse, "output_features", "encoder, preactivation_bias", f"(head, feature) = ({HEAD}, {feature})"
+    )
+    [(b_V, decoder)] = read_side(warehouse, "heads", "b_V, decoder_bias_value", f"head = {HEAD}")
+    weights = dict(
+        read_side(
+            warehouse,
+            "attention_sources",
+            "key_pos, weight",
+            f"(head, seq_id, query_pos) = ({HEAD}, {seq}, {pos})",
+        )
+    )
+    scales = dict(read_side(warehouse, "token_scales", "pos, ln_scale", f"seq_id = {seq}"))
+    vectors = dict(read_side(warehouse, "projections", "feature, value_vector", f"head = {HEAD}"))
+    active = read_side(warehouse, "input_activations", "pos, feature, activation", f"seq_id = {seq}")
+    here = {i for k, i, _ in active if k == pos}
+    ranks: dict[int, int] = {}
+    of_list = f"(head, feature, method) = ({HEAD}, {feature}, '{method}') AND rank <= {n_rules}"
+    for rank, key, query in sorted(
+        read_side(warehouse, "rules", "rank, key_feature, coalesce(query_feature, -1)", of_list)
+    ):
+        if query in (-1, *here):
+            ranks.setdefault(key, rank)
+    parts: dict[tuple[str, int | None], float] = defaultdict(float)
+    parts["biases", None] = constant
+    for k, weight in weights.items():
+        parts["biases", None] += weight * float((np.array(b_V) + np.array(decoder) / scales[k]) @ np.array(w))
+    for k, i, activation in active:
+        if k in weights:
+            brought = weights[k] * activation * float(np.array(vectors[i]) @ np.array(w)) / scales[k]
+            part = ("rule", ranks[i]) if i in ranks else ("keys without a rule", None)
+            parts[part if k else ("keys at BOS", None)] += brought
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("method", "n_rules"), [("weighted", 4), ("weighted_gates", 16), ("weighted_groups", 64)]
+)
+def test_the_parts_of_an_activation_are_what_keys_and_biases_bring(
+    small: Warehouse, method: str, n_rules: int
+) -> None:
+    feature = some_feature(small)
+    places = small.rows(
+        "SELECT seq_id, pos, activation FROM output_activations"
+        f" WHERE (layer, head, feature) = ({LAYER}, {HEAD}, {feature}) AND pos > 0 ORDER BY activation DESC LIMIT 3"
+    )
+    for seq, pos, activation in places:
+        found = {
+            (part, rank): amount
+            for part, rank, amount in small.rows(
+                "SELECT part, rank, amount FROM"
+                f" activation_parts({LAYER}, {HEAD}, {feature}, {seq}, {pos}, '{method}', 'paper', {n_rules})"
+            )
+        }
+        expected = slow_parts(small, feature, seq, pos, method, n_rules)
+        rest = found.pop(("what the features miss", None))
+        assert found == {part: pytest.approx(amount, abs=1e-5) for part, amount in expected.items()}
+        assert rest + sum(found.values()) == pytest.approx(activation, abs=1e-6)
+        assert any(part == "rule" for part, _ in found)
+
+
+def test_of_a_silent_feature_the_rest_is_not_known(small: Warehouse) -> None:
+    feature = some_feature(small)
+    [(seq, pos)] = small.rows(
+        "SELECT seq_id, pos FROM tokens ANTI JOIN (FROM output_activations"
+        f" WHERE (layer, head, feature) = ({LAYER}, {HEAD}, {feature})) USING (seq_id, pos)"
+        " WHERE pos > 3 ORDER BY ALL LIMIT 1"
+    )
+    rows = small.rows(
+        f"SELECT part, amount FROM activation_parts({LAYER}, {HEAD}, {feature}, {seq}, {pos}, 'weighted', 'paper', 4)"
+    )
+    assert [part for part, amount in rows if amount is None] == ["what the features miss"]
+
+
+def test_parts_by_rules_that_have_no_keys_are_refused(small: Warehouse) -> None:
+    for method in ("stated", "magnitude"):
+        with pytest.raises(AttnRulesError, match="no rules of that method and scaling"):
+            small.rows(
+                f"FROM activation_parts({LAYER}, {HEAD}, {some_feature(small)}, 0, 5, '{method}', 'paper', 4)"
+            )
+    assert small.rows("FROM activation_parts(0, 0, NULL, 0, 5, 'weighted', 'paper', 4)") == []
+
+
 def attention_of(warehouse: Warehouse) -> list[tuple[int, int, int, float]]:
     return warehouse.rows(
         f"SELECT seq_id, query_pos, key_pos, weight FROM attention_sources WHERE (layer, head) = ({LAYER}, {HEAD})"
@@ -320,6 +411,10 @@ def test_hits_and_false_alarms_are_those_that_were_judged(small: Warehouse) -> N
 
 def test_hits_of_stated_rules_are_those_that_were_judged(stated: Warehouse) -> None:
     assert_outcomes_are_as_judged(stated, "method = 'stated' AND n_rules = 4")
+
+
+def test_of_no_feature_there_are_no_outcomes(small: Warehouse) -> None:
+    assert small.rows("FROM held_out_outcomes(NULL, NULL, NULL, 'weighted', 4)") == []
 
 
 def test_a_list_that_was_not_judged_is_refused(small: Warehouse) -> None:

@@ -17,7 +17,8 @@ from attnrules.errors import UsageError
 if TYPE_CHECKING:
     from attnrules.explainer import Explainer
     from attnrules.pages.browser import Table
-    from attnrules.queries.explain import Explained
+    from attnrules.queries.explain import Attended, Explained
+    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
 # Rows of an answer to SQL, and the seconds that DuckDB may take for it.
@@ -45,7 +46,7 @@ def command(warehouse: Path, host: str, port: int, public: bool) -> None:
     from attnrules.warehouse import Warehouse
 
     with Warehouse.open(warehouse) as opened:
-        browser = Browser(opened, run=lambda sql: answer(opened, sql), explain=Texts(opened).explain)
+        browser = Browser(opened, run=lambda sql: answer(opened, sql), texts=Texts(opened))
         with Server(browser, host, port, public=public) as server:
             tell(f"{warehouse} at {server.url}, until Ctrl-C")
             server.serve_forever()
@@ -80,13 +81,22 @@ class Texts:
 
     def explain(self, text: str, with_model: bool) -> Explained:
         """Return a text explained by all stated rules, with the model or without."""
-        from attnrules.explainer import Explainer
-        from attnrules.ingest.intervene import LaboratorySpec
         from attnrules.queries.explain import explained_features
 
         with self._lock:
             features = explained_features(self._warehouse)
-            if with_model not in self._explainers:
-                spec = LaboratorySpec()
-                self._explainers[with_model] = Explainer(self._warehouse, spec, with_model=with_model)
-            return self._explainers[with_model].explain(text, features)
+            return self._explainer(with_model).explain(text, features)
+
+    def attended(self, text: str, feature: FeatureId, pos: int) -> Attended:
+        """Return what the token of a text attends to, through the head that a feature reads, and why."""
+        with self._lock:
+            return self._explainer(True).attended(text, feature, pos)
+
+    def _explainer(self, with_model: bool) -> Explainer:
+        from attnrules.explainer import Explainer
+        from attnrules.ingest.intervene import LaboratorySpec
+
+        if with_model not in self._explainers:
+            spec = LaboratorySpec()
+            self._explainers[with_model] = Explainer(self._warehouse, spec, with_model=with_model)
+        return self._explainers[with_model]

@@ -182,7 +182,7 @@ def _interval(row: dict[str, Any], name: str) -> str:
         return f"{'—':>19}"
     if row[f"{name}_low"] is None:
         return f"{row[name]:5.3f}{'':14}"
-    return f"{row[name]:5.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+    return f"{row[name]:z5.3f} [{row[f'{name}_low']:z.3f}, {row[f'{name}_high']:z.3f}]"
 
 
 def _number(value: float | None) -> str:

@@ -70,7 +70,7 @@ def says_words(card: FeatureCard) -> str:
 def _figure(row: dict[str, Any]) -> str:
     """Return the figure of a token that a feature makes the model say, in the unit of its evidence."""
     if row["evidence"] == "confirmed on the model":
-        return f" {row['raise']:+.2f}"
+        return f" {row['raise']:+z.2f}"
     return f" {row['times']}" if row["in_corpus"] else ""
 
 
@@ -157,7 +157,7 @@ def test_words(test: dict[str, Any], statement: str) -> str:
     n, share, control = test["n_examples"], test["share"], test["control_share"]
     if planted:
         return f"{what} in {n} neutral contexts it fires in {share:.0%} (neutral tokens {control:.0%})"
-    return f"{what} {share:.0%} of the activation is lost in {n} sequences (other tokens {control:.0%})"
+    return f"{what} {share:z.0%} of the activation is lost in {n} sequences (other tokens {control:z.0%})"
 
 
 def _atom_words(statement: str, number: int) -> str:
@@ -313,8 +313,8 @@ def _corpus_words(rule: dict[str, Any]) -> str:
     text = f"corpus, {EVIDENCE[rule['corpus_evidence']]}: {', '.join(kinds)}"
     if rule["matched_low"] is not None:
         text += (
-            f"; matched difference {rule['matched_difference']:+.2f}"
-            f" ({rule['matched_low']:+.2f} to {rule['matched_high']:+.2f})"
+            f"; matched difference {rule['matched_difference']:+z.2f}"
+            f" ({rule['matched_low']:+z.2f} to {rule['matched_high']:+z.2f})"
         )
     return text
 
@@ -323,15 +323,16 @@ def _count_words(rule: dict[str, Any]) -> str:
     words = (
         f"on held-out positions with the query: F1 {rule['f1']:.3f}, {rule['information']:.4f} bits a"
         f" position; by presence ({rule['presence']}) {rule['presence_f1']:.3f},"
-        f" {rule['presence_information']:.4f}, gain {rule['information_gain']:.4f}"
-        f" ({rule['gain_low']:.4f} to {rule['gain_high']:.4f});"
+        f" {rule['presence_information']:.4f}, gain {rule['information_gain']:z.4f}"
+        f" ({rule['gain_low']:z.4f} to {rule['gain_high']:z.4f});"
     )
     if rule["position_gain"] is None:
         return f"{words} by position: not known, run `attnrules mine counting`"
     where = f"{rule['position_side']} {rule['position_threshold']}"
     return (
         f"{words} by position ({where}) {rule['position_f1']:.3f}, {rule['position_information']:.4f}, gain"
-        f" {rule['position_gain']:.4f} ({rule['position_gain_low']:.4f} to {rule['position_gain_high']:.4f})"
+        f" {rule['position_gain']:z.4f} ({rule['position_gain_low']:z.4f} to"
+        f" {rule['position_gain_high']:z.4f})"
     )
 
 
@@ -347,11 +348,11 @@ def _test_words(rule: dict[str, Any]) -> str:
     interval = (
         "too few sequences for an interval"
         if rule["excess_low"] is None
-        else f"{rule['excess_low']:+.2f} to {rule['excess_high']:+.2f}"
+        else f"{rule['excess_low']:+z.2f} to {rule['excess_high']:+z.2f}"
     )
     return (
         f"{verdict}: activation with 0, 1, ... {_tokens_words(rule)} inserted {arms[0]}, with"
-        f" neutral tokens {arms[1]}; excess fall {rule['excess_fall']:+.2f} ({interval}),"
+        f" neutral tokens {arms[1]}; excess fall {rule['excess_fall']:+z.2f} ({interval}),"
         f" {rule['n_examples']} sequences{_chance_words(rule)}"
     )
 
@@ -378,7 +379,7 @@ def _grid_words(rule: dict[str, Any]) -> str:
     verdict = "confirmed" if rule["confirmed"] else "not confirmed"
     return (
         f"{verdict}: right on {rule['agreement']:.0%} of the grid of insertions, presence on"
-        f" {rule['presence_agreement']:.0%}; where it says so, active {rule['excess_active']:+.0%} beyond"
+        f" {rule['presence_agreement']:.0%}; where it says so, active {rule['excess_active']:+z.0%} beyond"
         f" neutral tokens, {rule['n_examples']} sequences"
     )
 

@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attnrules.errors import AttnRulesError, UsageError
+from attnrules.pages import figures
 from attnrules.pages.site import environment, feature_page, feature_table, first_page, head_page
+from attnrules.pages.wording import worth_showing
 from attnrules.queries.heads import parse_feature
 from attnrules.queries.pages import HeadPages, found_features, head_pages, site
+from attnrules.sql import head_name
 
 if TYPE_CHECKING:
-    from attnrules.queries.explain import Explained
+    from attnrules.queries.explain import Attended, Explained
+    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
 Row = dict[str, Any]
@@ -43,11 +47,21 @@ class Reply:
     location: str | None = None
 
 
+class Texts(Protocol):
+    """Explains texts of the user's own; every method may raise `AttnRulesError`."""
+
+    def explain(self, text: str, with_model: bool) -> Explained:
+        """Return a text explained, with the model or without."""
+
+    def attended(self, text: str, feature: FeatureId, pos: int) -> Attended:
+        """Return what a token of a text attends to, through the head that a feature reads, and why."""
+
+
 class Browser:
     """Renders the pages of a warehouse, which is opened read-only.
 
     Arguments:
-        run: answers SQL, or raises `AttnRulesError`. explain: explains a text, with the model or without.
+        run: answers SQL, or raises `AttnRulesError`. texts: what explains a text of the user's own.
     """
 
     def __init__(
@@ -55,11 +69,11 @@ class Browser:
         warehouse: Warehouse,
         *,
         run: Callable[[str], Table],
-        explain: Callable[[str, bool], Explained],
+        texts: Texts,
     ) -> None:
         self._warehouse = warehouse
         self._run = run
-        self._explain = explain
+        self._texts = texts
         self._pages = environment()
         self._pages.globals["served"] = True
         assets = resources.files("attnrules.pages").joinpath("assets")
@@ -130,8 +144,30 @@ class Browser:
 
     def _explained(self, given: Mapping[str, str]) -> Reply:
         text, model = given.get("text", ""), given.get("model") == "1"
-        found = self._tried(lambda: _by_token(self._explain(text, model)), text)
-        return self._page("explain.html", text=text, model=model, **found)
+        found = self._tried(lambda: _by_token(self._texts.explain(text, model)), text)
+        asked = text if model and "feature" in given else ""
+        why = self._tried(lambda: self._why(asked, given), asked)
+        problem = found["problem"] or why["problem"]
+        page = {"result": found["result"], "why": why["result"], "problem": problem}
+        return self._page("explain.html", text=text, model=model, **page)
+
+    def _why(self, text: str, given: Mapping[str, str]) -> Row:
+        """Return what a token of a text attends to through the head of a feature, with its figure."""
+        pos = given.get("pos", "")
+        if not (pos.isascii() and pos.isdigit() and len(pos) < 9):
+            raise UsageError(f"{pos!r}: not a position")
+        found = self._texts.attended(text, parse_feature(given["feature"]), int(pos))
+        sources = [{**row, "contribution": None} for row in found.sources]
+        reasons: dict[int, list[Row]] = {}
+        for row in found.reasons:
+            reasons.setdefault(row["key_pos"], []).append(row)
+        return {
+            "head": head_name(found.layer, found.head),
+            "layer": found.layer,
+            "token": found.sources[-1]["token"],
+            "arcs": figures.arcs(worth_showing(sources, found.pos), found.pos, "what the token attends to"),
+            "reasons": list(reasons.values()),
+        }
 
     def _tried(self, work: Callable[[], Any], text: str) -> Row:
         """Return what `work` returns as `result`, or why it fails as `problem`; nothing of no text."""
@@ -165,5 +201,5 @@ def _by_token(found: Explained) -> list[Row]:
     ]
     for row in found.rows.iter_rows(named=True):
         name, _, number = row["feature"].rpartition(".")
-        tokens[row["pos"] - 1]["rows"].append({**row, "page": f"/{name}/{number}"})
+        tokens[row["pos"] - 1]["rows"].append({**row, "page": f"/{name}/{number}", "head": name})
     return tokens

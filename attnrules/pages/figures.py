@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -11,6 +11,9 @@ from markupsafe import Markup, escape
 Row = dict[str, Any]
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 420, 180, 44, 28
+# Of figures with a line a row: width, the room for labels and for arcs, and the height of a row.
+_WIDE, _LABELS, _ARCS, _ROW = 640, 300, 130, 20
+_SOFT = 'class="name baseline"'
 
 
 def bars(
@@ -86,6 +89,98 @@ def decay(series: Sequence[tuple[str, Sequence[float]]], what: str) -> Markup:
     return _svg([*parts, *_names(names)], what)
 
 
+def waterfall(parts: Sequence[tuple[str, float]], total: tuple[str, float], what: str) -> Markup:
+    """Return parts that add up to a total: each bar begins where the one above ends, its size beside it."""
+    ends = list(accumulate((value for _, value in parts), initial=0.0))
+    low, high = min(*ends, total[1]), max(*ends, total[1])
+    scale = (_WIDE - _LABELS - 64) / (high - low or 1.0)
+    height = _ROW * (len(parts) + 1)
+    found = [f'<path class="grid" d="M{_LABELS - low * scale:.1f} 0V{height}"/>']
+    rows = [(label, value, start) for (label, value), start in zip(parts, ends, strict=False)]
+    for place, (label, value, start) in enumerate([*rows, (*total, 0.0)]):
+        kind = "total" if place == len(parts) else "up" if value >= 0 else "down"
+        left, y = _LABELS + scale * (min(start, start + value) - low), place * _ROW
+        width = max(1.0, scale * abs(value))
+        found += [
+            _text(label, _LABELS - 8, y + 14, f'class="{kind}" text-anchor="end"', longest=46),
+            _part(kind, left, y + 3, width),
+            _text(f"{value:+z.3f}", _WIDE, y + 14, 'text-anchor="end"'),
+        ]
+    return _svg(found, what, (_WIDE, height))
+
+
+def arcs(tokens: Sequence[Row], query_pos: int, what: str) -> Markup:
+    """Return a text read downwards: arcs from its query token to each source, as thick as the attention.
+
+    Arguments:
+        tokens: pos, token, and of sources attention and contribution (None: not known), in order; where
+            positions are left out a line says how many.
+    """
+    lines = _lines(tokens)
+    y_of = {row["pos"]: place * _ROW + 14 for place, (row, _) in enumerate(lines) if row is not None}
+    largest = max((abs(row["contribution"] or 0.0) for row in tokens), default=0.0) or 1.0
+    far = max(1, len(lines) - 1)
+    found = []
+    for place, (row, n_left_out) in enumerate(lines):
+        y = place * _ROW + 14
+        if row is None:
+            found.append(_text(f"⋮ {n_left_out} more", _ARCS + 8, y, _SOFT))
+            continue
+        kind = 'class="query"' if row["pos"] == query_pos else ""
+        found.append(_text(row["token"], _ARCS + 8, y, kind, longest=22))
+        if row["attention"]:
+            found.append(_arc(row, y_of[query_pos], y, (_ARCS - 30) / far / _ROW))
+        if row["contribution"] is not None:
+            width = max(1.0, (_WIDE - _ARCS - 250) * abs(row["contribution"]) / largest)
+            found += [
+                _part("up" if row["contribution"] >= 0 else "down", _ARCS + 180, y - 11, width),
+                _text(f"{row['contribution']:+z.3f}", _ARCS + 186 + width, y),
+            ]
+    return _svg(found, what, (_WIDE, _ROW * len(lines)))
+
+
+def _arc(row: Row, from_y: float, to_y: float, depth: float) -> str:
+    """Return an arc from the query to a source, with its attention where there is room; a dot for itself."""
+    attention = row["attention"]
+    title = f"<title>attention {attention:.3f} to {escape(row['token'])}</title>"
+    y, x = to_y - 5, _ARCS
+    if from_y == to_y:
+        size = 1.5 + 4 * attention
+        return f'<circle class="arc-dot" cx="{x}" cy="{y}" r="{size:.1f}">{title}</circle>'
+    out = x - 26 - abs(from_y - to_y) * depth
+    said = _text(f"{attention:.2f}", x - 6, y - 3, f'{_SOFT} text-anchor="end"')
+    return (
+        f'<path class="arc" stroke-width="{0.6 + 7 * attention:.1f}"'
+        f' opacity="{min(1.0, 0.35 + attention):.2f}"'
+        f' d="M{x} {from_y - 5:.1f}C{out:.1f} {from_y - 5:.1f} {out:.1f} {y:.1f} {x} {y:.1f}">{title}</path>'
+        f"{said if attention >= 0.1 else ''}"
+    )
+
+
+def _text(words: str, x: float, y: float, attributes: str = "", longest: int = 80) -> str:
+    """Return a text, cut where it is longer, all of it as a title then."""
+    cut = len(words) > longest
+    title = f"<title>{escape(words)}</title>" if cut else ""
+    shown = escape(words[: longest - 1] + "…" if cut else words)
+    return f'<text {attributes} x="{x:.1f}" y="{y:.1f}">{shown}{title}</text>'
+
+
+def _part(kind: str, x: float, y: float, width: float) -> str:
+    return f'<rect class="part {kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW - 6}"/>'
+
+
+def _lines(tokens: Sequence[Row]) -> list[tuple[Row | None, int]]:
+    """Return the tokens, with a line for each run of positions that is left out and its length."""
+    found: list[tuple[Row | None, int]] = []
+    last = -1
+    for row in tokens:
+        if row["pos"] > last + 1:
+            found.append((None, row["pos"] - last - 1))
+        found.append((row, 0))
+        last = row["pos"]
+    return found
+
+
 def _line(rows: Sequence[Row], x_of: dict[int, float], most: float, place: int) -> list[str]:
     shift = 3 * (place % 6) - 6
     points = [(x_of[row["n_rules"]] + shift, _y(row["average_precision"], most)) for row in rows]
@@ -127,9 +222,9 @@ def _axis(most: float) -> str:
     )
 
 
-def _svg(parts: Sequence[str], what: str) -> Markup:
+def _svg(parts: Sequence[str], what: str, size: tuple[int, int] = (_WIDTH, _HEIGHT + 6)) -> Markup:
     # The parts are made of numbers and of texts that are escaped where they are put in.
-    inside = "".join(parts)
+    inside, wide = "".join(parts), ' class="wide"' if size[0] == _WIDE else ""
     return Markup(
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 6}" role="img" aria-label="{escape(what)}">{inside}</svg>'
+        f'<svg{wide} viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(what)}">{inside}</svg>'
     )

@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from attnrules.errors import UsageError
 from attnrules.pages import figures, wording
@@ -29,6 +30,9 @@ _TABLE_COLUMNS = (
     *("feature", "n_tokens", "description", "says", "n_rules_used", "precision", "recall"),
     *("average_precision", "ceiling_average_precision", "statement"),
 )
+
+# Rules that have a bar of their own in the parts of an activation.
+_RULES_DRAWN = 8
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def _write(
         _put(folder / "assets" / asset.name, asset.read_text("utf-8"))
     _put(folder / "index.html", first_page(pages, first.provenance, first.heads))
     n_features = 0
+    chosen = {(head_name(f.layer, f.head), f.feature) for f in features}
+    has_page = lambda head, feature: not chosen or (head, feature) in chosen  # noqa: E731
     for row in first.heads:
         at = row["layer"], row["head"]
         report(row["name"])
@@ -87,7 +93,7 @@ def _write(
         found = head_pages(warehouse, *at, asked)
         if unknown := set(asked or ()) - set(found.shown):
             raise UsageError(f"{row['name']}.{min(unknown)}: never fires, or is not in this warehouse")
-        n_features += _write_head(pages, folder / row["name"], found, row)
+        n_features += _write_head(pages, folder / row["name"], found, row, has_page)
     n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Written(len(first.heads), n_features, n_bytes)
 
@@ -103,6 +109,7 @@ def environment() -> Environment:
     )
     found.filters |= {"token": wording.token, "in_text": wording.in_text}
     found.globals |= {"ROLES": wording.ROLES, "BANDS": wording.BANDS, "served": False}
+    found.globals |= {"number": wording.number, "percent": wording.percent}
     # Of the others it is not stored where a list of them is right.
     found.globals["FAILING"] = {m.name for m in METHODS.values() if m.match_score in ("carried", "holds")}
     return found
@@ -135,8 +142,13 @@ def head_page(pages: Environment, found: HeadPages, row: Row) -> str:
     )
 
 
-def feature_page(pages: Environment, found: HeadPages, row: Row) -> str:
-    """Return the page of a feature."""
+def feature_page(
+    pages: Environment,
+    found: HeadPages,
+    row: Row,
+    has_page: Callable[[str, int], bool] = lambda _head, _feature: True,
+) -> str:
+    """Return the page of a feature; `has_page` says whether a feature of a head by name has one too."""
     feature = row["feature"]
     at = {"layer": found.layer, "head": found.head, "feature": feature}
     place = found.shown.index(feature)
@@ -151,7 +163,11 @@ def feature_page(pages: Environment, found: HeadPages, row: Row) -> str:
         figures=_figures(found, row),
         part=lambda part: found.of(part, feature),
         methods=_methods(found.of("rules", feature)),
+        keyed_method=found.keyed_method,
+        has_page=has_page,
         absences=_absences(found.of("absences", feature)),
+        counting=_counting(found, feature),
+        outcomes=_outcomes(found, feature),
         query=lambda question, **more: shown_query(question, {**_asked(question, at), **more}),
         before=found.shown[place - 1] if place else None,
         after=found.shown[place + 1] if place + 1 < len(found.shown) else None,
@@ -164,13 +180,15 @@ def _asked(question: str, at: dict[str, int]) -> dict[str, int | str]:
     return {name: at[name] for name in kept.get(question, tuple(at))}
 
 
-def _write_head(pages: Environment, folder: Path, found: HeadPages, row: Row) -> int:
+def _write_head(
+    pages: Environment, folder: Path, found: HeadPages, row: Row, has_page: Callable[[str, int], bool]
+) -> int:
     _put(folder / "index.html", head_page(pages, found, row))
     _put(folder / "features.js", feature_table(found))
     shown = set(found.shown)
     for of in found.features:
         if of["feature"] in shown:
-            _put(folder / f"{of['feature']}.html", feature_page(pages, found, of))
+            _put(folder / f"{of['feature']}.html", feature_page(pages, found, of, has_page))
     return len(shown)
 
 
@@ -190,12 +208,12 @@ def _with_examples(found: HeadPages, feature: int) -> list[Row]:
 
 
 def _examples(found: HeadPages, feature: int) -> list[Row]:
-    """Return the examples with their tokens, whose contributions are shares of the largest, -1 to 1."""
+    """Return the examples with the text around them, contributions as shares of the largest, -1 to 1."""
     tokens: dict[tuple[int, int], list[Row]] = {}
     for row in found.of("example_tokens", feature):
         tokens.setdefault((row["seq_id"], row["example_pos"]), []).append(row)
     return [
-        {**row, "tokens": _shaded(tokens[row["seq_id"], row["pos"]], row["pos"])}
+        {**row, "tokens": _shaded(wording.near(tokens[row["seq_id"], row["pos"]], row["pos"]), row["pos"])}
         for row in found.of("examples", feature)
     ]
 
@@ -232,7 +250,60 @@ def _figures(found: HeadPages, row: Row) -> dict[str, Any]:
             what="attention by distance where the feature is active, lines: anywhere",
         ),
         "metrics": figures.metrics(judged, "average precision by number of rules") if judged else None,
+        "parts": _waterfall(found.of("parts", feature)),
+        "arcs": _arcs(found, feature),
     }
+
+
+def _waterfall(parts: list[Row]) -> Markup | None:
+    """Return what the strongest activation is made of: rules, the largest first, and the rest."""
+    if not parts:
+        return None
+    rules = sorted((row for row in parts if row["rank"] is not None), key=lambda row: -abs(row["amount"]))
+    named = [(wording.rule_part(row), row["amount"]) for row in rules[:_RULES_DRAWN]]
+    if others := rules[_RULES_DRAWN:]:
+        named.append((f"{len(others)} more rules", sum(row["amount"] for row in others)))
+    named += [(row["part"], row["amount"]) for row in parts if row["rank"] is None]
+    return figures.waterfall(named, ("activation", parts[0]["activation"]), "what the activation is made of")
+
+
+def _arcs(found: HeadPages, feature: int) -> Markup | None:
+    """Return the strongest example with arcs to what it attends to."""
+    examples = found.of("examples", feature)
+    if not examples:
+        return None
+    at = examples[0]["seq_id"], examples[0]["pos"]
+    tokens = [row for row in found.of("example_tokens", feature) if (row["seq_id"], row["example_pos"]) == at]
+    shown = wording.worth_showing(tokens, at[1])
+    return figures.arcs(shown, at[1], "attention and contribution of the sources of the strongest example")
+
+
+def _outcomes(found: HeadPages, feature: int) -> dict[str, list[Row]]:
+    """Return the positions shown of each outcome of the best list that has any."""
+    rows = found.of("outcomes", feature)
+    kinds = {name: [row for row in rows if row["outcome"] == name] for name in ("hit", "false alarm", "miss")}
+    return {name: of_kind for name, of_kind in kinds.items() if of_kind}
+
+
+def _counting(found: HeadPages, feature: int) -> list[Row]:
+    """Return the counting rules with their grids, by place: a row a number of keys."""
+    grids: dict[tuple[str, int], dict[str, dict[tuple[int, int], Row]]] = {}
+    for cell in found.of("counting_cells", feature):
+        of_rule = grids.setdefault((cell["scaling"], cell["pair"]), {})
+        of_rule.setdefault(cell["place"], {})[cell["n_key"], cell["n_opponent"]] = cell
+    return [
+        {
+            **rule,
+            "grids": {
+                place: [
+                    [cells.get((n, m)) for m in range(1 + max(m for _, m in cells))]
+                    for n in range(1 + max(n for n, _ in cells))
+                ]
+                for place, cells in grids.get((rule["scaling"], rule["pair"]), {}).items()
+            },
+        }
+        for rule in found.of("counting", feature)
+    ]
 
 
 def _absences(rows: list[Row]) -> list[Row]:

@@ -7,7 +7,18 @@ from typing import Any
 from attnrules.queries.pages import HeadPages
 from attnrules.sentence import sentence, token
 
-__all__ = ["BANDS", "ROLES", "in_text", "lead", "token"]
+__all__ = [
+    "BANDS",
+    "ROLES",
+    "in_text",
+    "lead",
+    "near",
+    "number",
+    "percent",
+    "rule_part",
+    "token",
+    "worth_showing",
+]
 
 Row = dict[str, Any]
 
@@ -20,10 +31,47 @@ ROLES = {
     "self": "itself",
 }
 
+# A source that brings less than this share of what the largest does is not drawn.
+_SHARE_SHOWN = 0.1
+
 
 def in_text(text: str) -> str:
     """Return a token as it stands in running text: a line break is a sign of its own."""
     return text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with so many digits behind the point, a dash where it is not known; never -0."""
+    return "—" if value is None else format(value, f"z.{digits}f")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a share in percent, as `number` does."""
+    return "—" if value is None else format(value, f"z.{digits}%")
+
+
+def rule_part(row: Row) -> str:
+    """Name the part of an activation that a rule brings, by its largest key."""
+    return f"rule {row['rank']}: at {token(row['key_token'])}, [{row['words'] or 'never fires'}]"
+
+
+def near(tokens: list[Row], pos: int) -> list[Row]:
+    """Return the tokens of the text that is shown around a position."""
+    return [row for row in tokens if row["pos"] >= pos - 28]
+
+
+def worth_showing(tokens: list[Row], pos: int) -> list[Row]:
+    """Return the tokens before a position to draw: those that bring or get much, and the nearest."""
+    least = {
+        name: _SHARE_SHOWN * max((abs(row[name] or 0.0) for row in tokens), default=0.0)
+        for name in ("attention", "contribution")
+    }
+    return [
+        {**row, "token": in_text(row["token"])}
+        for row in tokens
+        if row["pos"] <= pos
+        and (row["pos"] >= pos - 3 or any(abs(row[name] or 0.0) > most for name, most in least.items()))
+    ]
 
 
 def lead(pages: HeadPages, row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnrules.queries.explain.attending import Attended, attended, main_head
 from attnrules.queries.explain.explaining import STATUSES, Explained, explain, explained_features
 
-__all__ = ["STATUSES", "Explained", "explain", "explained_features"]
+__all__ = ["STATUSES", "Attended", "Explained", "attended", "explain", "explained_features", "main_head"]

@@ -107,7 +107,7 @@ def explain(
     with warehouse.session():
         warehouse.execute(step("make_explained_rules"), asked)
         warehouse.execute(_stated("make_read_members"))
-        _give(warehouse, tokens, facts)
+        give_text(warehouse, tokens, facts)
         warehouse.execute(step("hide_stored_inputs"))
         try:
             match_tokens(warehouse)
@@ -122,7 +122,7 @@ def explain(
     return Explained(texts, _named(found), left_out)
 
 
-def _give(warehouse: Warehouse, tokens: Sequence[int], facts: Facts | None) -> None:
+def give_text(warehouse: Warehouse, tokens: Sequence[int], facts: Facts | None) -> None:
     """Fill the temporary tables of the text: its tokens, BOS first, and what is active there."""
     for name in ("tokens", "sequences"):
         warehouse.execute(_stated(f"make_given_{name}"))

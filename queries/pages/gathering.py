@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from attnrules.queries.questions import questions
-from attnrules.sql import WHOLE_LAYER, Statements
-from attnrules.sql.methods import best
+from attnrules.queries.stated.reading import match
+from attnrules.sql import WHOLE_LAYER, Statement, Statements
+from attnrules.sql.methods import best, names
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "pages")
+_stated = Statements("attnrules.queries", "stated")
 
 Row = dict[str, Any]
 # What is asked for the features of a head together, as statements of this folder.
 _BY_FEATURE = (
     *("examples", "histogram", "tokens", "source_tokens", "stated", "stated_examples", "rules", "metrics"),
-    *("says", "absences", "counting"),
+    *("says", "absences", "counting", "counting_cells", "parts", "outcomes", "related"),
 )
 
 
@@ -45,6 +47,7 @@ class HeadPages:
     Arguments:
         features: every feature that fires, in order. shown: those that have a page.
         roles, distances, keys: of the head; none for an SAE over a whole layer, which has no head of its own.
+        keyed_method: whose rules shared keys are counted in.
         anywhere: attention by distance at drawn positions of all. parts: by name of a statement and by
             feature, its rows.
     """
@@ -56,6 +59,7 @@ class HeadPages:
     roles: list[Row]
     distances: list[Row]
     keys: list[Row]
+    keyed_method: str
     anywhere: list[Row]
     parts: dict[str, dict[int, list[Row]]]
 
@@ -85,9 +89,10 @@ def head_pages(
         for row in firing
         if (row["has_rules"] if features is None else row["feature"] in set(features))
     ]
-    of_features = {**at, "features": shown}
+    method = _keyed_method(warehouse, at)
+    of_features = {**at, "features": shown, "method": method}
     with warehouse.session():
-        warehouse.execute(step("make_drawn_sources"), of_features)
+        _prepare(warehouse, of_features)
         parts = {name: _by_feature(_rows(warehouse, name, of_features)) for name in _BY_FEATURE}
         parts["distances"] = _by_feature(_rows(warehouse, "distances", {}))
         parts["example_tokens"] = _by_feature(_example_tokens(warehouse, at, parts["examples"]))
@@ -98,10 +103,31 @@ def head_pages(
         shown=shown,
         roles=_rows(warehouse, "head_roles", at) if alone else [],
         distances=_rows(warehouse, "head_distances", at) if alone else [],
-        keys=_rows(warehouse, "head_keys", {**at, "method": best()[0]}),
+        keys=_rows(warehouse, "head_keys", {**at, "method": method}),
+        keyed_method=method,
         anywhere=parts["distances"].get(-1, []),
         parts=parts,
     )
+
+
+def _keyed_method(warehouse: Warehouse, at: Row) -> str:
+    """Return the method whose keys are compared: the first of those mined by default that this head has."""
+    stored = {row["method"] for row in _rows(warehouse, "rule_methods", at)}
+    return next((name for name in (*best(), *names("rules")) if name in stored), "")
+
+
+def _prepare(warehouse: Warehouse, of_features: Row) -> None:
+    """Make the temporary tables that statements about the features of a head read."""
+    for name in ("drawn_sources", "key_lists", "judged_lists", "judged", "read_rules"):
+        _make(warehouse, name, of_features)
+    warehouse.execute(_stated("make_read_members"))
+    match(warehouse)
+    _make(warehouse, "predictions", of_features)
+
+
+def _make(warehouse: Warehouse, name: str, parameters: Row) -> None:
+    statement = step(f"make_{name}")
+    warehouse.execute(statement, _used(statement, parameters))
 
 
 def found_features(warehouse: Warehouse, text: str) -> list[Row]:
@@ -140,6 +166,9 @@ def _by_feature(rows: list[Row]) -> dict[int, list[Row]]:
 
 def _rows(warehouse: Warehouse, name: str, parameters: Row) -> list[Row]:
     statement = step(name)
-    used = {key: value for key, value in parameters.items() if f"${key}" in statement.text}
-    relation = warehouse.sql(statement, used)
+    relation = warehouse.sql(statement, _used(statement, parameters))
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+
+def _used(statement: Statement, parameters: Row) -> Row:
+    return {key: value for key, value in parameters.items() if f"${key}" in statement.text}

@@ -1,6 +1,6 @@
 -- Grain: a position of a test sequence of the set all_positions at which a list of rules predicts an output feature to be
 -- active, or at which it is: a hit, a false alarm or a miss. The list is the first of_n_rules rules of a method whose rules
--- carry keys or are stated, judged at its stored threshold (method.md sections 4.4, 5.3 and 13.4).
+-- carry keys or are stated, judged at its stored threshold (method.md sections 4.4, 5.3 and 13.4). No feature has no rows.
 CREATE MACRO held_out_outcomes(of_layer, of_head, of_feature, of_method, of_n_rules) AS TABLE
 WITH given (layer, head, feature, method, n_rules) AS (
     SELECT of_layer, of_head, of_feature, of_method, of_n_rules
@@ -175,6 +175,8 @@ SELECT
         ELSE error('no list of so many rules of that method is judged on all_positions of this feature, or its method is not one whose predictions are rebuilt: the weighted ones and stated')
     END::VARCHAR AS outcome
 FROM given AS g
-WHERE NOT main.answers_here('$warehouse') OR NOT EXISTS (SELECT 1 FROM judged_lists AS l)
+WHERE
+    NOT main.answers_here('$warehouse')
+    OR (g.feature IS NOT NULL AND NOT EXISTS (SELECT 1 FROM judged_lists AS l))
 ORDER BY seq_id, pos;
 COMMENT ON MACRO TABLE held_out_outcomes IS 'Where a list of rules is right and wrong on the test positions of the set all_positions, as it was judged: hit, false alarm or miss: FROM held_out_outcomes(layer, head, feature, method, n_rules)';
