@@ -20,6 +20,7 @@ import pytest
 
 from attnrules.commands.browse import Texts, answer
 from attnrules.errors import UsageError
+from attnrules.ingest.intervene import LaboratorySpec
 from attnrules.pages import write_site
 from attnrules.pages.browser import Browser
 from attnrules.queries.heads import FeatureId
@@ -30,7 +31,11 @@ from tests.test_pages import HOSTILE, hostile
 
 
 def served(warehouse: Warehouse) -> Server:
-    browser = Browser(warehouse, run=lambda sql: answer(warehouse, sql), texts=Texts(warehouse))
+    browser = Browser(
+        warehouse,
+        run=lambda sql: answer(warehouse, sql),
+        texts=Texts(warehouse, LaboratorySpec(device="cpu")),
+    )
     server = Server(browser, "127.0.0.1", 0)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server
@@ -232,7 +237,11 @@ def test_text_of_a_warehouse_stays_text(small_once: Path, tmp_path: Path) -> Non
 
 def test_another_interface_is_refused_unless_asked_for(small_once: Path) -> None:
     with Warehouse.open(small_once) as warehouse:
-        browser = Browser(warehouse, run=lambda sql: answer(warehouse, sql), texts=Texts(warehouse))
+        browser = Browser(
+            warehouse,
+            run=lambda sql: answer(warehouse, sql),
+            texts=Texts(warehouse, LaboratorySpec(device="cpu")),
+        )
         with pytest.raises(UsageError, match="add --public"):
             Server(browser, "0.0.0.0", 0)
         with Server(browser, "0.0.0.0", 0, public=True) as server:

@@ -30,7 +30,7 @@ def chromium() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         if CHROMIUM is None and not Path(playwright.chromium.executable_path).exists():
             pytest.skip("no Chromium: apt install chromium, or playwright install chromium")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
@@ -67,17 +67,18 @@ def site(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def a_feature(site: Path, head: str = "L0H0") -> Path:
-    """The first feature of a head with another after it."""
+    """The page of the first feature of a head."""
     return min((site / head).glob("[0-9]*.html"), key=lambda path: int(path.stem))
 
 
-def test_every_page_loads_and_no_text_of_a_warehouse_acts(
-    chromium: Any, small_once: Path, tmp_path: Path
-) -> None:
+def test_pages_load_and_no_text_of_a_warehouse_acts(chromium: Any, small_once: Path, tmp_path: Path) -> None:
     with Warehouse.open(hostile(small_once, tmp_path)) as warehouse:
         write_site(warehouse, tmp_path / "site")
-    pages = sorted((tmp_path / "site").rglob("*.html"))
-    assert len(pages) > 10
+    # Of each head its own page and the first feature's: tests/test_pages.py reads all of them.
+    heads = sorted((tmp_path / "site").glob("L*"))
+    pages = [tmp_path / "site" / "index.html", *(head / "index.html" for head in heads)]
+    pages += [a_feature(tmp_path / "site", head.name) for head in heads if len(list(head.iterdir())) > 2]
+    assert len(pages) > 8
     seen = ""
     with opened(chromium) as page:
         for path in pages:
@@ -93,6 +94,8 @@ def test_links_lead_from_the_model_to_a_feature_and_back(chromium: Any, site: Pa
         page.get_by_role("link", name="L0H0").first.click()
         page.locator("#features tbody a").first.click()
         assert page.url == a_feature(site).as_uri()
+        # Keys are heard once the script is there.
+        page.wait_for_load_state()
         page.keyboard.press("j")
         page.wait_for_url(lambda url: url != a_feature(site).as_uri())
         page.keyboard.press("k")
@@ -119,7 +122,7 @@ def test_the_table_of_features_is_filtered_and_sorted(chromium: Any, site: Path,
         tokens = page.locator("#features th", has_text="tokens")
         tokens.click()
         assert tokens.get_attribute("aria-sort") == "descending"
-        cells = page.locator("#features tbody tr td:nth-child(5)").all_inner_texts()
+        cells = page.locator("#features tbody tr td:nth-child(6)").all_inner_texts()
         assert [int(cell.replace(",", "")) for cell in cells] == n_tokens
         page.keyboard.press("/")
         page.keyboard.type(f"{a_feature(site).stem}")
@@ -127,6 +130,21 @@ def test_the_table_of_features_is_filtered_and_sorted(chromium: Any, site: Path,
         page.get_by_label("Filter").fill("no such feature")
         assert rows.count() == 0
         assert page.get_by_role("status").inner_text() == f"0 of {len(n_tokens)} features"
+
+
+def test_heads_are_coloured_by_what_is_chosen(chromium: Any, site: Path) -> None:
+    with opened(chromium) as page:
+        page.goto((site / "index.html").as_uri())
+        head = page.locator(".heads td").first
+        colour = lambda: head.evaluate("cell => getComputedStyle(cell).backgroundColor")  # noqa: E731
+        by_role = colour()
+        assert not head.locator(".of-absence").is_visible()
+        page.get_by_label("absence confirmed").check()
+        assert head.locator(".of-absence").is_visible()
+        page.get_by_label("how much rules explain").check()
+        assert colour() != by_role
+        page.get_by_label("role", exact=True).check()
+        assert colour() == by_role
 
 
 def test_a_query_is_shown_and_copied(chromium: Any, site: Path) -> None:

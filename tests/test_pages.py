@@ -304,6 +304,36 @@ def test_related_features_are_those_of_the_question(head: tuple[Warehouse, HeadP
         ]
 
 
+def test_the_shape_of_activations_is_a_digit_a_bin(head: tuple[Warehouse, HeadPages]) -> None:
+    warehouse, found = head
+    by_feature: dict[int, list[float]] = {}
+    for feature, activation in warehouse.rows(
+        "SELECT feature, activation FROM output_activations WHERE layer = 0 AND head = 0 AND pos > 0"
+    ):
+        by_feature.setdefault(feature, []).append(activation)
+    largest = dict(
+        warehouse.rows("SELECT feature, max_activation FROM output_features WHERE layer = 0 AND head = 0")
+    )
+    expected = {}
+    for feature, values in by_feature.items():
+        bins = [0] * 16
+        for value in values:
+            bins[min(15, int(16 * value / largest[feature]))] += 1
+        expected[feature] = "".join(str(-(-9 * n // max(bins))) for n in bins)
+    assert found.sparks == expected
+
+
+def test_the_headline_is_over_the_features_that_were_judged(site: Path, small_once: Path) -> None:
+    with Warehouse.open(small_once) as warehouse:
+        judged = warehouse.rows(
+            "SELECT average_precision FROM best_lists WHERE example_set = 'all_positions'"
+        )
+    page = " ".join((site / "index.html").read_text("utf-8").split())
+    median = float(np.median([precision for (precision,) in judged]))
+    assert f"Of {len(judged)} features judged on every position" in page
+    assert f"with average precision {median:.2f}" in page
+
+
 def test_a_small_negative_number_is_zero() -> None:
     assert (wording.number(-0.001), wording.number(-0.02), wording.number(None)) == ("0.00", "-0.02", "—")
     assert (wording.percent(-0.0001), wording.percent(-0.003, 0), wording.percent(-0.01)) == (

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from attnrules.commands.clock import Clock
-from attnrules.commands.options import warehouse_argument
+from attnrules.commands.options import device_option, ingested_sources_options, warehouse_argument
 from attnrules.commands.output import as_text, distinct_names
 from attnrules.commands.terminal import tell
 from attnrules.errors import UsageError
 
 if TYPE_CHECKING:
     from attnrules.explainer import Explainer
+    from attnrules.ingest.intervene import LaboratorySpec
     from attnrules.pages.browser import Table
     from attnrules.queries.explain import Attended, Explained
     from attnrules.queries.heads import FeatureId
@@ -31,22 +32,27 @@ _SECONDS = 60
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8384, show_default=True, help="0: a free one.")
 @click.option("--public", is_flag=True, help="Listen at an address that others reach, without a password.")
-def command(warehouse: Path, host: str, port: int, public: bool) -> None:
+@ingested_sources_options
+@device_option("Where texts are read: cpu, cuda, mps or auto.")
+def command(warehouse: Path, host: str, port: int, public: bool, **sources: Any) -> None:
     """Serve the pages of `attnrules report` to a browser on this machine, each made when it is asked for.
 
     Beside the pages there are a search, a box for SQL that reads, and one that explains a text. Nothing is
-    written. Addresses are such as http://127.0.0.1:8384/L2H1/393. Ctrl-C ends it.
+    written. Addresses are such as http://127.0.0.1:8384/L2H1/393. Ctrl-C ends it. The model is loaded when a
+    text is first explained; --model and the options of SAEs say where they are now.
 
     \b
     attnrules browse gpt2.duckdb
     attnrules browse gpt2.duckdb --port 0
     """
+    from attnrules.ingest.intervene import LaboratorySpec
     from attnrules.pages.browser import Browser
     from attnrules.server import Server
     from attnrules.warehouse import Warehouse
 
     with Warehouse.open(warehouse) as opened:
-        browser = Browser(opened, run=lambda sql: answer(opened, sql), texts=Texts(opened))
+        texts = Texts(opened, LaboratorySpec(**sources))
+        browser = Browser(opened, run=lambda sql: answer(opened, sql), texts=texts)
         with Server(browser, host, port, public=public) as server:
             tell(f"{warehouse} at {server.url}, until Ctrl-C")
             server.serve_forever()
@@ -72,10 +78,15 @@ def answer(warehouse: Warehouse, sql: str) -> Table:
 
 
 class Texts:
-    """Explains texts; what reads them is loaded when it is first needed, and one text is read at a time."""
+    """Explains texts; what reads them is loaded when it is first needed, and one text is read at a time.
 
-    def __init__(self, warehouse: Warehouse) -> None:
+    Arguments:
+        spec: where the model and the SAEs are.
+    """
+
+    def __init__(self, warehouse: Warehouse, spec: LaboratorySpec) -> None:
         self._warehouse = warehouse
+        self._spec = spec
         self._explainers: dict[bool, Explainer] = {}
         self._lock = Lock()
 
@@ -94,9 +105,7 @@ class Texts:
 
     def _explainer(self, with_model: bool) -> Explainer:
         from attnrules.explainer import Explainer
-        from attnrules.ingest.intervene import LaboratorySpec
 
         if with_model not in self._explainers:
-            spec = LaboratorySpec()
-            self._explainers[with_model] = Explainer(self._warehouse, spec, with_model=with_model)
+            self._explainers[with_model] = Explainer(self._warehouse, self._spec, with_model=with_model)
         return self._explainers[with_model]

@@ -102,8 +102,7 @@ class Browser:
 
     def _stored(self, path: str, parts: list[str]) -> Reply:
         if not parts or parts == ["index.html"]:
-            found = site(self._warehouse)
-            return _html(first_page(self._pages, found.provenance, found.heads))
+            return _html(first_page(self._pages, site(self._warehouse)))
         if len(parts) == 2 and parts[0] == "assets" and parts[1] in self._assets:
             kind = _TYPES[parts[1][parts[1].rindex(".") :]]
             return Reply(200, f"{kind}; charset=utf-8", self._assets[parts[1]])

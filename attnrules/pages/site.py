@@ -17,7 +17,7 @@ from markupsafe import Markup
 from attnrules.errors import UsageError
 from attnrules.pages import figures, wording
 from attnrules.queries.heads import FeatureId
-from attnrules.queries.pages import HeadPages, head_pages, site
+from attnrules.queries.pages import HeadPages, Site, head_pages, site
 from attnrules.queries.pages.gathering import shown_query
 from attnrules.sql import head_name
 from attnrules.sql.methods import METHODS
@@ -82,7 +82,7 @@ def _write(
     first = site(warehouse)
     for asset in resources.files("attnrules.pages").joinpath("assets").iterdir():
         _put(folder / "assets" / asset.name, asset.read_text("utf-8"))
-    _put(folder / "index.html", first_page(pages, first.provenance, first.heads))
+    _put(folder / "index.html", first_page(pages, first))
     n_features = 0
     chosen = {(head_name(f.layer, f.head), f.feature) for f in features}
     has_page = lambda head, feature: not chosen or (head, feature) in chosen  # noqa: E731
@@ -115,12 +115,14 @@ def environment() -> Environment:
     return found
 
 
-def first_page(pages: Environment, provenance: Row, heads: list[Row]) -> str:
+def first_page(pages: Environment, found: Site) -> str:
     """Return the page of the model."""
     layers: dict[int, list[Row]] = {}
-    for row in heads:
+    for row in found.heads:
         layers.setdefault(row["layer"], []).append(row)
-    return pages.get_template("index.html").render(model=provenance, layers=layers, root="")
+    return pages.get_template("index.html").render(
+        model=found.provenance, headline=found.headline, layers=layers, root=""
+    )
 
 
 def head_page(pages: Environment, found: HeadPages, row: Row) -> str:
@@ -196,7 +198,11 @@ def feature_table(found: HeadPages) -> str:
     """Return the features of a head as a script, which the page of the head makes a table of."""
     shown = set(found.shown)
     rows = [
-        {**{name: of[name] for name in _TABLE_COLUMNS}, "page": of["feature"] in shown}
+        {
+            **{name: of[name] for name in _TABLE_COLUMNS},
+            "page": of["feature"] in shown,
+            "spark": found.sparks.get(of["feature"]),
+        }
         for of in found.features
     ]
     return f"window.FEATURES = {json.dumps(rows, ensure_ascii=True)};\n"

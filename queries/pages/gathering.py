@@ -33,10 +33,12 @@ class Site:
     """What the first page shows.
 
     Arguments:
-        provenance: the model and its corpus. heads: rows of `head_summary`, with the attention of each role.
+        provenance: the model and its corpus. headline: how well rules predict, and what the model confirms.
+        heads: rows of `head_summary`, with the attention of each role.
     """
 
     provenance: Row
+    headline: Row
     heads: list[Row]
 
 
@@ -47,6 +49,7 @@ class HeadPages:
     Arguments:
         features: every feature that fires, in order. shown: those that have a page.
         roles, distances, keys: of the head; none for an SAE over a whole layer, which has no head of its own.
+        words: tokens that several features say. sparks: by feature, the shape of its activations, as digits.
         keyed_method: whose rules shared keys are counted in.
         anywhere: attention by distance at drawn positions of all. parts: by name of a statement and by
             feature, its rows.
@@ -59,6 +62,8 @@ class HeadPages:
     roles: list[Row]
     distances: list[Row]
     keys: list[Row]
+    words: list[Row]
+    sparks: dict[int, str]
     keyed_method: str
     anywhere: list[Row]
     parts: dict[str, dict[int, list[Row]]]
@@ -71,7 +76,8 @@ class HeadPages:
 def site(warehouse: Warehouse) -> Site:
     """Return what the first page of a warehouse shows."""
     provenance = _rows(warehouse, "provenance", {})
-    return Site(provenance[0] if provenance else {}, _rows(warehouse, "heads", {}))
+    [headline] = _rows(warehouse, "headline", {})
+    return Site(provenance[0] if provenance else {}, headline, _rows(warehouse, "heads", {}))
 
 
 def head_pages(
@@ -104,6 +110,8 @@ def head_pages(
         roles=_rows(warehouse, "head_roles", at) if alone else [],
         distances=_rows(warehouse, "head_distances", at) if alone else [],
         keys=_rows(warehouse, "head_keys", {**at, "method": method}),
+        words=_rows(warehouse, "head_words", at),
+        sparks={row["feature"]: row["spark"] for row in _rows(warehouse, "sparks", at)},
         keyed_method=method,
         anywhere=parts["distances"].get(-1, []),
         parts=parts,

@@ -37,12 +37,26 @@ function staticTable(table) {
   }));
 }
 
+// The shape of a feature's activations: a bar a digit.
+function spark(digits) {
+  const bars = document.createElement("span");
+  bars.className = "spark";
+  bars.setAttribute("role", "img");
+  bars.setAttribute("aria-label", "number of activations, from the weakest to the strongest");
+  for (const digit of digits) {
+    const bar = document.createElement("i");
+    bar.style.height = `${2 * digit}px`;
+    bars.append(bar);
+  }
+  return bars;
+}
+
 function featureTable(table) {
   const body = table.tBodies[0];
   const filter = document.getElementById("filter");
   const ruled = document.getElementById("ruled");
   const count = document.getElementById("count");
-  const keys = [...table.tHead.rows[0].cells].map((head) => head.dataset.key);
+  const keys = [...table.tHead.rows[0].cells].map((head) => head.dataset.key || "spark");
   let rows = window.FEATURES || [];
   const draw = () => {
     const wanted = filter.value.toLowerCase();
@@ -58,19 +72,21 @@ function featureTable(table) {
           link.href = `${value}.html`;
           link.textContent = value;
           cell.append(link);
+        } else if (key === "spark") {
+          if (value) cell.append(spark(value));
         } else if (typeof value === "number") {
           cell.textContent = Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(2);
         } else {
           cell.textContent = value === null ? "—" : value;
         }
-        if (!["description", "says", "statement"].includes(key)) cell.className = "n";
+        if (!["description", "says", "statement", "spark"].includes(key)) cell.className = "n";
         line.append(cell);
       }
       return line;
     }));
     count.textContent = `${shown.length} of ${rows.length} features`;
   };
-  [...table.tHead.rows[0].cells].forEach((head) => sortable(head, (way) => {
+  [...table.tHead.rows[0].cells].filter((head) => head.dataset.key).forEach((head) => sortable(head, (way) => {
     rows = [...rows].sort((a, b) => {
       const [x, y] = [a[head.dataset.key], b[head.dataset.key]];
       return x === null || y === null ? compare(x, y) : way * compare(x, y);
