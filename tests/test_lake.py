@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from pyarrow import parquet
 
 import attnrules as package
-from attnrules.errors import AttnRulesError, WarehouseUnavailableError
+from attnrules.errors import AttnRulesError, UsageError, WarehouseUnavailableError
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.capture.flow import Flow
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
@@ -25,6 +26,7 @@ from attnrules.queries.interventions import InterveneSpec, intervene
 from attnrules.warehouse import Warehouse, check, describe, info
 from attnrules.warehouse.convert import convert
 from attnrules.warehouse.digests import FACTS
+from attnrules.warehouse.part import Part
 from benchmarks.compare_warehouses import compare
 
 
@@ -305,6 +307,50 @@ def test_compact_refuses_a_file(small: Path, attnrules: Callable[..., Any]) -> N
     told = attnrules("compact", small)
     assert (told.code, told.err.count("\n")) == (1, 1)
     assert "is a file, not a lake" in told.err
+
+
+@pytest.mark.parametrize("to_lake", [False, True])
+def test_a_part_is_what_an_ingest_of_it_stores(
+    ingested_lake_once: Path,
+    small_ingested_once: Path,
+    small_spec: IngestSpec,
+    tmp_path: Path,
+    attnrules: Callable[..., Any],
+    to_lake: bool,
+) -> None:
+    ingest(tmp_path / "wanted.duckdb", replace(small_spec, layers=(1,), heads=(0, 2)))
+    source = Path(shutil.copytree(ingested_lake_once, tmp_path / "source"))
+    part = tmp_path / ("part" if to_lake else "part.duckdb")
+    told = attnrules(
+        "lake", small_ingested_once if to_lake else source, part, "--layers", 1, "--heads", "0,2"
+    )
+    assert told.code == 0, told.err
+    if to_lake:
+        convert(part, tmp_path / "part.duckdb")
+    assert compare(tmp_path / "wanted.duckdb", tmp_path / "part.duckdb") == []
+
+
+def test_a_part_of_what_was_mined_passes_every_check(lake: Path, tmp_path: Path) -> None:
+    convert(lake, tmp_path / "part.duckdb", part=Part(layers=(0,), heads=(1,)))
+    with Warehouse.open(tmp_path / "part.duckdb") as warehouse:
+        assert [result for result in check(warehouse) if result.n_problems] == []
+        assert warehouse.rows("SELECT DISTINCT layer, head FROM rules") == [(0, 1)]
+        assert warehouse.rows("SELECT DISTINCT heads FROM chunks") == [(["L0H1"],)]
+
+
+def test_a_part_that_is_not_there_is_named(lake: Path, tmp_path: Path, attnrules: Callable[..., Any]) -> None:
+    for words, said in (
+        (("--layers", "0,7"), "--layers 7: "),
+        (("--layers", 0, "--heads", 9), "--heads 9: "),
+    ):
+        told = attnrules("lake", lake, tmp_path / "part.duckdb", *words)
+        assert (told.code, told.err.count("\n")) == (2, 1)
+        assert said in told.err
+    with Warehouse.open(lake, writable=True) as warehouse:
+        warehouse.execute("UPDATE saes SET head = -1 WHERE role = 'output' AND layer = 0 AND head = 0")
+    with pytest.raises(UsageError, match="layer 0 has an SAE over all of its heads"):
+        convert(lake, tmp_path / "part.duckdb", part=Part(heads=(1,)))
+    assert not (tmp_path / "part.duckdb").exists()
 
 
 def test_an_ingest_that_stores_nothing_leaves_an_empty_folder(

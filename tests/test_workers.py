@@ -27,6 +27,7 @@ from attnrules.spread import Means
 from attnrules.warehouse import Warehouse
 from attnrules.warehouse.convert import convert
 from benchmarks.compare_warehouses import compare
+from benchmarks.many_machines import Machine, Placed, place
 
 ROOT = Path(__file__).parent.parent
 SPEC = SkipgramSpec(n_features=2, examples_per_split=4, layers=(0,), heads=(0, 1), example_sets=("paper",))
@@ -250,3 +251,14 @@ def test_a_task_that_there_is_none_of_is_refused(lake: Path, attnrules: Callable
     told = attnrules("worker", lake, "--task", 2)
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert "there are tasks 0 to 1" in told.err
+
+
+def test_heads_are_placed_where_a_machine_is_free() -> None:
+    machine = Machine(cores=4, gigabytes=16)
+    # Two fit a machine: 5 + 1 seconds on one slot, 3 + 3 on the other.
+    assert place([5, 3, 3, 1], 8, 0.5, 1, machine) == Placed(8, "memory of tasks")
+    assert place([5, 3, 3, 1], 8, 0.5, 2, machine) == Placed(7, "the longest head")
+    assert place([5, 3, 3, 1], 2, 0.5, 1, Machine(2, 16)) == Placed(8, "processors")
+    assert place([1, 1], 8, 3, 1, machine) == Placed(7, "storing")
+    with pytest.raises(ValueError, match="holds no task"):
+        place([1], 32, 0, 1, machine)

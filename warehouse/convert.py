@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from attnrules import sql
@@ -21,6 +21,7 @@ from attnrules.warehouse.faults import explained
 from attnrules.warehouse.handle import Connection
 from attnrules.warehouse.inspect import check
 from attnrules.warehouse.lake import Lake, places
+from attnrules.warehouse.part import WHOLE, Part
 from attnrules.warehouse.rewrite import Report, silent
 from attnrules.warehouse.store import Warehouse
 
@@ -39,25 +40,30 @@ class Conversion:
     left_out: list[tuple[str, str]]
 
 
-def convert(source: Path, target: Path, report: Report = silent) -> Conversion:
+def convert(source: Path, target: Path, report: Report = silent, *, part: Part = WHOLE) -> Conversion:
     """Make a lake at `target` of the warehouse file `source`, or a file of a lake, with the same rows.
 
-    `target` must not exist, as a lake it may be an empty folder. `report` is told what is done next and with
-    how many rows. Raises `WarehouseUnavailableError` when `source` is no warehouse or in use, and
-    `AttnRulesError` when it does not pass its checks or `target` cannot be made; nothing is left of it then.
+    Or with those of a `part` alone, and all that belongs to no layer. `target` must not exist, as a lake it
+    may be an empty folder. `report` is told what is done next and with how many rows. Raises
+    `WarehouseUnavailableError` when `source` is no warehouse or in use, `UsageError` when it lacks the part,
+    and `AttnRulesError` when it does not pass its checks or `target` cannot be made; nothing is left of it
+    then.
     """
     files.refuse_remote(target)
     to_lake = not files.is_lake(source)
     with Warehouse.open(source) as old:
+        part.refuse_missing(old)
         n_bytes = old.n_bytes
         with old.session() as connection:
             found = catalogue.read(connection)
     d_head = found.d_head or 1
     with _made(target, d_head, to_lake) as new:
-        n_rows = _copy(source, new, report)
+        n_rows = _copy(source, new, part, report)
         with Warehouse.open(new, writable=True) as warehouse:
-            with warehouse.run("lake", {"source": source.name, "target": target.name}):
-                pass
+            names = {"source": source.name, "target": target.name}
+            with warehouse.run("lake", names if part.is_whole else {**names, **asdict(part)}):
+                if not part.is_whole:
+                    part.restrict_ledger(warehouse)
             report("checking the copy", n_rows)
             _refuse_problems(source, warehouse)
             n_bytes_after = warehouse.n_bytes
@@ -82,7 +88,7 @@ def _made(target: Path, d_head: int, to_lake: bool) -> Iterator[Path]:
             yield unfinished
 
 
-def _copy(source: Path, new: Path, report: Report) -> int:
+def _copy(source: Path, new: Path, part: Part, report: Report) -> int:
     """Copy the rows of all tables; return their number."""
     lakes = [Lake.at(path) for path in (source, new) if files.is_lake(path)]
     old_file, new_file = files.database_of(source), files.database_of(new)
@@ -92,16 +98,17 @@ def _copy(source: Path, new: Path, report: Report) -> int:
         connection.execute("USE new").fetchall()
         connection.execute("BEGIN TRANSACTION").fetchall()
         for table in sql.table_names():
-            ((n,),) = connection.execute(f"SELECT count(*) FROM old.main.{table}").fetchall()
+            old = part.of(table, f"old.main.{table}")
+            ((n,),) = connection.execute(f"SELECT count(*) FROM {old}").fetchall()
             report(f"copying {table}", n)
-            _copy_table(connection, table, Lake.at(new) if files.is_lake(new) else None)
+            _copy_table(connection, table, old, Lake.at(new) if files.is_lake(new) else None)
             n_rows += n
         connection.execute("COMMIT").fetchall()
     return n_rows
 
 
-def _copy_table(connection: Connection, table: str, lake: Lake | None) -> None:
-    old = f"old.main.{table}"
+def _copy_table(connection: Connection, table: str, old: str, lake: Lake | None) -> None:
+    """Copy the rows of `old`, what stands in a FROM."""
     if lake is not None and table in FACTS:
         written = [lake.write(connection, table, place, old) for place in places(connection, table, old)]
         lake.replace(connection, table, add=written)
