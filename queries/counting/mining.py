@@ -123,7 +123,7 @@ def plan_counting(
     spec.refuse_out_of_bounds("pairs", "min_support")
     run = Run.as_asked(warehouse, "mine counting", spec)
     run.refuse_unknown_rotation()
-    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+    bootstrap = SequenceBootstrap(spec.seed)
     return Mining(run, partial(_mine_head, bootstrap=bootstrap), CountingHead, CountingResult)
 
 

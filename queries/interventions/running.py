@@ -143,7 +143,7 @@ def intervene(
             f"{warehouse.path}: holds no absence or counting rules of {spec.scaling} scaling; run"
             " `attnrules mine absence` or `attnrules mine counting` first"
         )
-    bootstrap = SequenceBootstrap(run.n_sequences, spec.seed)
+    bootstrap = SequenceBootstrap(spec.seed)
 
     def test(here: HeadRun[InterveneSpec]) -> InterveneHead:
         return _test_head(Bench(here, laboratory, bootstrap))
