@@ -1,11 +1,12 @@
-"""Runs the commands of tutorial and quickstart and writes down what they print: `python docs/play.py`.
+"""Runs the commands of pages and writes down what they print: `python docs/play.py [PAGE ...]`.
 
 A fenced block of `console` holds commands after `$ `, each followed by its output. A command may end in
 `| head` or `| grep` with their options. Lines of progress are left out, and so is how long something took:
 they differ from run to run, nothing else does.
 
-The quickstart asks the warehouse of `attnrules demo`. It is made first, which takes minutes, unless the
-variable ATTNRULES_DEMO names it. Its corpus is the standard library, so the page says of which Python.
+Some pages ask the warehouse of `attnrules demo`, of the embedded model or of SmolLM2. It is made first, which
+takes minutes, unless ATTNRULES_DEMO or ATTNRULES_SMOLLM2_DEMO names it. The corpus of the embedded demo is
+the standard library, so the quickstart says of which Python.
 """
 
 from __future__ import annotations
@@ -14,17 +15,41 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent
-ROOT = DOCS.parent
-# Each with whether it asks the warehouse of the demo.
-PAGES = {"tutorial.md": False, "quickstart.md": True}
-DEMO = "attnrules-demo.duckdb"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A warehouse that pages ask, by the name that they give it.
+
+    Arguments:
+        variable: environment variable that names one that is made already.
+        model: what `attnrules demo --model` takes.
+    """
+
+    file: str
+    variable: str
+    model: str
+
+
+EMBEDDED = Demo("attnrules-demo.duckdb", "ATTNRULES_DEMO", "embedded")
+SMOLLM2 = Demo("smollm2.duckdb", "ATTNRULES_SMOLLM2_DEMO", os.environ.get("ATTNRULES_SMOLLM2", "smollm2"))
+# Each with the warehouse that it asks.
+PAGES = {
+    "docs/tutorial.md": None,
+    "docs/quickstart.md": EMBEDDED,
+    "docs/tutorial-smollm2.md": SMOLLM2,
+    "README.md": SMOLLM2,
+}
 _FILTERS = {"head", "grep"}
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.M | re.S)
 # A command goes on in the next line after a backslash, and in a quoted text.
@@ -46,15 +71,15 @@ def commands(page: str) -> list[list[str]]:
     return [_pipeline(command)[0] for command in found]
 
 
-def played(page: str, folder: Path, demo: Path | None = None) -> str:
+def played(page: str, folder: Path, demo: Demo | None = None, made: Path | None = None) -> str:
     """Return the page with what its commands print when they run in `folder`, which must be empty.
 
-    `demo` is the warehouse that they know as attnrules-demo.duckdb.
+    `made` is the warehouse that they know as that of `demo`. They get a copy, which they may write to.
     """
     for name in ("attnrules", "docs"):
         (folder / name).symlink_to(ROOT / name)
-    if demo is not None:
-        (folder / DEMO).symlink_to(demo.resolve())
+    if demo is not None and made is not None:
+        shutil.copy(made, folder / demo.file)
     page = _PYTHON.sub(platform.python_version(), page)
     return _BLOCK.sub(lambda block: _block(block[1], folder), page)
 
@@ -99,17 +124,24 @@ def _run(words: list[str], folder: Path, given: str = "") -> str:
     return done.stdout
 
 
-def _demo(folder: Path) -> Path:
-    made = os.environ.get("ATTNRULES_DEMO")
-    if made is None:
-        _run([sys.executable, "-m", "attnrules", "demo", DEMO], folder)
-    return Path(made or folder / DEMO)
+def _made(demo: Demo, folder: Path) -> Path:
+    if demo.variable in os.environ:
+        return Path(os.environ[demo.variable])
+    if not (folder / demo.file).exists():
+        _run([sys.executable, "-m", "attnrules", "demo", demo.file, "--model", demo.model], folder)
+    return folder / demo.file
+
+
+def main(names: Sequence[str]) -> None:
+    """Play the pages of these names, or all."""
+    with tempfile.TemporaryDirectory() as of_demos:
+        for page in names or PAGES:
+            with tempfile.TemporaryDirectory() as fresh:
+                demo = PAGES[page]
+                made = None if demo is None else _made(demo, Path(of_demos))
+                text = (ROOT / page).read_text("utf-8")
+                (ROOT / page).write_text(played(text, Path(fresh), demo, made), "utf-8")
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as of_demo:
-        for page, asks_demo in PAGES.items():
-            with tempfile.TemporaryDirectory() as fresh:
-                text = (DOCS / page).read_text("utf-8")
-                demo = _demo(Path(of_demo)) if asks_demo else None
-                (DOCS / page).write_text(played(text, Path(fresh), demo), "utf-8")
+    main(sys.argv[1:])

@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import json
 import os
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from benchmarks.smollm2.figures import read_sae, unexplained
 from benchmarks.smollm2.recipe import D_HEAD, D_MODEL, LAYERS, N_HEADS, SITES, SAERecipe
 from benchmarks.smollm2.text import untagged
 
-SHIPPED = Path(__file__).parent.parent / "attnrules" / "demo" / "smollm2"
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "attnrules" / "demo" / "smollm2"
+PLAY = runpy.run_path(str(ROOT / "docs/play.py"))
 N_SEQUENCES = 60
 SMALL = SAERecipe(d_sae=24, k=2, steps=400, lr=1e-2, batch=256, aux_k=8, dead_after=4000)
 
@@ -93,7 +96,7 @@ def without(package: str) -> Callable[..., Any]:
 
 
 def test_another_model_is_refused(attnrules: Any, tmp_path: Path) -> None:
-    other = Path(__file__).parent.parent / "attnrules" / "demo" / "weights" / "attnrules-demo"
+    other = ROOT / "attnrules" / "demo" / "weights" / "attnrules-demo"
     outcome = attnrules("demo", tmp_path / "w.duckdb", "--model", other)
     assert outcome.code == 2
     assert "attnrules-demo has layers 0 to 1" in outcome.err.splitlines()[-1]
@@ -222,3 +225,135 @@ def test_stored_text_names_the_known_heads(warehouse: Path, role: str) -> None:
         )
     known = KNOWN[role]
     assert set(rows[: len(known)]) == set(known)
+
+
+# --- what its rules say ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo() -> Path:
+    """The warehouse of `attnrules demo --model smollm2`, which takes minutes to make."""
+    made = os.environ.get("ATTNRULES_SMOLLM2_DEMO")
+    if made is None:
+        pytest.skip("ATTNRULES_SMOLLM2_DEMO names no warehouse of `attnrules demo --model smollm2`")
+    return Path(made)
+
+
+# Of the features of a head, the share whose first two stated rules need something at a place.
+LOOKS = """
+WITH atoms AS (
+    SELECT DISTINCT layer, head, feature, place = 'offset' AND nearest = 1 AND farthest = 1 AS at_previous,
+        place = 'copy' AS at_copy, place = 'after copy' AS after_copy
+    FROM stated_atoms WHERE rank <= 2 AND NOT absent
+),
+features AS (
+    SELECT layer, head, feature, bool_or(at_previous)::INTEGER AS at_previous,
+        bool_or(at_copy)::INTEGER AS at_copy, bool_or(after_copy)::INTEGER AS after_copy
+    FROM atoms GROUP BY layer, head, feature
+)
+SELECT layer, head, avg(at_previous), avg(at_copy), avg(after_copy) FROM features GROUP BY layer, head
+"""
+
+
+def looks(demo: Path) -> dict[tuple[int, int], dict[str, float]]:
+    with Warehouse.open(demo) as opened:
+        rows = opened.rows(LOOKS)
+    return {
+        (layer, head): dict(zip(["previous", "copy", "after copy"], shares, strict=True))
+        for layer, head, *shares in rows
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "known", "least", "most"),
+    [
+        ("previous", [(2, 1), (2, 3)], 0.75, 0.25),
+        # Induction heads look at earlier copies too, for what was around them.
+        ("copy", [(2, 4), (17, 3)], 0.4, 0.1),
+        ("after copy", [(17, 3), (17, 4)], 0.4, 0.1),
+    ],
+)
+def test_first_stated_rules_look_where_the_head_attends(
+    demo: Path, place: str, known: list[tuple[int, int]], least: float, most: float
+) -> None:
+    shares = {head: of[place] for head, of in looks(demo).items()}
+    assert len(shares) == 6
+    assert {head for head, share in shares.items() if share >= least} == set(known)
+    assert {head for head, share in shares.items() if share > most} == set(known)
+
+
+# Where a head attends most, beside BOS and the position itself, to a token that comes next.
+COPIED = """
+WITH sources AS (
+    SELECT layer, head, seq_id, query_pos, arg_max(key_pos, weight) AS key_pos
+    FROM attention_sources
+    WHERE key_pos BETWEEN 1 AND query_pos - 1 AND weight > 0.1
+    GROUP BY layer, head, seq_id, query_pos
+)
+SELECT s.layer, s.head, avg((k.token_id = n.token_id)::INTEGER)
+FROM sources AS s
+INNER JOIN tokens AS k ON s.seq_id = k.seq_id AND s.key_pos = k.pos
+INNER JOIN tokens AS n ON s.seq_id = n.seq_id AND s.query_pos + 1 = n.pos
+GROUP BY s.layer, s.head
+"""
+
+
+def test_induction_heads_attend_to_the_token_that_comes_next(warehouse: Path) -> None:
+    with Warehouse.open(warehouse) as opened:
+        shares = {(layer, head): share for layer, head, share in opened.rows(COPIED)}
+    induction = [shares.pop(head) for head in KNOWN["induction"]]
+    assert min(induction) > 0.1
+    assert min(induction) > 3 * max(shares.values())
+
+
+# Of positions where a feature is active and its head attends most to an earlier token, the share at which that
+# token is among the 20 that the feature promotes by weights; and at which it is among those of the next feature.
+SAID = """
+WITH sources AS (
+    SELECT seq_id, query_pos AS pos, arg_max(key_pos, weight) AS key_pos
+    FROM attention_sources
+    WHERE layer = $layer AND head = $head AND key_pos BETWEEN 1 AND query_pos - 1 AND weight > 0.1
+    GROUP BY seq_id, query_pos
+),
+active AS (
+    SELECT o.feature, t.token_id
+    FROM output_activations AS o
+    INNER JOIN sources AS s ON o.seq_id = s.seq_id AND o.pos = s.pos
+    INNER JOIN tokens AS t ON s.seq_id = t.seq_id AND s.key_pos = t.pos
+    WHERE o.layer = $layer AND o.head = $head
+),
+features AS (
+    SELECT feature, coalesce(lead(feature) OVER (ORDER BY feature), min(feature) OVER ()) AS other
+    FROM active GROUP BY feature HAVING count(*) >= 10
+),
+promoted AS (
+    SELECT feature, token_id FROM output_tokens WHERE layer = $layer AND head = $head AND side = 'promoted'
+),
+shares AS (
+    SELECT a.feature, avg((p.token_id IS NOT NULL)::INTEGER) AS own, avg((q.token_id IS NOT NULL)::INTEGER) AS others
+    FROM active AS a
+    INNER JOIN features AS f ON a.feature = f.feature
+    LEFT JOIN promoted AS p ON a.feature = p.feature AND a.token_id = p.token_id
+    LEFT JOIN promoted AS q ON f.other = q.feature AND a.token_id = q.token_id
+    GROUP BY a.feature
+)
+SELECT avg(own), avg(others) FROM shares
+"""
+
+
+def test_an_induction_head_promotes_what_it_attends_to(demo: Path) -> None:
+    # Not so of L17H4, whose features promote by weights what they would of another.
+    with Warehouse.open(demo) as opened:
+        ((own, others),) = opened.rows(SAID, {"layer": 17, "head": 3})
+    assert own > 1.5 * others
+
+
+# --- the pages that show it ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial-smollm2.md"])
+def test_a_page_prints_what_it_says(demo: Path, page: str, tmp_path: Path) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert "\n$ attnrules show smollm2.duckdb " in text
+    played = PLAY["played"](text, tmp_path, PLAY["SMOLLM2"], demo)
+    assert played == text, f"look at the difference, then run python docs/play.py {page}"

@@ -39,7 +39,7 @@ def test_the_tutorial_prints_what_it_says(tmp_path: Path) -> None:
 
 def test_the_quickstart_prints_what_it_says(demo: Path, tmp_path: Path) -> None:
     assert QUICKSTART.count("\n$ attnrules ") == 3
-    played = PLAY["played"](QUICKSTART, tmp_path, demo)
+    played = PLAY["played"](QUICKSTART, tmp_path, PLAY["EMBEDDED"], demo)
     assert played == QUICKSTART, "look at the difference, then run python docs/play.py"
 
 
