@@ -34,7 +34,7 @@ def bootstrap_weights(sequences: Ints, seed: int, replicates: int = _REPLICATES_
 class SequenceBootstrap:
     """How often each sequence of the corpus counts, the same throughout a command."""
 
-    def __init__(self, seed: int, replicates: int = REPLICATES) -> None:
+    def __init__(self, seed: int, *, replicates: int = REPLICATES) -> None:
         self._seed, self._replicates = seed, replicates
 
     def weights(self, sequences: Ints) -> Floats:
