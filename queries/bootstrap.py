@@ -18,6 +18,8 @@ REPLICATES = 1000
 FEWEST = 5
 # Of judging, where thousands of lists have intervals.
 _REPLICATES_OF_LISTS = 200
+# Sequences drawn for at a time: bounds memory, not results.
+_AT_ONCE = 1_024
 _ENDS = np.array([0.025, 0.975])
 
 
@@ -36,11 +38,20 @@ class SequenceBootstrap:
 
     def __init__(self, seed: int, *, replicates: int = REPLICATES) -> None:
         self._seed, self._replicates = seed, replicates
+        # A counting rule asks for half of the corpus, and so does the next: what was drawn is kept, as bytes.
+        self._known = np.zeros(0, np.int64)
+        self._drawn = np.zeros((0, replicates), np.uint8)
 
     def weights(self, sequences: Ints) -> Floats:
         """Return how often each sequence counts: [len(sequences), replicates]."""
-        each, row = np.unique(sequences, return_inverse=True)
-        return bootstrap_weights(each, self._seed, self._replicates)[row]
+        new = np.setdiff1d(sequences, self._known)
+        if len(new):
+            parts = (new[at : at + _AT_ONCE] for at in range(0, len(new), _AT_ONCE))
+            drawn = [bootstrap_weights(part, self._seed, self._replicates).astype(np.uint8) for part in parts]
+            known = np.r_[self._known, new]
+            order = np.argsort(known)
+            self._known, self._drawn = known[order], np.concatenate([self._drawn, *drawn])[order]
+        return self._drawn[np.searchsorted(self._known, sequences)].astype(np.float64)
 
     def mean_interval(self, sequences: Ints, values: Floats) -> tuple[float, float] | None:
         """Return the 95% interval of the mean of `values`, one per entry of `sequences`."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from attnrules.queries.bootstrap import interval_ends
 from attnrules.queries.card.redundancy import minimal_rules
-from attnrules.queries.evaluation import bootstrap_weights, metric_replicates
+from attnrules.queries.evaluation import SequenceBootstrap, bootstrap_weights, metric_replicates
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.intervals import wilson
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
@@ -351,6 +351,12 @@ def test_intervals_hold_the_metrics_of_equal_weights(rng: np.random.Generator, n
         above = active[prediction >= value]
         expected += active[prediction == value].sum() * above.mean() / active.sum()
     assert ap == also_ap == pytest.approx(expected)
+
+
+def test_a_command_draws_a_sequence_alike_whatever_it_asked_before() -> None:
+    bootstrap = SequenceBootstrap(3, replicates=50)
+    for sequences in (np.array([7, 7, 1500]), np.arange(3_000), np.array([2_999, 0, 7])):
+        assert (bootstrap.weights(sequences) == bootstrap_weights(sequences, 3, 50)).all()
 
 
 @pytest.mark.parametrize("n_sequences", [4, 5])
