@@ -10,8 +10,9 @@ _CLEARLY_MORE = 0.05
 
 
 def token(text: str) -> str:
-    """Return a token in quotes, line breaks and tabs spelt out."""
-    return "'" + text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + "'"
+    """Return a token in quotes, line breaks and other characters that cannot be seen spelt out."""
+    shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return f"'{''.join(shown)}'"
 
 
 def sentence(

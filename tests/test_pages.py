@@ -343,6 +343,10 @@ def test_a_small_negative_number_is_zero() -> None:
     )
 
 
+def test_what_cannot_be_seen_in_a_token_is_spelt_out() -> None:
+    assert wording.token("a\n\t\x7f\u200b é") == "'a\\n\\t\\x7f\\u200b é'"
+
+
 def test_bars_of_parts_begin_where_the_one_above_ends() -> None:
     figure = Read(figures.waterfall([("a", 2.0), ("b", -0.5), ("c", 0.25)], ("all", 1.75), "what"))
     boxes = [
