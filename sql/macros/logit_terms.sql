@@ -59,7 +59,7 @@ vectors AS (
     SELECT
         a.is_key,
         a.feature,
-        CASE WHEN a.is_key THEN p.key_vector ELSE p.query_vector END::DOUBLE[] AS vector,
+        CASE WHEN a.is_key THEN p.key_vector::DOUBLE[] ELSE p.query_vector::DOUBLE[] END AS vector,
         a.amount
     FROM active AS a
     INNER JOIN main.projections AS p ON a.layer = p.layer AND a.head = p.head AND a.feature = p.feature
