@@ -169,6 +169,7 @@ def test_tokens_of_features_are_stored_in_their_order(small: Path) -> None:
         for key in keys:
             of_head.setdefault(key[:2], []).append(key[2:])
         assert keys
+        assert [*of_head] == sorted(of_head), table
         assert all(rows == sorted(rows) for rows in of_head.values()), table
 
 

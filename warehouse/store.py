@@ -365,7 +365,7 @@ class Warehouse:
             digests.restamp(self, "head_roles")
             digests.restamp(self, "feature_descriptions", "tokens")
             digests.restamp(self, "output_corpus_tokens")
-            for layer, head in self.rows("SELECT DISTINCT layer, head FROM output_features"):
+            for layer, head in self.rows("SELECT DISTINCT layer, head FROM output_features ORDER BY ALL"):
                 self.renew_right_sides(layer, head)
 
     def replace_of_head(self, table: str, layer: int, head: int, rows: pa.Table) -> None:
