@@ -11,7 +11,7 @@ WITH listed AS (
         head,
         feature,
         key_feature,
-        any_value(value_score > 0) AS raises
+        arg_max(value_score > 0, abs(value_score)) AS raises
     FROM rules
     WHERE layer = $layer AND head IN ($head, $other_head) AND method = $method AND rank <= $n_rules
     GROUP BY head, feature, key_feature
