@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Self
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.spread import Means
 from attnrules.warehouse import Warehouse
-from attnrules.warehouse.files import CATALOGUE, TASKS, is_lake
+from attnrules.warehouse.files import CATALOGUE, TASKS, is_lake, share_facts
 
 _PLAN = "plan.json"
 # Writes what a task finds to a new folder.
@@ -133,7 +133,7 @@ class Tasks(ABC):
         lake = folder / "lake"
         lake.mkdir()
         shutil.copyfile(self.folder / CATALOGUE, lake / CATALOGUE)
-        (lake / "facts").symlink_to(self.lake / "facts")
+        share_facts(self.lake, lake)
         return lake
 
     def store(self, unfinished: Path) -> Self:

@@ -391,7 +391,6 @@ def test_what_is_no_lake_is_refused_in_one_line(
         ),
         (("info", tmp_path / "full"), "is a folder"),
         (("info", lake / "catalogue.duckdb"), "is the catalogue of a lake"),
-        (("upgrade", lake), "is a lake, which cannot be upgraded"),
     ):
         told = attnrules(*words)
         assert told.code != 0

@@ -23,7 +23,9 @@ from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.sql.methods import METHODS
-from attnrules.warehouse import Warehouse, check, digests, upgrade
+from attnrules.warehouse import Warehouse, catalogue, check, digests, upgrade
+from attnrules.warehouse.convert import convert
+from benchmarks.compare_warehouses import compare
 
 SCHEMA = (Path(__file__).parent / "schema_v2.sql").read_text("utf-8")
 D_HEAD = 3
@@ -650,3 +652,106 @@ def test_every_upgrade_statement_fills_a_table() -> None:
 
 def test_version_2_in_the_tests_is_the_one_that_was_written(old: Path) -> None:
     assert len(contents(old)) == 30
+
+
+@pytest.fixture(scope="module")
+def old_lake_once(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of version 4, with a macro of another text than today's. Not to be written to."""
+    lake = tmp_path_factory.mktemp("old_lake") / "lake"
+    convert(small_once, lake)
+    with duckdb.connect(str(lake / "catalogue.duckdb")) as connection:
+        for statement in [*AS_VERSION_4, "CREATE OR REPLACE MACRO joined_text(parts) AS NULL"]:
+            connection.execute(statement)
+        digests.restamp(Warehouse(connection, lake), "schema_version")
+    return lake
+
+
+@pytest.fixture
+def old_lake(old_lake_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(old_lake_once, tmp_path / "lake"))
+
+
+def everything(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): digest(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_lake_is_upgraded_and_its_files_are_not_touched(
+    attnrules: Callable[..., Any], old_lake: Path, small: Path, tmp_path: Path
+) -> None:
+    before = everything(old_lake)
+    assert f"run `attnrules upgrade {old_lake}`" in attnrules("info", old_lake).err
+    outcome = attnrules("upgrade", old_lake)
+    assert outcome.code == 0, outcome.err
+    after = everything(old_lake)
+    assert after.pop("catalogue.v4.duckdb") == before.pop("catalogue.duckdb")
+    del after["catalogue.duckdb"]
+    assert after == before
+    assert sorted(path.name for path in old_lake.iterdir()) == [
+        *("catalogue.duckdb", "catalogue.v4.duckdb", "facts"),
+    ]
+    with Warehouse.open(old_lake) as warehouse:
+        assert [result.name for result in check(warehouse) if result.n_problems] == []
+        text = warehouse.value("SELECT sql FROM duckdb_views() WHERE view_name = 'tokens'")
+    assert f"{old_lake}/facts/tokens/seqs-" in text
+    convert(old_lake, tmp_path / "back.duckdb")
+    assert compare(small, tmp_path / "back.duckdb") == []
+
+
+def test_a_lake_of_today_stays_as_it_is(attnrules: Callable[..., Any], old_lake: Path) -> None:
+    assert attnrules("upgrade", old_lake, "--no-keep").code == 0
+    before = everything(old_lake)
+    assert "catalogue.v4.duckdb" not in before
+    assert "already" in attnrules("upgrade", old_lake).out
+    assert everything(old_lake) == before
+
+
+@pytest.mark.parametrize("step", ["copying rules", "checking the new file"])
+def test_an_upgrade_of_a_lake_that_is_killed_can_be_run_again(old_lake: Path, step: str) -> None:
+    before = everything(old_lake)
+    script = f"""
+import os, signal
+from pathlib import Path
+from attnrules.warehouse import upgrade
+upgrade(Path({str(old_lake)!r}), report=lambda what, n: what == {step!r} and os.kill(os.getpid(), signal.SIGKILL))
+"""
+    killed = subprocess.run([sys.executable, "-c", script], env=os.environ, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert before.items() <= everything(old_lake).items()
+    assert upgrade(old_lake) is not None
+    with Warehouse.open(old_lake, writable=True) as warehouse:
+        warehouse.compact()
+    assert not [path for path in old_lake.iterdir() if path.name.startswith(".")]
+
+
+def test_damage_in_a_file_of_a_lake_is_not_blessed(old_lake: Path) -> None:
+    (file,) = (old_lake / "facts/tokens").iterdir()
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE t AS SELECT * REPLACE (token_id + 1 AS token_id) FROM '{file}'")
+        connection.execute(f"COPY t TO '{file}'")
+    before = everything(old_lake)
+    with pytest.raises(AttnRulesError, match="does not pass its checks: tokens, "):
+        upgrade(old_lake)
+    assert everything(old_lake) == before
+
+
+def test_a_lake_that_cannot_be_upgraded_now_is_one_line(
+    attnrules: Callable[..., Any], old_lake: Path
+) -> None:
+    (old_lake / "tasks").mkdir()
+    outcome = attnrules("upgrade", old_lake)
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert "holds unfinished tasks" in outcome.err
+    with duckdb.connect(str(old_lake / "catalogue.duckdb")) as connection:
+        connection.execute("CREATE OR REPLACE VIEW tokens AS SELECT 1 AS seq_id, 2 AS pos, 3 AS token_id")
+    outcome = attnrules("upgrade", old_lake)
+    assert (outcome.code, outcome.err.count("\n")) == (3, 1)
+    assert "the view tokens is not a list of files of a lake" in outcome.err
+
+
+@pytest.mark.parametrize("table", sorted(digests.FACTS))
+def test_facts_have_the_columns_that_they_had_when_lakes_began(table: str) -> None:
+    """An upgrade of a lake leaves its files as they are: whoever adds a column has to write them anew."""
+    with duckdb.connect() as connection:
+        connection.execute(SCHEMA.replace("$d_head", "1"))
+        known = [name for name, *_ in columns(connection, table)]
+    assert [*catalogue.columns_of(table)] == known

@@ -100,7 +100,7 @@ def verify(
     _refuse_other_version(connection, path, current)
     if views is not None:
         refuse(path, views(connection))
-        catalogue = _with_tables_of_facts(catalogue)
+        catalogue = of_lake(catalogue)
     refuse(path, differences(catalogue))
     return catalogue
 
@@ -150,7 +150,7 @@ def columns_of(table: str) -> dict[str, str]:
     return _reference().columns[table]
 
 
-def _with_tables_of_facts(catalogue: Catalogue) -> Catalogue:
+def of_lake(catalogue: Catalogue) -> Catalogue:
     """Return a catalogue whose fact tables are views, found to be right, with tables in their places."""
     definitions = {
         at: text for at, text in catalogue.definitions.items() if at[0] != "view" or at[1] not in FACTS

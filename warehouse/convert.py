@@ -55,7 +55,7 @@ def convert(source: Path, target: Path, report: Report = silent, *, part: Part =
         part.refuse_missing(old)
         n_bytes = old.n_bytes
         with old.session() as connection:
-            found = catalogue.read(connection)
+            found = catalogue.read(connection) if to_lake else catalogue.of_lake(catalogue.read(connection))
     d_head = found.d_head or 1
     with _made(target, d_head, to_lake) as new:
         n_rows = _copy(source, new, part, report)
@@ -68,8 +68,7 @@ def convert(source: Path, target: Path, report: Report = silent, *, part: Part =
             _refuse_problems(source, warehouse)
             n_bytes_after = warehouse.n_bytes
     Warehouse.open(target).close()
-    left_out = [at for at in found.own() if at not in {("view", table) for table in FACTS}]
-    return Conversion(n_rows, (n_bytes, n_bytes_after), left_out)
+    return Conversion(n_rows, (n_bytes, n_bytes_after), found.own())
 
 
 @contextmanager

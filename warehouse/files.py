@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attnrules.errors import WarehouseUnavailableError
+from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 
 _KINDS = {
     stat.S_IFDIR: "is a folder; name a .duckdb file",
@@ -21,6 +21,8 @@ _KINDS = {
 }
 # The DuckDB file of a lake, in its folder.
 CATALOGUE = "catalogue.duckdb"
+# The Parquet files of a lake, in its folder.
+FACTS_FOLDER = "facts"
 # What many processes are doing for a lake, in its folder.
 TASKS = "tasks"
 # Places that a path does not lead to.
@@ -63,7 +65,7 @@ def database_of(path: Path) -> Path:
     if is_lake(path):
         return path / CATALOGUE
     refuse_no_file(path)
-    if path.name == CATALOGUE and (path.parent / "facts").is_dir():
+    if path.name == CATALOGUE and (path.parent / FACTS_FOLDER).is_dir():
         raise WarehouseUnavailableError(f"{path}: is the catalogue of a lake; name its folder {path.parent}")
     return path
 
@@ -81,6 +83,20 @@ def refuse_no_file(path: Path) -> None:
         raise WarehouseUnavailableError(f"{path}: cannot be opened: {_reason(error)}") from error
     if not stat.S_ISREG(mode):
         raise WarehouseUnavailableError(f"{path}: {_KINDS.get(stat.S_IFMT(mode), 'is not a file')}")
+
+
+def refuse_tasks(lake: Path) -> None:
+    """Raise `AttnRulesError` for a lake with tasks that are not finished, which read what it has now."""
+    if (lake / TASKS).exists():
+        raise AttnRulesError(
+            f"{lake}: holds unfinished tasks, which read its files; run their command again first, or remove"
+            f" {lake / TASKS}"
+        )
+
+
+def share_facts(lake: Path, other: Path) -> None:
+    """Let the folder of another lake, which has none, have the facts of `lake`."""
+    (other / FACTS_FOLDER).symlink_to(lake.resolve() / FACTS_FOLDER)
 
 
 def make_folder(path: Path) -> None:

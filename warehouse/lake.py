@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,7 +29,7 @@ from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.warehouse import catalogue
 from attnrules.warehouse.digests import FACTS
-from attnrules.warehouse.files import CATALOGUE, flush
+from attnrules.warehouse.files import CATALOGUE, FACTS_FOLDER, flush
 
 Connection = duckdb.DuckDBPyConnection
 # (layer, head) of a file, of the keys that its table has.
@@ -70,7 +70,7 @@ class Lake:
     @property
     def facts(self) -> Path:
         """The folder of the files."""
-        return self.root / "facts"
+        return self.root / FACTS_FOLDER
 
     def create_views(self, connection: Connection) -> None:
         """Put empty views in the place of the fact tables of a new catalogue."""
@@ -100,10 +100,13 @@ class Lake:
 
     def follow_move(self, connection: Connection) -> None:
         """Let the views name the folder where the lake is; raises `duckdb.Error` where files are missing."""
+        self.list_files(connection, listed(connection))
+
+    def list_files(self, connection: Connection, names: Mapping[str, Sequence[str]]) -> None:
+        """Let the views list these files of the lake, table to names as `listed` returns them."""
         connection.execute("BEGIN TRANSACTION").fetchall()
-        for table, view in _stored_views(connection).items():
-            moved = [str(self.root / _split(table, path)[1]) for path in _paths(view)]
-            _replace_view(connection, table, moved)
+        for table in sorted(FACTS):
+            _replace_view(connection, table, [str(self.root / name) for name in names.get(table, ())])
         connection.execute("COMMIT").fetchall()
 
     def paths(self, connection: Connection, table: str) -> list[str]:
@@ -223,6 +226,14 @@ class Lake:
             with suppress(OSError):
                 path.unlink()
         self.written, self.dropped = [], []
+
+
+def listed(connection: Connection) -> dict[str, list[str]]:
+    """Return the files that the views of a catalogue without faults list, by table, relative to the lake."""
+    return {
+        table: [_split(table, path)[1] for path in _paths(view)]
+        for table, view in _stored_views(connection).items()
+    }
 
 
 def places(connection: Connection, table: str, source: str) -> list[Place]:

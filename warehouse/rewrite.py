@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
-from attnrules.warehouse import digests
+from attnrules.warehouse import catalogue, digests
 from attnrules.warehouse.store import Warehouse
 
 # Tables that no file of version 2 has, nor every one of versions 3 and 4.
@@ -40,27 +40,35 @@ def silent(what: str, n_rows: int) -> None:
 class Rewriting:
     """The copy of a warehouse `old` into an empty one `new`; both are attached in a session of `both`.
 
+    The facts of a lake are no tables of the catalogues: `new` has views of the same files, which are read as
+    they are.
+
     Two schemas of views in memory stand between them: `before`, the tables of the old one, and `after`, the
     rows that the new ones are to hold. Nothing else that the old file defines is ever reached.
 
     Arguments:
         both: where both are attached; its path is the one that errors name.
         report: told of each step.
+        is_lake: whether they are catalogues of a lake.
     """
 
-    def __init__(self, both: Warehouse, report: Report) -> None:
+    def __init__(self, both: Warehouse, report: Report, *, is_lake: bool = False) -> None:
         self._both = both
+        self._facts = digests.FACTS if is_lake else frozenset[str]()
         self._report = report
         self._types: dict[str, dict[str, dict[str, str]]] = {"old": {}, "new": {}}
         for database, table, column, kind in both.rows(_COLUMNS):
             self._types[database].setdefault(table, {})[column] = kind
+        for table in self._facts:
+            self._types["old"][table] = self._types["new"][table] = catalogue.columns_of(table)
         self._refuse_missing()
         self._statements = {
             table: statement
             for table, statement in sql.upgrade_statements().items()
             if table not in _ADDED or table not in self._types["old"]
         }
-        self._copied = [name for name in digests.tables() if name not in self._statements]
+        self._kept = [name for name in digests.tables() if name not in self._statements]
+        self._copied = [name for name in self._kept if name not in self._facts]
         both.execute("CREATE SCHEMA memory.before")
         both.execute("CREATE SCHEMA memory.after")
         for table in sql.table_names():
@@ -81,7 +89,7 @@ class Rewriting:
         if "digests" not in self._types["old"]:
             return []
         self._both.execute("USE memory.before")
-        tables = [table for table in self._copied if table in self._types["old"]]
+        tables = [table for table in self._kept if table in self._types["old"]]
         return [f"{table}, {words}" for table in tables for words in digests.problems(self._both, table)]
 
     def copy(self) -> dict[str, int]:
@@ -128,7 +136,8 @@ class Rewriting:
         there = self._types["old"].get(table, {})
         if not there and not fill:
             return
-        source = "new" if fill and (table == "digests" or not there) else "old"
+        is_new = table in self._facts or (fill and (table == "digests" or not there))
+        source = "new" if is_new else "old"
         columns = ", ".join(
             f'"{name}"'
             if name in there or source == "new"
@@ -141,6 +150,8 @@ class Rewriting:
         )
 
     def _copy(self, table: str) -> int:
+        if table in self._facts:
+            return self._count(f"new.main.{table}")
         copied = f"INSERT INTO new.main.{table} BY NAME FROM memory.after.{table}"
         try:
             if table not in self._statements:

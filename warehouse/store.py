@@ -336,17 +336,16 @@ class Warehouse:
         lake = self._lake
         if lake is None:
             raise AttnRulesError(f"{self.path}: is a file, not a lake; there is nothing to compact")
-        if (lake.root / files.TASKS).exists():
-            raise AttnRulesError(
-                f"{self.path}: holds unfinished tasks, which read its files; run their command again first,"
-                f" or remove {self.path / files.TASKS}"
-            )
+        files.refuse_tasks(self.path)
         with self.session() as connection:
             before = lake.n_files(connection)
             with self.transaction():
                 self._handle.run(connection, partial(lake.compact, connection), writing=True)
             for stray in lake.strays(connection):
-                stray.unlink(missing_ok=True)
+                if stray.is_dir():
+                    shutil.rmtree(stray, ignore_errors=True)
+                else:
+                    stray.unlink(missing_ok=True)
             return before, lake.n_files(connection)
 
     def interrupt(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,53 +58,92 @@ def upgrade(
 ) -> Upgrade | None:
     """Write the warehouse at `path` anew in the schema version of today; None where it is of it already.
 
-    The old file stays beside it as `NAME.vVERSION.duckdb` if `keep`. What `attnrules check` finds in it is
+    Of a lake that is its catalogue; files of facts are the same in all versions that have lakes. The old file
+    stays beside it as `NAME.vVERSION.duckdb` if `keep`. What `attnrules check` finds in it is
     refused unless `accept_problems`. `report` is told what is done next and with how many rows. Raises
     `WarehouseUnavailableError` when `path` is no warehouse, is of a version that this one cannot read, or is
     in use; `AttnRulesError` when the disk lacks space, a table cannot be read or copied, a problem is found,
     the old file holds more than would be copied and is not to be kept, or its new name is taken. Whatever
     goes wrong, the old file is as it was.
     """
-    if files.is_lake(path):
-        raise AttnRulesError(
-            f"{path}: is a lake, which cannot be upgraded; make a file of it with the attnrules that made it"
-            f" (`attnrules lake {path} W.duckdb`), and upgrade that"
-        )
-    files.refuse_no_file(path)
-    path = path.resolve()
-    identity = files.identity(path)
-    _write_back_log(path)
-    with closing(connect(path, writable=False)) as connection, explained(path):
-        found = catalogue.read(connection)
-        version = _version(connection, path, found)
-    if version == sql.SCHEMA_VERSION and not any(_faults(found)):
+    file = files.database_of(path).resolve()
+    identity = files.identity(file)
+    _write_back_log(file)
+    old = _read(path.resolve(), file)
+    if old.version == sql.SCHEMA_VERSION and not any(_faults(old.found)):
         return None
-    kept = path.with_name(f"{path.stem}.v{version}{path.suffix}") if keep else None
-    _refuse_no_room(path, kept)
+    files.refuse_tasks(old.path)
+    kept = file.with_name(f"{file.stem}.v{old.version}{file.suffix}") if keep else None
+    _refuse_no_room(file, kept)
     # The old file is open for reading until the end: nobody can write to it meanwhile.
-    with _made_beside(path, _d_head(path, found)) as new, closing(connect_beside(path, new)) as connection:
-        done = _write(Warehouse(connection, path), new, found, version, kept, accept_problems, report)
-        if files.identity(path) != identity:
-            raise AttnRulesError(f"{path}: was removed, renamed or replaced meanwhile; it is left as it is")
-        shutil.copymode(path, new)
-        files.put_in_place(new, path, kept)
+    with _made_beside(old) as new, closing(_beside(old, new)) as connection:
+        done = _write(Warehouse(connection, old.path), new, old, kept, accept_problems, report)
+        if files.identity(file) != identity:
+            raise AttnRulesError(
+                f"{old.path}: was removed, renamed or replaced meanwhile; it is left as it is"
+            )
+        made = files.database_of(new)
+        shutil.copymode(file, made)
+        files.put_in_place(made, file, kept)
     return done
 
 
+@dataclass(frozen=True)
+class _Old:
+    """The old warehouse.
+
+    Arguments:
+        path: its name. file: the database. found: what it defines. version: of its schema.
+        facts: of a lake, the files that it lists, by table; None for a file.
+    """
+
+    path: Path
+    file: Path
+    found: Catalogue
+    version: int
+    facts: Mapping[str, Sequence[str]] | None
+
+
+def _read(path: Path, file: Path) -> _Old:
+    with closing(connect(file, writable=False)) as connection, explained(path):
+        found = catalogue.read(connection)
+        version = _version(connection, path, found)
+        if path == file:
+            return _Old(path, file, found, version, None)
+        # A file by itself needs nothing of it.
+        from attnrules.warehouse.lake import Lake, listed
+
+        for fault in Lake.at(path).faults(connection):
+            raise WarehouseUnavailableError(f"{path}: {fault}; restore its catalogue from a copy")
+        return _Old(path, file, catalogue.of_lake(found), version, listed(connection))
+
+
+def _beside(old: _Old, new: Path) -> Connection:
+    """Open both databases; of a lake the new one lists the files of the old one."""
+    if old.facts is None:
+        return connect_beside(old.file, new)
+    _list_files(new, new, old.facts)
+    return connect_beside(old.file, files.database_of(new), [new / files.FACTS_FOLDER])
+
+
+def _list_files(new: Path, lake: Path, names: Mapping[str, Sequence[str]]) -> None:
+    """Let the catalogue of `new` list files of `lake`."""
+    from attnrules.warehouse.lake import Lake
+
+    facts = Lake.at(lake)
+    database = connect(files.database_of(new), writable=True, folder=facts.facts)
+    with closing(database) as connection, explained(lake, writing=True):
+        facts.list_files(connection, names)
+
+
 def _write(
-    both: Warehouse,
-    new: Path,
-    found: Catalogue,
-    version: int,
-    kept: Path | None,
-    accept_problems: bool,
-    report: Report,
+    both: Warehouse, new: Path, old: _Old, kept: Path | None, accept_problems: bool, report: Report
 ) -> Upgrade:
-    """Fill the empty warehouse `new` from the one at `both.path`; both are open in `both`."""
-    path = both.path
+    """Fill the empty warehouse `new` from the old one; both are open in `both`."""
+    path = old.path
     with both.session():
-        rewriting = Rewriting(both, report)
-        left_out = _left_out(found, rewriting)
+        rewriting = Rewriting(both, report, is_lake=old.facts is not None)
+        left_out = _left_out(old.found, rewriting)
         _refuse_loss(path, left_out, kept)
         damage = rewriting.damage()
         _refuse_problems(path, damage, accepted=accept_problems)
@@ -112,12 +151,14 @@ def _write(
         rewriting.compare()
         rewriting.release()
     n_rows = sum(rows.values())
-    arguments = {"from_version": version, **({"damage": damage} if damage else {})}
+    arguments = {"from_version": old.version, **({"damage": damage} if damage else {})}
     not_known = _finish(new, arguments, n_rows, report)
     problems = [*damage, *_problems(new, n_rows, report)]
     _refuse_problems(path, problems, accepted=accept_problems)
-    sizes = path.stat().st_size, new.stat().st_size
-    return Upgrade(version, rows, sizes, kept, left_out, not_known, problems)
+    if old.facts is not None:
+        _list_files(new, path, old.facts)
+    sizes = old.file.stat().st_size, files.database_of(new).stat().st_size
+    return Upgrade(old.version, rows, sizes, kept, left_out, not_known, problems)
 
 
 def _faults(found: Catalogue) -> Iterator[str]:
@@ -171,20 +212,23 @@ def _refuse_no_room(path: Path, kept: Path | None) -> None:
 
 
 @contextmanager
-def _made_beside(path: Path, d_head: int) -> Iterator[Path]:
-    """Yield an empty warehouse in a folder of its own beside `path` that vanishes afterwards."""
-    folder = files.unused_name_beside(path)
-    new = folder / path.name
+def _made_beside(old: _Old) -> Iterator[Path]:
+    """Yield an empty warehouse in a folder of its own beside the old file that vanishes afterwards."""
+    folder = files.unused_name_beside(old.file)
+    is_lake = old.facts is not None
+    new = folder if is_lake else folder / old.file.name
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
-        raise AttnRulesError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
+        raise AttnRulesError(f"{folder.parent}: cannot be written: {error.strerror or error}") from error
     try:
-        Warehouse.create(new, d_head=d_head).close()
+        Warehouse.create(new, d_head=_d_head(old.path, old.found), lake=is_lake).close()
+        if is_lake:
+            files.share_facts(old.path, new)
         yield new
     except AttnRulesError as error:
         # Nobody knows the name of the file that was in the making.
-        raise type(error)(str(error).replace(str(new), str(path))) from error
+        raise type(error)(str(error).replace(str(new), str(old.path))) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
