@@ -7,11 +7,12 @@ them and a type checker refuses a wrong one; the specs say what each means.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from attnrules.errors import closest
+from attnrules.errors import UsageError, closest
 from attnrules.frames import FeatureFrames
 from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
@@ -34,7 +35,8 @@ from attnrules.queries.interventions import (
 )
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
-from attnrules.queries.stated import predict
+from attnrules.queries.stated import Reading, parse, predict, read_confirmed, read_rule
+from attnrules.queries.stated.narrowing import SCHEMA
 from attnrules.warehouse import Warehouse, info
 
 if TYPE_CHECKING:
@@ -344,6 +346,26 @@ class RuleWarehouse(Warehouse):
     def show(self, feature: Feature, *, n_rules: int = 10) -> FeatureCard:
         """Return the card of a feature, written `"L0H3.17"`."""
         return feature_card(self, _feature(feature), n_rules=n_rules)
+
+    def test(self, rule: str, *, n_examples: int = 4, seed: int = 0) -> Reading:
+        """Judge a rule such as `"[' a'] at -1 -> L0H3.17"` as it is read, on all test positions.
+
+        Raises `UsageError` for what is no rule, names no feature, or names what the warehouse does not have.
+        """
+        statement, target = parse(rule)
+        if target is None:
+            raise UsageError(f"{rule}: names no feature; end it with -> and one, such as -> L0H3.17")
+        return read_rule(self, parse_feature(target), statement, seed=seed, n_examples=n_examples)
+
+    def test_confirmed(self, feature: Feature | None = None, *, seed: int = 0) -> pl.DataFrame:
+        """Judge the absence and counting rules that the model confirms, with and without what they add.
+
+        Of one feature, or of all; columns are those of `queries.stated.Narrowing`.
+        """
+        import polars as pl
+
+        found = read_confirmed(self, None if feature is None else _feature(feature), seed=seed)
+        return pl.DataFrame([asdict(one) for one in found], SCHEMA)
 
     def predict(
         self,

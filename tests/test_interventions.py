@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+import attnrules as package
 from attnrules.commands.wording import EVIDENCE, counting_words
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
@@ -45,9 +47,11 @@ from attnrules.queries.interventions.trials import (
     permutation_p,
 )
 from attnrules.queries.pages import head_pages
+from attnrules.queries.stated import Narrowing, parse, read_confirmed
 from attnrules.warehouse import Warehouse, check
 from tests import slow
 from tests.planted import PlantedModel
+from tests.slow_stated import texts
 
 
 def put_to_test(path: Path, **options: Any) -> None:
@@ -539,6 +543,109 @@ def test_what_the_corpus_says_of_an_absence_rule(
     card = attnrules("show", tested, f"L{layer}H{head}.{feature}", "--all-methods").out
     assert "confirmed on the model" in card
     assert f"corpus, {EVIDENCE[evidence]}: " in card
+
+
+# --- as stated rules ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def narrowings(tested_once: Path) -> dict[str, Narrowing]:
+    with Warehouse.open(tested_once) as warehouse:
+        return {f"{one.kind} {one.feature}": one for one in read_confirmed(warehouse)}
+
+
+def test_confirmed_rules_make_a_rule_right_wherever_it_holds(
+    narrowings: dict[str, Narrowing], planted: PlantedModel
+) -> None:
+    planted_absences = {f"absence {FeatureId(*at)}" for at in planted.absence_rules}
+    counts_keys = {
+        f"counting {FeatureId(*at)}"
+        for at, rule in planted.counting_rules.items()
+        if rule.opponent_feature is None
+    }
+    # Those with an opponent suppress it as well, and cannot be said as counts.
+    assert planted_absences | counts_keys <= narrowings.keys()
+    assert {name for name in narrowings if name.startswith("counting")} == counts_keys
+    for name in planted_absences | counts_keys:
+        one = narrowings[name]
+        assert one.precision == 1.0
+        assert one.kept == (one.gain_interval is not None and one.gain_interval[0] > 0)
+    assert sum(one.kept for one in narrowings.values()) >= len(planted_absences | counts_keys) - 1
+
+
+def test_a_condition_is_judged_as_a_reader_counts(
+    narrowings: dict[str, Narrowing], tested_once: Path
+) -> None:
+    with Warehouse.open(tested_once) as warehouse:
+        sequences = texts(warehouse)
+        judged = [
+            (seq, q)
+            for (seq,) in warehouse.rows(
+                "SELECT seq_id FROM tokens WHERE pos = 0 AND sequence_split(0, seq_id) = 'test'"
+            )
+            for q in range(1, len(sequences[seq].tokens))
+        ]
+        rows = warehouse.rows("SELECT layer, head, feature, seq_id, pos FROM output_activations")
+    active = {(str(FeatureId(*row[:3])), *row[3:]) for row in rows}
+    for one in narrowings.values():
+        counts = []
+        for text in (one.statement, one.without):
+            statement, _ = parse(text)
+            holds = [(seq, q) for seq, q in judged if sequences[seq].holds(statement, q)]
+            counts += [len(holds), sum((one.feature, *place) in active for place in holds)]
+        assert counts == [one.n_matches, one.n_hits, one.n_matches_without, one.n_hits_without]
+        assert one.gain == pytest.approx(counts[1] / counts[0] - counts[3] / counts[2])
+
+
+def test_a_condition_that_never_changes_a_rule_is_not_kept(tested: Path) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        # The key itself can never be absent where it is asked for.
+        warehouse.execute("UPDATE distractors SET distractor_feature = key_feature")
+        found = [one for one in read_confirmed(warehouse) if one.kind == "absence"]
+    assert found
+    assert {(one.n_matches, one.gain, one.kept) for one in found} == {(0, None, False)}
+
+
+def test_a_distractor_that_is_the_query_is_looked_for_before(tested: Path) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        warehouse.execute("UPDATE distractors SET distractor_feature = query_feature")
+        found = [one for one in read_confirmed(warehouse) if one.kind == "absence"]
+    assert found
+    for one in found:
+        _, query, denied = one.statement.split(" and ")
+        assert denied == f"no {query.removesuffix(' at 0')} before"
+
+
+def test_confirmed_rules_are_told_with_what_they_add(
+    attnrules: Any, tested_once: Path, narrowings: dict[str, Narrowing]
+) -> None:
+    one = next(one for one in narrowings.values() if one.kept)
+    told = attnrules("test", tested_once, "--confirmed").out
+    assert f"{one.statement} → {one.feature}\n" in told
+    assert f"{one.n_hits} of {one.n_matches} positions" in told
+    asked = json.loads(attnrules("test", tested_once, "--confirmed", "--json").out)
+    assert [(row["feature"], row["statement"]) for row in asked] == [
+        (one.feature, one.statement) for one in narrowings.values()
+    ]
+    assert "as a rule, " in attnrules("show", tested_once, one.feature).out
+    with package.open(tested_once) as warehouse:
+        [row] = warehouse.test_confirmed(one.feature).filter(pl.col("kind") == one.kind).to_dicts()
+    assert (row["statement"], row["gain"], tuple(row["gain_interval"])) == (
+        *(one.statement, one.gain),
+        one.gain_interval,
+    )
+
+
+def test_without_a_confirmed_rule_the_next_step_is_named(attnrules: Any, small_once: Path) -> None:
+    assert "`attnrules intervene` tests them" in attnrules("test", small_once, "--confirmed").out
+    assert json.loads(attnrules("test", small_once, "--confirmed", "--json").out) == []
+
+
+@pytest.mark.parametrize("more", [[], ["[same] before -> L0H0.0", "--confirmed"]], ids=["neither", "both"])
+def test_a_rule_or_the_confirmed_ones_are_judged(attnrules: Any, small_once: Path, more: list[str]) -> None:
+    outcome = attnrules("test", small_once, *more)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "name one RULE, or --confirmed" in outcome.err
 
 
 @given(

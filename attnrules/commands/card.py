@@ -51,8 +51,12 @@ def card_lines(card: FeatureCard, path: Path, *, all_methods: bool = False) -> l
     lines += [*_rule_lines(card, path), *_example_lines(card)]
     if all_methods:
         ends = right_side(card)
-        rest = [*list_lines(card), *absence_lines(card.absences, ends), *counting_lines(card.counting, ends)]
-        return [*lines, *rest]
+        return [
+            *lines,
+            *list_lines(card),
+            *absence_lines(card.absences, ends, card.narrowings),
+            *counting_lines(card.counting, ends, card.narrowings),
+        ]
     return [*lines, *_supported_lines(card), "", _further(card, path)]
 
 
@@ -126,8 +130,8 @@ def _supported_lines(card: FeatureCard) -> list[str]:
     """Return the absence and counting rules that the model confirms, and how many others there are."""
     ends = right_side(card)
     lines = [
-        *absence_lines([rule for rule in card.absences if rule["confirmed"]], ends),
-        *counting_lines([rule for rule in card.counting if rule["confirmed"]], ends),
+        *absence_lines([rule for rule in card.absences if rule["confirmed"]], ends, card.narrowings),
+        *counting_lines([rule for rule in card.counting if rule["confirmed"]], ends, card.narrowings),
     ]
     others = [
         words

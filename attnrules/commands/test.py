@@ -1,4 +1,4 @@
-"""`attnrules test`: a rule that you state, judged as it is read."""
+"""`attnrules test`: a rule that you state, or those that the model confirms, judged as they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from attnrules.commands.options import Count, json_option, seed_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.terminal import tell, visible
-from attnrules.commands.wording import in_sequences
+from attnrules.commands.wording import in_sequences, narrowing_words
 from attnrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +26,18 @@ _KINDS = {
 
 @click.command("test")
 @warehouse_argument
-@click.argument("rule", metavar="RULE")
+@click.argument("rule", metavar="RULE", required=False)
+@click.option(
+    "--confirmed",
+    is_flag=True,
+    help="In place of RULE, what confirmed absence and counting rules add to a rule.",
+)
 @click.option("--examples", type=Count(0), default=4, show_default=True, help="Of each kind.")
 @seed_option
 @json_option("As JSON.")
-def command(warehouse: Path, rule: str, examples: int, seed: int, as_json: bool) -> None:
+def command(
+    warehouse: Path, rule: str | None, confirmed: bool, examples: int, seed: int, as_json: bool
+) -> None:
     """Judge a rule exactly as it is read, on every position after BOS of the test sequences.
 
     A rule joins up to three conditions by `and`; features are L0.i17, tokens stand in quotes.
@@ -38,7 +45,37 @@ def command(warehouse: Path, rule: str, examples: int, seed: int, as_json: bool)
     \b
     attnrules test gpt2.duckdb "[' a', ' an'] at -1 -> L0H3.17"
     attnrules test gpt2.duckdb "[same] before and no [L0.i5] at -4..-1 -> L0H3.17"
+    attnrules test gpt2.duckdb --confirmed
     """
+    if confirmed == (rule is not None):
+        raise UsageError("name one RULE, or --confirmed for those that the model confirms")
+    if rule is None:
+        _test_confirmed(warehouse, seed, as_json=as_json)
+    else:
+        _test(warehouse, rule, examples, seed, as_json=as_json)
+
+
+def _test_confirmed(warehouse: Path, seed: int, *, as_json: bool) -> None:
+    from attnrules.queries.stated import read_confirmed
+    from attnrules.warehouse import Warehouse
+
+    with Warehouse.open(warehouse) as opened:
+        found = read_confirmed(opened, seed=seed)
+    if as_json:
+        tell_json([asdict(one) for one in found])
+    elif found:
+        tell(
+            *(
+                line
+                for one in found
+                for line in (f"{one.statement} → {one.feature}", f"  {narrowing_words(asdict(one))}")
+            )
+        )
+    else:
+        tell("no absence or counting rule is confirmed: `attnrules intervene` tests them")
+
+
+def _test(warehouse: Path, rule: str, examples: int, seed: int, *, as_json: bool) -> None:
     from attnrules.queries.heads import parse_feature
     from attnrules.queries.stated import parse, read_rule
     from attnrules.warehouse import Warehouse

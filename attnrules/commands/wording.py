@@ -160,6 +160,23 @@ def test_words(test: dict[str, Any], statement: str) -> str:
     return f"{what} {share:z.0%} of the activation is lost in {n} sequences (other tokens {control:z.0%})"
 
 
+def narrowing_words(rule: dict[str, Any]) -> str:
+    """Say what the last condition of a rule adds to it: a `Narrowing` as a dictionary."""
+    added = rule["statement"].rsplit(" and ", 1)[1]
+    if rule["gain"] is None:
+        return f"“{added}” changes nothing that can be seen: the rule holds nowhere on the test positions"
+    raises = "raises" if rule["kept"] else "does not surely raise"
+    words = (
+        f"“{added}” {raises} its precision: {rule['precision']:.2f}"
+        f" ({rule['n_hits']} of {rule['n_matches']} positions) with it, {rule['precision_without']:.2f}"
+        f" ({rule['n_hits_without']} of {rule['n_matches_without']}) without"
+    )
+    if rule["gain_interval"] is None:
+        return f"{words}, in too few sequences to say"
+    low, high = rule["gain_interval"]
+    return f"{words}, gain {rule['gain']:+z.2f} [{low:z.2f}, {high:z.2f}]"
+
+
 def _atom_words(statement: str, number: int) -> str:
     from attnrules.queries.stated import parse
 
@@ -212,7 +229,7 @@ def _beaten_lines(card: FeatureCard) -> list[str]:
     return lines
 
 
-def absence_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
+def absence_lines(rules: list[dict[str, Any]], ends: str, narrowings: list[dict[str, Any]]) -> list[str]:
     """Return lines that say what draws attention away from the keys of a feature whose rules end so."""
     lines = []
     for scaling in dict.fromkeys(rule["scaling"] for rule in rules):
@@ -224,10 +241,11 @@ def absence_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
                     f"  {rule['pair']:3}  {absence_words(rule)} ↛ {ends}{through}: {_standing(rule)}"
                 )
                 lines += [f"       {line}" for line in (_corpus_words(rule), _test_words(rule))]
+                lines += _narrowing_lines("absence", rule, narrowings)
     return lines
 
 
-def counting_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
+def counting_lines(rules: list[dict[str, Any]], ends: str, narrowings: list[dict[str, Any]]) -> list[str]:
     """Return lines that say what the feature counts; `ends` is how its rules end."""
     lines = []
     for scaling in dict.fromkeys(rule["scaling"] for rule in rules):
@@ -238,7 +256,17 @@ def counting_lines(rules: list[dict[str, Any]], ends: str) -> list[str]:
                 through = through_words(rule["head"], [rule])
                 lines.append(f"  {rule['pair']:3}  {words} → {ends}{through}")
                 lines += [f"       {line}" for line in (_count_words(rule), _grid_words(rule))]
+                lines += _narrowing_lines("counting", rule, narrowings)
     return lines
+
+
+def _narrowing_lines(kind: str, rule: dict[str, Any], narrowings: list[dict[str, Any]]) -> list[str]:
+    place = (kind, rule["scaling"], rule["pair"])
+    return [
+        f"       as a rule, {narrowing_words(one)}"
+        for one in narrowings
+        if (one["kind"], one["scaling"], one["pair"]) == place
+    ]
 
 
 def through_words(head: int, rows: list[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from attnrules.errors import UsageError
 from attnrules.queries.card.redundancy import minimal_rules
 from attnrules.queries.heads import FeatureId, output_heads
 from attnrules.queries.questions import ask
+from attnrules.queries.stated import read_confirmed
 from attnrules.sql import WHOLE_LAYER, Statements, head_name
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class FeatureCard:
         stated_inputs: the input features that these rules speak of, each with its description.
         stated_tests: the rows of `stated_tests` of these rules.
         readings: how the first rules of the other methods do on test when they are taken as they are read.
-        absences, counting: the rows of `absence_summary` and `counting_summary`.
+        absences, counting: the rows of `absence_summary` and `counting_summary`. narrowings: of the confirmed
+            ones, what they add to a rule, as `queries.stated.Narrowing` says.
     """
 
     feature: dict[str, Any]
@@ -68,6 +70,7 @@ class FeatureCard:
     readings: list[dict[str, Any]]
     absences: list[dict[str, Any]]
     counting: list[dict[str, Any]]
+    narrowings: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -105,6 +108,7 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         readings=dictionaries(warehouse, "readings", {**at, "n_rules": n_rules}),
         absences=dictionaries(warehouse, "absences", {**at, "n_rules": n_rules}),
         counting=dictionaries(warehouse, "counting", {**at, "n_rules": n_rules}),
+        narrowings=[asdict(one) for one in read_confirmed(warehouse, feature)],
     )
 
 

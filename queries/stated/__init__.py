@@ -1,13 +1,14 @@
 """Stated rules: conditions on the text, judged exactly as they are read (method.md section 13).
 
 `language` is the grammar, `members` turns a rule into rows, `reading` judges rules as they are read,
-`learning` finds them.
+`narrowing` does with one condition more and without it, `learning` finds them.
 """
 
 from __future__ import annotations
 
 from attnrules.queries.stated.language import Statement, parse
+from attnrules.queries.stated.narrowing import Narrowing, read_confirmed
 from attnrules.queries.stated.predicting import predict
 from attnrules.queries.stated.reading import Example, Reading, read_rule
 
-__all__ = ["Example", "Reading", "Statement", "parse", "predict", "read_rule"]
+__all__ = ["Example", "Narrowing", "Reading", "Statement", "parse", "predict", "read_confirmed", "read_rule"]

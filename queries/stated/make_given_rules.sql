@@ -1,10 +1,10 @@
--- Grain: the rule that is asked about, and its feature.
+-- Grain: a rule that is asked about, numbered from 0, and its feature.
 -- Makes: read_rules
 CREATE OR REPLACE TEMP TABLE read_rules AS
 SELECT
-    0 AS rule,
+    (generate_subscripts($features::INTEGER[], 1) - 1)::INTEGER AS rule,
     0 AS scope,
-    $feature::INTEGER AS feature,
+    unnest($features::INTEGER[]) AS feature,
     'given' AS method,
     'none' AS scaling,
     TRUE AS is_stated,

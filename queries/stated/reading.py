@@ -90,7 +90,7 @@ def read_rule(
         raise UsageError(f"{feature}: the warehouse holds no such output feature; see `attnrules info`")
     rows = resolved(warehouse, statement)
     with warehouse.session():
-        warehouse.execute(step("make_given_rules"), {"feature": feature.feature})
+        warehouse.execute(step("make_given_rules"), {"features": [feature.feature]})
         give_members(warehouse, table_of(rows, rule=np.zeros(len(rows)), scope=np.zeros(len(rows))))
         warehouse.execute(step("make_tested_positions"), {"seed": seed})
         match(warehouse)
@@ -195,7 +195,7 @@ def _columns(
     """Return the columns of `rule_readings` that are counted, one entry per rule."""
     of_features, row = np.unique(feature, return_inverse=True)
     of_active = np.searchsorted(of_features, active["feature"])
-    n_active = _by_sequence(of_active, active, "n_active", sequences, len(of_features))
+    n_active = by_sequence(of_active, active, "n_active", sequences, len(of_features))
     weights = np.c_[np.ones(len(sequences)), bootstrap_weights(sequences, seed)]
     parts = []
     for first in range(0, len(feature), _RULES_AT_ONCE):
@@ -203,14 +203,14 @@ def _columns(
         here = {name: column[some] for name, column in counts.items()}
         n = min(_RULES_AT_ONCE, len(feature) - first)
         matches, hits = (
-            _by_sequence(here["rule"] - first, here, name, sequences, n) for name in ("n_matches", "n_hits")
+            by_sequence(here["rule"] - first, here, name, sequences, n) for name in ("n_matches", "n_hits")
         )
         of = row[first : first + n]
         parts.append(_rates(matches, hits, n_active, of, n_positions, weights))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _by_sequence(row: Ints, rows: dict[str, Any], name: str, sequences: Ints, n_rows: int) -> Floats:
+def by_sequence(row: Ints, rows: dict[str, Any], name: str, sequences: Ints, n_rows: int) -> Floats:
     """Return a count as a matrix [n_rows, n_sequences], 0 without a row; other splits are left out."""
     column = np.searchsorted(sequences, rows["seq_id"]).clip(max=len(sequences) - 1)
     here = np.flatnonzero(sequences[column] == rows["seq_id"])
