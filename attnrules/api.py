@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from attnrules.errors import UsageError, closest
-from attnrules.frames import FeatureFrames
+from attnrules.frames import FeatureFrames, HeadFrames, ShownRelation, ShownTable
 from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
 from attnrules.queries.card import FeatureCard, feature_card
@@ -37,7 +36,7 @@ from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.queries.stated import Reading, parse, predict, read_confirmed, read_rule
 from attnrules.queries.stated.narrowing import SCHEMA
-from attnrules.warehouse import Warehouse, info
+from attnrules.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -103,6 +102,12 @@ class RuleWarehouse(Warehouse):
     What writes (`mine_...`, `intervene`) needs `writable=True`. `report` is called with the name of each
     head, such as `"L0H3"`, before it is worked on.
     """
+
+    _relations = ShownRelation
+
+    def table(self, name: str) -> ShownTable:
+        """Return a handle on a table or view: `.lazy()`, `.pl()`; a notebook shows its first rows."""
+        return ShownTable(self.relation(name))
 
     def mine_skipgrams(
         self,
@@ -428,6 +433,13 @@ class RuleWarehouse(Warehouse):
         """
         return FeatureFrames(self, _feature(feature))
 
+    def head(self, head: str) -> HeadFrames:
+        """Return what is known of a head, written `"L0H3"`, as polars frames.
+
+        Raises `UsageError` when the warehouse does not hold it.
+        """
+        return HeadFrames(self, head)
+
     @property
     def questions(self) -> Questions:
         """The named questions, each a method that answers with a polars DataFrame: `wh.questions.heads()`."""
@@ -442,11 +454,9 @@ class RuleWarehouse(Warehouse):
         return draw(self, name, parameters)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: what the warehouse holds, and its heads; polars escapes the rest."""
-        held = info(self)
-        model = (held.model or {}).get("name", "no model yet")
-        title = f"{self.path}: {model}, {held.n_sequences:,} sequences"
-        return f"<h4>{escape(title)}</h4>{self.questions.heads()._repr_html_()}"
+        from attnrules.pages.notebook import model_html
+
+        return model_html(self)
 
 
 def ingest_into(

@@ -1,14 +1,15 @@
-"""One output feature as polars frames, which a notebook shows as tables."""
+"""What a notebook works with: heads, features, examples and results, as frames and as pages of the site."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING
 
 from attnrules.errors import UsageError
-from attnrules.queries.card import FeatureCard, feature_card
+from attnrules.queries.card import FeatureCard, feature_card, feature_facts
+from attnrules.queries.pages import features_of_head, site
 from attnrules.queries.questions import ask
+from attnrules.warehouse.relation import Relation, TableHandle
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,6 +19,116 @@ if TYPE_CHECKING:
 
 # More rows than any feature has.
 _EVERY_ROW = 1_000_000_000
+# Of a result in a notebook.
+_SHOWN_ROWS = 10
+
+
+class ShownRelation(Relation):
+    """A relation that a notebook shows as a table of its first rows."""
+
+    def _repr_html_(self) -> str:
+        from attnrules.commands.output import as_text, distinct_names
+        from attnrules.pages.notebook import rows_html
+        from attnrules.pages.tables import Table
+
+        rows = as_text(self).limit(_SHOWN_ROWS + 1).fetchall()
+        shown = [list(row) for row in rows[:_SHOWN_ROWS]]
+        return rows_html(Table(distinct_names(self.columns), shown, more=len(rows) > _SHOWN_ROWS))
+
+
+class ShownTable(TableHandle):
+    """A table or view that a notebook shows by its first rows."""
+
+    def _repr_html_(self) -> str:
+        shown: str = self._relation._repr_html_()
+        return shown
+
+
+class HeadFrames:
+    """What is known of a head, or of a layer whose SAE reads all heads; every frame is asked for once."""
+
+    def __init__(self, warehouse: Warehouse, name: str) -> None:
+        """Raises `UsageError` when the warehouse does not hold a head of this name, such as `L2H1`."""
+        heads = {row["name"]: row for row in site(warehouse).heads}
+        wanted = name.strip().upper()
+        if wanted not in heads:
+            raise UsageError(f"{name}: not in this warehouse, which holds {', '.join(heads)}")
+        self._warehouse = warehouse
+        self.name = wanted
+        self._summary = heads[wanted]
+
+    @cached_property
+    def features(self) -> pl.DataFrame:
+        """The features that fire: what they fire on and say, their first stated rule, and their best list."""
+        rows: pl.DataFrame = features_of_head(self._warehouse, **self._at).pl()
+        return rows
+
+    @cached_property
+    def profile(self) -> pl.DataFrame:
+        """How far back it looks: the share of its attention by distance."""
+        return self._frame("head_profile")
+
+    @cached_property
+    def keys(self) -> pl.DataFrame:
+        """Input features that recur in the rules of its features, by the method `weighted`."""
+        return self._frame("recurring_keys")
+
+    @cached_property
+    def conditions(self) -> pl.DataFrame:
+        """What the stated rules of several of its features ask for: a token or input feature at a place."""
+        return self._frame("recurring_conditions")
+
+    @property
+    def _at(self) -> dict[str, int]:
+        return {"layer": self._summary["layer"], "head": self._summary["head"]}
+
+    def _frame(self, question: str) -> pl.DataFrame:
+        rows: pl.DataFrame = ask(self._warehouse, question, {**self._at, "limit": _EVERY_ROW}).pl()
+        return rows
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: {self._summary['n_firing']} features fire; .features, .profile, .keys, .conditions"
+        )
+
+    def _repr_html_(self) -> str:
+        from attnrules.pages.notebook import head_html
+
+        return head_html(self._warehouse, self._summary)
+
+
+class Example:
+    """One activation of a feature: a notebook shows its text, its sources and what it is the sum of."""
+
+    def __init__(self, warehouse: Warehouse, feature: FeatureId, seq_id: int, pos: int) -> None:
+        self._warehouse = warehouse
+        self._feature = feature
+        self.seq_id = seq_id
+        self.pos = pos
+
+    @cached_property
+    def sources(self) -> pl.DataFrame:
+        """The positions attended to, with what each contributes."""
+        return self._frame("example_sources")
+
+    @cached_property
+    def rules(self) -> pl.DataFrame:
+        """The rules that match here, with what each adds to the prediction of its list."""
+        return self._frame("rules_here")
+
+    def _frame(self, question: str) -> pl.DataFrame:
+        at = {"layer": self._feature.layer, "head": self._feature.head, "feature": self._feature.feature}
+        asked = {**at, "seq_id": self.seq_id, "pos": self.pos}
+        rows: pl.DataFrame = ask(self._warehouse, question, asked).pl()
+        return rows
+
+    def __repr__(self) -> str:
+        return f"{self._feature} at position {self.pos} of sequence {self.seq_id}; .sources, .rules"
+
+    def _repr_html_(self) -> str:
+        from attnrules.pages.notebook import example_html
+
+        return example_html(self._warehouse, self._feature, self.seq_id, self.pos)
 
 
 class FeatureFrames:
@@ -27,12 +138,12 @@ class FeatureFrames:
         """Raises `UsageError` when the warehouse does not hold the feature."""
         self._warehouse = warehouse
         self.id = feature
-        self._card = feature_card(warehouse, feature)
+        self._facts = feature_facts(warehouse, feature)
 
-    @property
+    @cached_property
     def card(self) -> FeatureCard:
         """What `attnrules show` shows."""
-        return self._card
+        return feature_card(self._warehouse, self.id)
 
     @cached_property
     def stated(self) -> pl.DataFrame:
@@ -54,15 +165,22 @@ class FeatureFrames:
         """How far back its heads look where it is active, and anywhere: a row per distance and head."""
         return self._frame("feature_profile", limit=_EVERY_ROW)
 
+    def example(self, number: int = 0) -> Example:
+        """Return the example of this number, a row of `examples`, from 0.
+
+        Raises `UsageError` for one that there is not.
+        """
+        if not 0 <= number < self.examples.height:
+            raise UsageError(f"{self.id}: has no example {number}; it has {self.examples.height}")
+        seq_id, pos = self.examples.row(number)[:2]
+        return Example(self._warehouse, self.id, seq_id, pos)
+
     def sources(self, example: int = 0) -> pl.DataFrame:
         """Return the positions attended to at the example of this number, with what each contributes.
 
-        The example is a row of `examples`, from 0. Raises `UsageError` for one that there is not.
+        Raises `UsageError` for an example that there is not.
         """
-        if not 0 <= example < self.examples.height:
-            raise UsageError(f"{self.id}: has no example {example}; it has {self.examples.height}")
-        seq_id, pos = self.examples.row(example)[:2]
-        return self._frame("example_sources", seq_id=seq_id, pos=pos)
+        return self.example(example).sources
 
     def _frame(self, question: str, **parameters: object) -> pl.DataFrame:
         at = {"layer": self.id.layer, "head": self.id.head, "feature": self.id.feature}
@@ -70,11 +188,10 @@ class FeatureFrames:
         return rows
 
     def __repr__(self) -> str:
-        fires = ", ".join(repr(row["token"]) for row in self._card.fires_on)
-        return f"{self.id}: fires on {fires or 'nothing'}; .rules, .stated, .examples, .sources(i), .profile"
+        frames = ".rules, .stated, .examples, .example(i), .sources(i), .profile"
+        return f"{self.id}: fires on {self._facts['description'] or 'nothing'}; {frames}"
 
     def _repr_html_(self) -> str:
-        """Return the feature as a notebook shows it; polars escapes what tokens hold."""
-        parts = (("stated rules", self.stated), ("strongest examples", self.examples))
-        tables = [f"<h5>{title}</h5>{rows.head(5)._repr_html_()}" for title, rows in parts]
-        return f"<h4>{escape(repr(self))}</h4>{''.join(tables)}"
+        from attnrules.pages.notebook import feature_html
+
+        return feature_html(self._warehouse, self.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,14 @@ def token(text: str) -> str:
     """Return a token in quotes, line breaks and other characters that cannot be seen spelt out."""
     shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
     return f"'{''.join(shown)}'"
+
+
+def first_tokens(description: str | None) -> str:
+    """Return the first two tokens of a description by tokens and shares, or what others wrote of it."""
+    if not description:
+        return "never fires"
+    tokens = re.findall(r"('.+?') \d+%(?:, |$)", description)
+    return ", ".join(tokens[:2]) or description
 
 
 def sentence(

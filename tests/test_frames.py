@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import attnrules as package
 from attnrules.api import RuleWarehouse
 from attnrules.errors import UsageError
-from attnrules.warehouse import Warehouse
+from attnrules.frames import Example
+from attnrules.pages import write_site
+from attnrules.queries.heads import parse_feature
+from tests.test_pages import HOSTILE, Read, hostile
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "notebook.ipynb"
 
@@ -35,6 +41,11 @@ def at(name: str) -> dict[str, int]:
     layer, rest = name.removeprefix("L").split("H")
     head, feature = rest.split(".")
     return {"layer": int(layer), "head": int(head), "feature": int(feature)}
+
+
+def first_of(wh: RuleWarehouse, head: str) -> str:
+    """The first feature of a head that has rules."""
+    return f"{head}.{wh.head(head).features.filter('has_rules')['feature'][0]}"
 
 
 def test_frames_hold_the_rows_of_the_tables(wh: RuleWarehouse, name: str) -> None:
@@ -76,25 +87,147 @@ def test_a_feature_that_is_not_there_is_said(wh: RuleWarehouse) -> None:
         wh.feature("L0H0.999999")
 
 
-def test_what_a_notebook_shows_is_escaped(mined: Path, name: str) -> None:
-    hostile = "<script>alert(1)</script>"
-    with Warehouse.open(mined, writable=True) as warehouse:
-        warehouse.execute("UPDATE vocabulary SET token = $token", {"token": hostile})
-        warehouse.execute("UPDATE model SET name = $name", {"name": hostile})
-        warehouse.execute("UPDATE output_features SET description = $text", {"text": hostile})
-    with package.open(mined) as wh:
-        for shown in (wh, wh.feature(name), wh.table("vocabulary")):
-            page = shown._repr_html_()
-            assert hostile not in page
-            assert "<table" in page
+def test_what_a_notebook_shows_is_escaped_and_runs_nothing(small_once: Path, tmp_path: Path) -> None:
+    with package.open(hostile(small_once, tmp_path)) as wh:
+        feature = wh.feature(first_of(wh, "L0H0"))
+        shown = {
+            "model": wh,
+            "head": wh.head("L0H0"),
+            "feature": feature,
+            "example": feature.example(),
+            "table": wh.table("vocabulary"),
+            "result": wh.sql("SELECT $text AS \"<b onclick='x'>\"", {"text": HOSTILE[0]}),
+        }
+        outputs = {name: Read(of._repr_html_()) for name, of in shown.items()}
+    allowed = {
+        *(
+            "div",
+            "style",
+            "h1",
+            "h2",
+            "h3",
+            "p",
+            "b",
+            "small",
+            "span",
+            "code",
+            "details",
+            "summary",
+            "section",
+        ),
+        *(
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "caption",
+            "ul",
+            "ol",
+            "li",
+            "i",
+            "figure",
+            "figcaption",
+        ),
+        *("svg", "path", "rect", "circle", "text", "title"),
+    }
+    for name, output in outputs.items():
+        for tag, attributes in output.tags:
+            assert tag in allowed, (name, tag)
+            # Nothing of it is a link, is fetched or acts.
+            assert not {of for of in attributes if of in ("href", "src") or of.startswith("on")}, (name, tag)
+        texts = "".join(output.text)
+        assert any(text.replace("\n", "") in texts for text in HOSTILE), name
+        assert not re.search(r"https?:|@import|url\(", texts)
+
+
+def test_a_notebook_shows_what_the_pages_show(small_once: Path, tmp_path: Path) -> None:
+    """The same headings, sentences and cells, word for word and in the same order."""
+    with package.open(small_once) as wh:
+        write_site(wh, tmp_path / "site")
+        feature = wh.feature(first_of(wh, "L0H0"))
+        for shown, page in (
+            (wh, "index.html"),
+            (wh.head("L0H0"), "L0H0/index.html"),
+            (feature, f"L0H0/{feature.id.feature}.html"),
+        ):
+            output = re.sub(r"<style>.*?</style>", "", shown._repr_html_(), flags=re.DOTALL)
+            # What unfolds holds the table of a head, which a script makes on its page.
+            said = " ".join(Read(output.partition("<summary>More")[0]).text).split()
+            on_page = iter(" ".join(Read((tmp_path / "site" / page).read_text("utf-8")).text).split())
+            assert len(said) > 20
+            assert [word for word in said if word not in on_page] == []
+
+
+def test_an_example_shows_its_activation_and_parts(wh: RuleWarehouse, name: str) -> None:
+    feature = wh.feature(name)
+    for number in (0, 2):
+        example = feature.example(number)
+        activation, pos = feature.examples["activation"][number], feature.examples["pos"][number]
+        page = Read(example._repr_html_())
+        assert f"{name} at position {pos} of sequence {example.seq_id}: {activation:.3f}" in page.text
+        # The bar of the whole, below those of its parts.
+        assert page.text[page.text.index("activation") + 1] == f"{activation:+.3f}"
+        assert example.sources.equals(feature.sources(number))
+    assert feature.example().rules.height
+
+
+def test_an_example_where_the_feature_is_silent_is_said(wh: RuleWarehouse, name: str) -> None:
+    silent = Example(wh, parse_feature(name), 0, 10**6)
+    with pytest.raises(UsageError, match="is silent at position 1000000 of sequence 0"):
+        silent._repr_html_()
+
+
+def test_a_head_has_frames(wh: RuleWarehouse, name: str) -> None:
+    head = wh.head(name.partition(".")[0].lower())
+    of = {"layer": at(name)["layer"], "head": at(name)["head"]}
+    firing = "SELECT count(*) FROM output_features WHERE (layer, head) = ($layer, $head) AND n_tokens > 0"
+    assert head.features.height == wh.sql(firing, of).fetchall()[0][0] > 0
+    assert head.profile["share_so_far"][-1] == pytest.approx(1, abs=1e-3)
+    assert head.keys.equals(wh.questions.recurring_keys(**of, limit=10_000))
+    assert head.conditions.equals(wh.questions.recurring_conditions(**of, limit=10_000))
+
+
+def test_a_head_that_is_not_there_is_said(wh: RuleWarehouse) -> None:
+    with pytest.raises(UsageError, match=r"L9H9: not in this warehouse, which holds L0H0, .*, L1H3$"):
+        wh.head("L9H9")
+
+
+def test_results_of_results_are_shown_too(wh: RuleWarehouse) -> None:
+    page = Read(wh.sql("FROM range(100) AS t(n)").filter("n > 20")._repr_html_())
+    assert [text for text in page.text if text.isdigit()] == [str(n) for n in range(21, 31)]
+    assert "The first 10 rows; " in page.text
+
+
+def shown(notebook: Path, **stands_for: tuple[str, str]) -> list[str]:
+    """What the cells of a notebook show when they run, each name that is in it replaced by another."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    outputs = []
+    for source in sources:
+        for written, of_tests in stands_for.values():
+            assert any(written in text for text in sources)
+            source = source.replace(written, of_tests)
+        *before, last = ast.parse(source).body
+        assert isinstance(last, ast.Expr), source
+        exec(compile(ast.Module(before, []), str(notebook), "exec"), names)
+        result = eval(compile(ast.Expression(last.value), str(notebook), "eval"), names)
+        outputs.append("" if result is None else _as_shown(result))
+    return outputs
+
+
+def _as_shown(result: Any) -> str:
+    """What a notebook shows of a result; charts offer other kinds than HTML."""
+    if hasattr(result, "_repr_html_"):
+        return str(result._repr_html_())
+    return json.dumps(result._repr_mimebundle_())
 
 
 def test_the_notebook_runs(wh: RuleWarehouse, name: str) -> None:
     """Every cell, with the file and the feature of the tests in place of those of the demo."""
-    cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    assert code.count("wh.") >= 5
-    for stands_for, of_tests in (("attnrules-demo.duckdb", str(wh.path)), ("L1H1.215", name)):
-        assert stands_for in code
-        code = code.replace(stands_for, of_tests)
-    exec(compile(code, str(NOTEBOOK), "exec"), {})
+    outputs = shown(NOTEBOOK, file=("attnrules-demo.duckdb", str(wh.path)), feature=("L1H1.215", name))
+    # The last one closes the warehouse.
+    assert [bool(output) for output in outputs] == [True] * (len(outputs) - 1) + [False]
+    assert len(outputs) > 5

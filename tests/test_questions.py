@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attnrules.errors import AttnRulesError
+from attnrules.pages import wording
 from attnrules.queries.questions import ask, questions
+from attnrules.queries.stated.language import Atom, InputFeature, parse
 from attnrules.warehouse import Warehouse
+from tests.test_stated_on_model import store
 
 LAYER, HEAD = 1, 0
 AT = {"layer": LAYER, "head": HEAD}
@@ -154,6 +159,49 @@ def test_keys_that_recur_are_counted_once_a_feature(small: Warehouse) -> None:
     assert {row["key_feature"]: row["n_features"] for row in found} == {
         key: len(of) for key, of in features.items() if len(of) > 1
     }
+
+
+def test_conditions_that_recur_are_those_of_the_rules_as_written(small: Warehouse) -> None:
+    """The atoms of each rule's text, a member at a time, in place of the columns of stated_atoms."""
+    found = answers(small, "recurring_conditions", **AT, limit=10_000)
+    wanted: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for feature, rank, statement in small.rows(
+        f"SELECT feature, rank, statement FROM stated_rules WHERE (layer, head) = ({LAYER}, {HEAD}) AND rank <= 16"
+    ):
+        for atom in parse(statement)[0].atoms:
+            if isinstance(atom, Atom):
+                for member in atom.members:
+                    bare = replace(member, above=0.0) if isinstance(member, InputFeature) else member
+                    wanted[str(replace(atom, members=(bare,)))].add((feature, rank))
+    expected = {
+        text: (len({feature for feature, _ in rules}), len(rules))
+        for text, rules in wanted.items()
+        if len({feature for feature, _ in rules}) > 1
+    }
+    assert expected
+    assert {wording.condition(row): (row["n_features"], row["n_rules"]) for row in found} == expected
+    for row in found:
+        assert row["features"] == sorted({feature for feature, _ in wanted[wording.condition(row)]})[:8]
+    assert [row["n_features"] for row in found] == sorted((row["n_features"] for row in found), reverse=True)
+
+
+def test_rules_that_recur_have_the_same_words(small_once: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(small_once, tmp_path / "recurring.duckdb"))
+    with Warehouse.open(path, writable=True) as warehouse:
+        features = [feature for (feature,) in warehouse.rows(
+            f"SELECT feature FROM output_features WHERE (layer, head) = ({LAYER}, {HEAD}) ORDER BY feature LIMIT 3"
+        )]  # fmt: skip
+        for feature in features[:2]:
+            store(warehouse, (LAYER, HEAD, feature), 101, "['Paris'] at -1")
+        store(warehouse, (LAYER, HEAD, features[2]), 102, "['Paris'] at 0")
+    with Warehouse.open(path) as warehouse:
+        found = answers(warehouse, "recurring_statements", **AT, limit=10_000)
+    assert [
+        (row["head"], row["n_features"], row["best_rank"], row["features"])
+        for row in found
+        if row["statement"] == "['Paris'] at -1"
+    ] == [("L1H0", 2, 101, features[:2])]
+    assert "['Paris'] at 0" not in {row["statement"] for row in found}
 
 
 def test_features_with_like_rules_share_keys(small: Warehouse) -> None:

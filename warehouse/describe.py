@@ -62,7 +62,10 @@ def describe(warehouse: Warehouse) -> dict[str, Any]:
         "rules": dictionaries(
             warehouse,
             "SELECT method, scaling, count(DISTINCT (layer, head, feature)) AS n_features,"
-            " count(DISTINCT (layer, head, feature, rank)) AS n_rules FROM rules GROUP BY ALL ORDER BY ALL",
+            " count(DISTINCT (layer, head, feature, rank)) AS n_rules FROM rules GROUP BY ALL UNION ALL"
+            " SELECT m.method, 'none', count(DISTINCT (s.layer, s.head, s.feature)), count(*)"
+            " FROM stated_rules AS s INNER JOIN methods AS m ON m.match_score = 'holds' GROUP BY ALL"
+            " ORDER BY ALL",
         ),
         "runs": [_run(row) for row in dictionaries(warehouse, "FROM runs ORDER BY run_id")],
     }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 Recipe = Callable[[Connection], Any]
 
 _BATCH_ROWS = 122_880
-# Of a table in a notebook.
-_SHOWN_ROWS = 10
 
 
 class Relation:
@@ -110,10 +108,10 @@ class Relation:
             result = self._handle.run(self._connection, work, self._asked)
         return self._derived(result, step) if isinstance(result, duckdb.DuckDBPyRelation) else result
 
-    def _derived(self, inner: Any, step: Callable[[Any, Connection], Any]) -> Relation:
+    def _derived(self, inner: Any, step: Callable[[Any, Connection], Any]) -> Self:
         recipe = self._recipe
         repeated = None if recipe is None else lambda connection: step(recipe(connection), connection)
-        return Relation(self._handle, self._connection, inner, repeated, self._lock, self._asked)
+        return type(self)(self._handle, self._connection, inner, repeated, self._lock, self._asked)
 
 
 def _on(connection: Connection, argument: Any) -> Any:
@@ -191,8 +189,3 @@ class TableHandle:
         """Return the whole table as a polars DataFrame."""
         frame: pl.DataFrame = self._relation.pl()
         return frame
-
-    def _repr_html_(self) -> str:
-        """Return the first rows as a notebook shows them; polars escapes what they hold."""
-        first: pl.DataFrame = self._relation.limit(_SHOWN_ROWS).pl()
-        return f"{first._repr_html_()}<p>the first of {len(self._relation):,} rows</p>"

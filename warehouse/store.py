@@ -38,6 +38,9 @@ _LIBRARIES = (
 class Warehouse:
     """One opened warehouse, a file or a lake; use it as a context manager or call `close`."""
 
+    # What `sql` returns; the Python API has one that a notebook can show.
+    _relations: type[Relation] = Relation
+
     def __init__(
         self, connection: Connection, path: Path, *, watched: bool = False, lake: Lake | None = None
     ) -> None:
@@ -195,7 +198,7 @@ class Warehouse:
             inner, repeatable = self._handle.run(connection, build)
         if inner is None:
             return None
-        return Relation(self._handle, connection, inner, recipe if repeatable else None, asked=asked)
+        return self._relations(self._handle, connection, inner, recipe if repeatable else None, asked=asked)
 
     def table(self, name: str) -> TableHandle:
         """Return a handle on the table or view `name`: `.lazy()`, `.pl()`."""

@@ -17,7 +17,7 @@ from attnrules.errors import UsageError
 if TYPE_CHECKING:
     from attnrules.explainer import Explainer
     from attnrules.ingest.intervene import LaboratorySpec
-    from attnrules.pages.browser import Table
+    from attnrules.pages.tables import Table
     from attnrules.queries.explain import Attended, Explained
     from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
@@ -60,7 +60,7 @@ def command(warehouse: Path, host: str, port: int, public: bool, **sources: Any)
 
 def answer(warehouse: Warehouse, sql: str) -> Table:
     """Return what SQL that reads answers, as text; the limits are those of a table of `attnrules query`."""
-    from attnrules.pages.browser import Table
+    from attnrules.pages.tables import Table
     from attnrules.queries.questions import ask
     from attnrules.queries.questions.readonly import check_reads
 

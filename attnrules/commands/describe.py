@@ -192,7 +192,7 @@ def _versions(run: dict[str, Any]) -> str:
 def _mining(facts: dict[str, Any]) -> Iterable[str]:
     sentences = [
         f"The warehouse holds {row['n_rules']:,} {row['method']} rules of {row['n_features']:,} features"
-        f" ({row['scaling']} scaling)."
+        f"{_scaled(row['scaling'])}."
         for row in facts["rules"]
     ]
     for run in facts["runs"]:
@@ -200,6 +200,10 @@ def _mining(facts: dict[str, Any]) -> Iterable[str]:
             sentences.append(f"Run {run['run_id']}, `{run['command']}`: {_settings(run['arguments'])}.")
     if sentences:
         yield " ".join(sentences)
+
+
+def _scaled(scaling: str) -> str:
+    return "" if scaling == "none" else f" ({scaling} scaling)"
 
 
 def _settings(arguments: dict[str, Any]) -> str:

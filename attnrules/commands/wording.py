@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from attnrules.commands.terminal import visible
+from attnrules.sentence import first_tokens
 from attnrules.sql import WHOLE_LAYER, head_name
 
 if TYPE_CHECKING:
@@ -126,17 +126,10 @@ def stated_lines(card: FeatureCard) -> list[str]:
 def _input_lines(card: FeatureCard) -> list[str]:
     """Say in one line what the input features fire on that the stated rules name by number."""
     named = [
-        f"L{row['layer']}.i{row['feature']} {_first_tokens(row['description'])}" for row in card.stated_inputs
+        f"L{row['layer']}.i{row['feature']} ({first_tokens(row['description'])})"
+        for row in card.stated_inputs
     ]
     return [f"  input features: {', '.join(named)}"] if named else []
-
-
-def _first_tokens(description: str | None) -> str:
-    """Return the first two tokens of a description by tokens and shares, or what others wrote of it."""
-    if not description:
-        return "(never fires)"
-    tokens = re.findall(r"('.+?') \d+%(?:, |$)", description)
-    return f"({', '.join(tokens[:2]) or description})"
 
 
 def _model_lines(card: FeatureCard, rule: dict[str, Any]) -> list[str]:

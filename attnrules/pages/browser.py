@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.pages import figures
 from attnrules.pages.site import environment, feature_page, feature_table, first_page, head_page
+from attnrules.pages.tables import Table
 from attnrules.pages.wording import worth_showing
 from attnrules.queries.heads import parse_feature
 from attnrules.queries.pages import HeadPages, found_features, head_pages, site
@@ -26,15 +27,6 @@ Row = dict[str, Any]
 _KEPT = 256
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 HTML = "text/html; charset=utf-8"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A result as text: its columns, its rows, and whether there were more."""
-
-    columns: list[str]
-    rows: list[list[str | None]]
-    more: bool
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ class Browser:
 
     def _stored(self, path: str, parts: list[str]) -> Reply:
         if not parts or parts == ["index.html"]:
-            return _html(first_page(self._pages, site(self._warehouse)))
+            return _html(first_page(self._pages, self._warehouse, site(self._warehouse)))
         if len(parts) == 2 and parts[0] == "assets" and parts[1] in self._assets:
             kind = _TYPES[parts[1][parts[1].rindex(".") :]]
             return Reply(200, f"{kind}; charset=utf-8", self._assets[parts[1]])

@@ -14,25 +14,27 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from attnrules.commands.describe import methods
 from attnrules.errors import UsageError
 from attnrules.pages import figures, wording
+from attnrules.pages.examples import arcs, shaded, waterfall
 from attnrules.queries.heads import FeatureId
-from attnrules.queries.pages import HeadPages, Site, head_pages, site
-from attnrules.queries.pages.gathering import shown_query
+from attnrules.queries.pages import HeadPages, Site, head_pages, methods_compared, site
+from attnrules.queries.pages.gathering import RECURRING, shown_query
 from attnrules.sql import head_name
 from attnrules.sql.methods import METHODS
+from attnrules.warehouse import describe
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 Row = dict[str, Any]
+# Features of a head in a notebook.
+_BEST = 20
 _TABLE_COLUMNS = (
     *("feature", "n_tokens", "description", "says", "n_rules_used", "precision", "recall"),
     *("average_precision", "ceiling_average_precision", "statement"),
 )
-
-# Rules that have a bar of their own in the parts of an activation.
-_RULES_DRAWN = 8
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _write(
     first = site(warehouse)
     for asset in resources.files("attnrules.pages").joinpath("assets").iterdir():
         _put(folder / "assets" / asset.name, asset.read_text("utf-8"))
-    _put(folder / "index.html", first_page(pages, first))
+    _put(folder / "index.html", first_page(pages, warehouse, first))
     n_features = 0
     chosen = {(head_name(f.layer, f.head), f.feature) for f in features}
     has_page = lambda head, feature: not chosen or (head, feature) in chosen  # noqa: E731
@@ -98,8 +100,12 @@ def _write(
     return Written(len(first.heads), n_features, n_bytes)
 
 
-def environment() -> Environment:
-    """Return the templates; every value that they show is escaped."""
+def environment(layout: str = "base.html") -> Environment:
+    """Return the templates; every value that they show is escaped.
+
+    Arguments:
+        layout: what stands around a page; links and queries to copy are part of `base.html` alone.
+    """
     found = Environment(
         loader=PackageLoader("attnrules.pages"),
         autoescape=True,
@@ -108,20 +114,34 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"token": wording.token, "in_text": wording.in_text}
-    found.globals |= {"ROLES": wording.ROLES, "BANDS": wording.BANDS, "served": False}
+    found.filters |= {"condition": wording.condition, "first_tokens": wording.first_tokens}
+    found.globals |= {
+        "ROLES": wording.ROLES,
+        "ATTENDED": wording.ATTENDED,
+        "BANDS": wording.BANDS,
+        "served": False,
+    }
+    found.globals |= {"layout": layout, "linked": layout == "base.html"}
     found.globals |= {"number": wording.number, "percent": wording.percent}
     # Of the others it is not stored where a list of them is right.
     found.globals["FAILING"] = {m.name for m in METHODS.values() if m.match_score in ("carried", "holds")}
     return found
 
 
-def first_page(pages: Environment, found: Site) -> str:
-    """Return the page of the model."""
+def first_page(pages: Environment, warehouse: Warehouse, found: Site) -> str:
+    """Return the page of the model, given what `site` returns."""
+    compared = methods_compared(warehouse)
     layers: dict[int, list[Row]] = {}
     for row in found.heads:
         layers.setdefault(row["layer"], []).append(row)
     return pages.get_template("index.html").render(
-        model=found.provenance, headline=found.headline, layers=layers, root=""
+        model=found.provenance,
+        headline=found.headline,
+        layers=layers,
+        compared=figures.metrics(compared, "average precision by number of rules") if compared else None,
+        query=lambda question: shown_query(question, {}),
+        methods=methods(describe(warehouse)) if found.provenance else [],
+        root="",
     )
 
 
@@ -139,9 +159,18 @@ def head_page(pages: Environment, found: HeadPages, row: Row) -> str:
         found=found,
         distances=figure if distances else None,
         entropy=found.distances[0]["entropy"] if found.distances else None,
-        query=shown_query("head_profile", {"layer": found.layer, "head": found.head}),
+        best=_best(found.features),
+        recurring=RECURRING,
+        query=lambda question, **more: shown_query(
+            question, {"layer": found.layer, "head": found.head, **more}
+        ),
         root="../",
     )
+
+
+def _best(features: list[Row]) -> list[Row]:
+    """Return the features that rules predict best, for a table that cannot be sorted or filtered."""
+    return sorted(features, key=lambda of: (-(of["average_precision"] or 0.0), of["feature"]))[:_BEST]
 
 
 def feature_page(
@@ -210,7 +239,15 @@ def feature_table(found: HeadPages) -> str:
 
 def _with_examples(found: HeadPages, feature: int) -> list[Row]:
     examples = {row["rank"]: row for row in found.of("stated_examples", feature)}
-    return [{**row, "example": examples.get(row["rank"])} for row in found.of("stated", feature)]
+    inputs = found.of("stated_inputs", feature)
+    return [
+        {
+            **row,
+            "example": examples.get(row["rank"]),
+            "inputs": [of for of in inputs if of["rank"] == row["rank"]],
+        }
+        for row in found.of("stated", feature)
+    ]
 
 
 def _examples(found: HeadPages, feature: int) -> list[Row]:
@@ -219,20 +256,8 @@ def _examples(found: HeadPages, feature: int) -> list[Row]:
     for row in found.of("example_tokens", feature):
         tokens.setdefault((row["seq_id"], row["example_pos"]), []).append(row)
     return [
-        {**row, "tokens": _shaded(wording.near(tokens[row["seq_id"], row["pos"]], row["pos"]), row["pos"])}
+        {**row, "tokens": shaded(tokens[row["seq_id"], row["pos"]], row["pos"])}
         for row in found.of("examples", feature)
-    ]
-
-
-def _shaded(tokens: list[Row], pos: int) -> list[Row]:
-    most = max((abs(row["contribution"] or 0.0) for row in tokens if row["pos"] > 0), default=0.0) or 1.0
-    return [
-        {
-            **row,
-            "is_query": row["pos"] == pos,
-            "share": max(-1.0, min(1.0, (row["contribution"] or 0.0) / most)),
-        }
-        for row in tokens
     ]
 
 
@@ -256,21 +281,9 @@ def _figures(found: HeadPages, row: Row) -> dict[str, Any]:
             what="attention by distance where the feature is active, lines: anywhere",
         ),
         "metrics": figures.metrics(judged, "average precision by number of rules") if judged else None,
-        "parts": _waterfall(found.of("parts", feature)),
+        "parts": waterfall(found.of("parts", feature)),
         "arcs": _arcs(found, feature),
     }
-
-
-def _waterfall(parts: list[Row]) -> Markup | None:
-    """Return what the strongest activation is made of: rules, the largest first, and the rest."""
-    if not parts:
-        return None
-    rules = sorted((row for row in parts if row["rank"] is not None), key=lambda row: -abs(row["amount"]))
-    named = [(wording.rule_part(row), row["amount"]) for row in rules[:_RULES_DRAWN]]
-    if others := rules[_RULES_DRAWN:]:
-        named.append((f"{len(others)} more rules", sum(row["amount"] for row in others)))
-    named += [(row["part"], row["amount"]) for row in parts if row["rank"] is None]
-    return figures.waterfall(named, ("activation", parts[0]["activation"]), "what the activation is made of")
 
 
 def _arcs(found: HeadPages, feature: int) -> Markup | None:
@@ -280,8 +293,7 @@ def _arcs(found: HeadPages, feature: int) -> Markup | None:
         return None
     at = examples[0]["seq_id"], examples[0]["pos"]
     tokens = [row for row in found.of("example_tokens", feature) if (row["seq_id"], row["example_pos"]) == at]
-    shown = wording.worth_showing(tokens, at[1])
-    return figures.arcs(shown, at[1], "attention and contribution of the sources of the strongest example")
+    return arcs(tokens, at[1])
 
 
 def _outcomes(found: HeadPages, feature: int) -> dict[str, list[Row]]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from attnrules.queries.pages import HeadPages
-from attnrules.sentence import sentence, token
+from attnrules.queries.stated import language
+from attnrules.queries.stated.language import Place
+from attnrules.sentence import first_tokens, sentence, token
 
 __all__ = [
+    "ATTENDED",
     "BANDS",
     "ROLES",
+    "condition",
+    "first_tokens",
     "in_text",
     "lead",
     "near",
@@ -29,6 +34,13 @@ ROLES = {
     "induction": "induction",
     "bos": "BOS",
     "self": "itself",
+}
+
+# What a head of a role attends to.
+ATTENDED = ROLES | {
+    "previous_token": "the previous token",
+    "duplicate_token": "earlier copies of its token",
+    "induction": "what followed earlier copies of its token",
 }
 
 # A source that brings less than this share of what the largest does is not drawn.
@@ -53,6 +65,12 @@ def percent(value: float | None, digits: int = 1) -> str:
 def rule_part(row: Row) -> str:
     """Name the part of an activation that a rule brings, by its largest key."""
     return f"rule {row['rank']}: at {token(row['key_token'])}, [{row['words'] or 'never fires'}]"
+
+
+def condition(row: Row) -> str:
+    """Say what stated rules ask for, as the language of rules does."""
+    place = Place(row["place"], row["nearest"], row["farthest"])
+    return language.condition([row["wanted"]], place, row["at_least"], absent=row["absent"])
 
 
 def near(tokens: list[Row], pos: int) -> list[Row]:

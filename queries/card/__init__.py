@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from attnrules.queries.card.gathering import FeatureCard, feature_card
+from attnrules.queries.card.gathering import FeatureCard, feature_card, feature_facts
 from attnrules.queries.card.of_head import HeadCard, head_card
 
 __all__ = [
     "FeatureCard",
     "HeadCard",
     "feature_card",
+    "feature_facts",
     "head_card",
 ]

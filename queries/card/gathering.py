@@ -79,15 +79,12 @@ class FeatureCard:
 
 def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10) -> FeatureCard:
     """Gather the card of a feature; raises `UsageError` when the warehouse does not hold it."""
+    facts = feature_facts(warehouse, feature)
     at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
-    rows = dictionaries(warehouse, "feature", at)
-    if not rows:
-        names = ", ".join(head_name(*at) for at in output_heads(warehouse))
-        raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
     rules = dictionaries(warehouse, "rules", {**at, "n_rules": n_rules})
     minimal = _minimal(warehouse, feature, at)
     return FeatureCard(
-        feature=rows[0],
+        feature=facts,
         heads=dictionaries(warehouse, "feature_heads", at) if feature.head == WHOLE_LAYER else [],
         examples=dictionaries(warehouse, "examples", at),
         rules=rules,
@@ -110,6 +107,16 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         counting=dictionaries(warehouse, "counting", {**at, "n_rules": n_rules}),
         narrowings=[asdict(one) for one in read_confirmed(warehouse, feature)],
     )
+
+
+def feature_facts(warehouse: Warehouse, feature: FeatureId) -> dict[str, Any]:
+    """Return the row of a feature; raises `UsageError` when the warehouse does not hold it."""
+    at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
+    rows = dictionaries(warehouse, "feature", at)
+    if not rows:
+        names = ", ".join(head_name(*of) for of in output_heads(warehouse))
+        raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
+    return rows[0]
 
 
 def _minimal(warehouse: Warehouse, feature: FeatureId, at: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from attnrules.queries.pages.gathering import HeadPages, Site, found_features, head_pages, site
+from attnrules.queries.pages.gathering import (
+    ExamplePage,
+    HeadPages,
+    Site,
+    example_of,
+    features_of_head,
+    found_features,
+    head_pages,
+    methods_compared,
+    site,
+)
 
 __all__ = [
+    "ExamplePage",
     "HeadPages",
     "Site",
+    "example_of",
+    "features_of_head",
     "found_features",
     "head_pages",
+    "methods_compared",
     "site",
 ]

@@ -9,23 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from attnrules.queries.questions import questions
+from attnrules.errors import UsageError
+from attnrules.queries.questions import ask, questions
 from attnrules.queries.stated.reading import match
 from attnrules.sql import WHOLE_LAYER, Statement, Statements
 from attnrules.sql.methods import best, names
 
 if TYPE_CHECKING:
+    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "pages")
 _stated = Statements("attnrules.queries", "stated")
 
 Row = dict[str, Any]
+# Rows of what recurs among the features of a head.
+RECURRING = 12
 # What is asked for the features of a head together, as statements of this folder.
 _BY_FEATURE = (
-    *("examples", "histogram", "tokens", "source_tokens", "stated", "stated_examples", "rules", "metrics"),
+    *("examples", "histogram", "tokens", "source_tokens", "stated", "stated_examples", "stated_inputs"),
+    *("rules", "metrics"),
     *("says", "absences", "counting", "counting_cells", "parts", "outcomes", "related"),
 )
+# Of a feature the parts of this activation are asked for.
+_STRONGEST = {"seq_id": None, "pos": None}
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,9 @@ class HeadPages:
     Arguments:
         features: every feature that fires, in order. shown: those that have a page.
         roles, distances, keys: of the head; none for an SAE over a whole layer, which has no head of its own.
-        words: tokens that several features say. sparks: by feature, the shape of its activations, as digits.
+        words: tokens that several features say. statements, conditions: stated rules that recur, and what
+            several ask for: rows of the questions `recurring_statements` and `recurring_conditions`.
+        sparks: by feature, the shape of its activations, as digits.
         keyed_method: whose rules shared keys are counted in.
         anywhere: attention by distance at drawn positions of all. parts: by name of a statement and by
             feature, its rows.
@@ -63,6 +72,8 @@ class HeadPages:
     distances: list[Row]
     keys: list[Row]
     words: list[Row]
+    statements: list[Row]
+    conditions: list[Row]
     sparks: dict[int, str]
     keyed_method: str
     anywhere: list[Row]
@@ -70,7 +81,16 @@ class HeadPages:
 
     def of(self, name: str, feature: int) -> list[Row]:
         """Return the rows of a statement about a feature."""
-        return self.parts[name].get(feature, [])
+        return self.parts.get(name, {}).get(feature, [])
+
+
+@dataclass(frozen=True)
+class ExamplePage:
+    """One activation of a feature: the text around it with what its sources bring, and its parts."""
+
+    activation: float
+    tokens: list[Row]
+    parts: list[Row]
 
 
 def site(warehouse: Warehouse) -> Site:
@@ -96,12 +116,8 @@ def head_pages(
         if (row["has_rules"] if features is None else row["feature"] in set(features))
     ]
     method = _keyed_method(warehouse, at)
-    of_features = {**at, "features": shown, "method": method}
-    with warehouse.session():
-        _prepare(warehouse, of_features)
-        parts = {name: _by_feature(_rows(warehouse, name, of_features)) for name in _BY_FEATURE}
-        parts["distances"] = _by_feature(_rows(warehouse, "distances", {}))
-        parts["example_tokens"] = _by_feature(_example_tokens(warehouse, at, parts["examples"]))
+    of_features = {**at, "features": shown, "method": method, **_STRONGEST}
+    parts = _of_features(warehouse, at, of_features) if shown else {}
     alone = head != WHOLE_LAYER
     return HeadPages(
         **at,
@@ -111,11 +127,52 @@ def head_pages(
         distances=_rows(warehouse, "head_distances", at) if alone else [],
         keys=_rows(warehouse, "head_keys", {**at, "method": method}),
         words=_rows(warehouse, "head_words", at),
+        statements=_answers(warehouse, "recurring_statements", at),
+        conditions=_answers(warehouse, "recurring_conditions", at),
         sparks={row["feature"]: row["spark"] for row in _rows(warehouse, "sparks", at)},
         keyed_method=method,
-        anywhere=parts["distances"].get(-1, []),
+        anywhere=parts["distances"].get(-1, []) if shown else [],
         parts=parts,
     )
+
+
+def _of_features(warehouse: Warehouse, at: Row, of_features: Row) -> dict[str, dict[int, list[Row]]]:
+    with warehouse.session():
+        _prepare(warehouse, of_features)
+        parts = {name: _by_feature(_rows(warehouse, name, of_features)) for name in _BY_FEATURE}
+        parts["distances"] = _by_feature(_rows(warehouse, "distances", {}))
+        parts["example_tokens"] = _by_feature(_example_tokens(warehouse, at, parts["examples"]))
+    return parts
+
+
+def example_of(warehouse: Warehouse, feature: FeatureId, seq_id: int, pos: int) -> ExamplePage:
+    """Return what is shown of one activation; raises `UsageError` where the feature is silent."""
+    at = {"layer": feature.layer, "head": feature.head}
+    of_example = {**at, "features": [feature.feature], "seq_id": seq_id, "pos": pos}
+    row = {"feature": feature.feature, "seq_id": seq_id, "pos": pos}
+    found = _rows(warehouse, "activation", {**at, **row})
+    if not found:
+        raise UsageError(f"{feature}: is silent at position {pos} of sequence {seq_id}")
+    with warehouse.session():
+        _make(warehouse, "key_lists", of_example)
+        parts = _rows(warehouse, "parts", of_example)
+        tokens = _example_tokens(warehouse, at, {feature.feature: [row]})
+    return ExamplePage(found[0]["activation"], tokens, parts)
+
+
+def methods_compared(warehouse: Warehouse) -> list[Row]:
+    """Return how lists of rules do on all positions, by method and length, with what they are compared with.
+
+    Rows of the question `methods`, none where no rules were judged so. They are means, without an interval.
+    """
+    rows = _dictionaries(ask(warehouse, "methods", {}))
+    none = {"average_precision_low": None, "average_precision_high": None}
+    return [{**row, "n_rules_used": row["n_rules"], **none} for row in rows]
+
+
+def features_of_head(warehouse: Warehouse, layer: int, head: int) -> Any:
+    """Return the relation of the features of a head that fire, as its page lists them."""
+    return warehouse.sql(step("features"), {"layer": layer, "head": head})
 
 
 def _keyed_method(warehouse: Warehouse, at: Row) -> str:
@@ -174,7 +231,14 @@ def _by_feature(rows: list[Row]) -> dict[int, list[Row]]:
 
 def _rows(warehouse: Warehouse, name: str, parameters: Row) -> list[Row]:
     statement = step(name)
-    relation = warehouse.sql(statement, _used(statement, parameters))
+    return _dictionaries(warehouse.sql(statement, _used(statement, parameters)))
+
+
+def _answers(warehouse: Warehouse, question: str, at: Row) -> list[Row]:
+    return _dictionaries(ask(warehouse, question, {**at, "limit": RECURRING}))
+
+
+def _dictionaries(relation: Any) -> list[Row]:
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 

@@ -1,14 +1,17 @@
--- Grain: a part of the strongest activation of a feature of a page (method.md section 8.1), of the list that its rules are
--- taken from.
+-- Grain: a part of an activation of a feature of a page (method.md section 8.1), of the list that its rules are taken from: of
+-- the strongest where $seq_id and $pos are NULL.
 -- Reads: key_lists, output_activations
-WITH strongest AS (
+WITH explained AS (
     SELECT
         feature,
         seq_id,
         pos,
         activation
     FROM output_activations
-    WHERE layer = $layer AND head = $head AND pos > 0 AND feature IN (SELECT unnest($features::INTEGER[]) AS feature)
+    WHERE
+        layer = $layer AND head = $head AND pos > 0
+        AND feature IN (SELECT unnest($features::INTEGER[]) AS feature)
+        AND seq_id = coalesce($seq_id::INTEGER, seq_id) AND pos = coalesce($pos::INTEGER, pos)
     QUALIFY row_number() OVER (PARTITION BY feature ORDER BY activation DESC, seq_id ASC, pos ASC) = 1
 )
 
@@ -26,7 +29,7 @@ SELECT
     p.key_pos,
     p.key_token,
     p.words
-FROM strongest AS s
+FROM explained AS s
 INNER JOIN key_lists AS l ON s.feature = l.feature
 CROSS JOIN
     LATERAL (

@@ -15,6 +15,7 @@ One grammar is printed and parsed here, and nothing here knows a warehouse:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -118,8 +119,13 @@ class Atom:
     absent: bool = False
 
     def __str__(self) -> str:
-        counted = "no " if self.absent else f"at least {self.at_least} of " if self.at_least > 1 else ""
-        return f"{counted}[{', '.join(map(str, self.members))}] {self.place}"
+        return condition(map(str, self.members), self.place, self.at_least, absent=self.absent)
+
+
+def condition(members: Iterable[str], place: Place, at_least: int, *, absent: bool) -> str:
+    """Return the text of an atom whose members are texts already."""
+    counted = "no " if absent else f"at least {at_least} of " if at_least > 1 else ""
+    return f"{counted}[{', '.join(members)}] {place}"
 
 
 @dataclass(frozen=True)
