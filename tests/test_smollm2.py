@@ -24,6 +24,7 @@ from benchmarks.smollm2.autoencoders import Activations, Sae, save, train
 from benchmarks.smollm2.figures import read_sae, unexplained
 from benchmarks.smollm2.recipe import D_HEAD, D_MODEL, LAYERS, N_HEADS, SITES, SAERecipe
 from benchmarks.smollm2.text import untagged
+from tests.test_frames import shown
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "attnrules" / "demo" / "smollm2"
@@ -357,3 +358,18 @@ def test_a_page_prints_what_it_says(demo: Path, page: str, tmp_path: Path) -> No
     assert "\n$ attnrules show smollm2.duckdb " in text
     played = PLAY["played"](text, tmp_path, PLAY["SMOLLM2"], demo)
     assert played == text, f"look at the difference, then run python docs/play.py {page}"
+
+
+def test_the_notebook_runs(demo: Path) -> None:
+    """Every cell; what it says of heads and features is seen in what they show."""
+    outputs = shown(ROOT / "docs/notebook-smollm2.ipynb", file=("smollm2.duckdb", str(demo)))
+    # The last one closes the warehouse.
+    assert all(outputs[:-1])
+    of_head, of_feature = (
+        next(text for text in outputs if f"<h1>{of}</h1>" in text) for of in ("L17H4", "L2H1.269")
+    )
+    assert "goes to what followed earlier copies of its token" in of_head
+    assert "] after copy</code>" in of_head
+    assert "one token before" in of_feature
+    # Where the rules of tokens say that the feature is active: after " ship" and " country".
+    assert any("sailed" in text and "slept" in text for text in outputs)
