@@ -23,7 +23,7 @@ conditions AS (
         s.member_layer,
         s.member,
         count(DISTINCT s.feature) AS n_features,
-        count(DISTINCT (s.feature, s.rank)) AS n_rules,
+        count(DISTINCT [s.feature, s.rank]) AS n_rules,
         list(DISTINCT s.feature ORDER BY s.feature)[:8] AS features,
         arg_min(r.statement, (s.rank, s.feature)) AS example
     FROM asked AS a
