@@ -5,7 +5,8 @@ loading, `digests` what was written and `rowhash` how it is hashed, `inspect` wh
 `attnrules check` report, `describe` where every number comes from, `catalogue` compares what a file defines
 with `sql/`, `upgrade` writes a file of an earlier version anew, `export` writes the tables as Parquet,
 `descriptions` reads those of others, `asked` logs what ran. `lake` keeps facts as Parquet files beside a
-small DuckDB file, and `convert` makes a lake of a file and a file of a lake.
+small DuckDB file, `convert` makes a lake of a file and a file of a lake, and `remote` publishes a lake to S3
+and fetches it, through `objects`.
 """
 
 from attnrules.sql import WHOLE_LAYER, head_name

@@ -40,27 +40,38 @@ class Conversion:
     left_out: list[tuple[str, str]]
 
 
-def convert(source: Path, target: Path, report: Report = silent, *, part: Part = WHOLE) -> Conversion:
+def convert(
+    source: Path,
+    target: Path,
+    report: Report = silent,
+    *,
+    part: Part = WHOLE,
+    to_lake: bool | None = None,
+    called: str | None = None,
+) -> Conversion:
     """Make a lake at `target` of the warehouse file `source`, or a file of a lake, with the same rows.
 
-    Or with those of a `part` alone, and all that belongs to no layer. `target` must not exist, as a lake it
-    may be an empty folder. `report` is told what is done next and with how many rows. Raises
+    Or what `to_lake` says. Or with the rows of a `part` alone, and all that belongs to no layer. `target`
+    must not exist, as a lake it may be an empty folder. The run is recorded as of what is `called` so, by
+    default the name of `source`. `report` is told what is done next and with how many rows. Raises
     `WarehouseUnavailableError` when `source` is no warehouse or in use, `UsageError` when it lacks the part,
     and `AttnRulesError` when it does not pass its checks or `target` cannot be made; nothing is left of it
     then.
     """
     files.refuse_remote(target)
-    to_lake = not files.is_lake(source)
+    is_lake = files.is_lake(source)
+    to_lake = not is_lake if to_lake is None else to_lake
     with Warehouse.open(source) as old:
         part.refuse_missing(old)
         n_bytes = old.n_bytes
         with old.session() as connection:
-            found = catalogue.read(connection) if to_lake else catalogue.of_lake(catalogue.read(connection))
+            found = catalogue.read(connection)
+            found = catalogue.of_lake(found) if is_lake else found
     d_head = found.d_head or 1
     with _made(target, d_head, to_lake) as new:
         n_rows = _copy(source, new, part, report)
         with Warehouse.open(new, writable=True) as warehouse:
-            names = {"source": source.name, "target": target.name}
+            names = {"source": called or source.name, "target": target.name}
             with warehouse.run("lake", names if part.is_whole else {**names, **asdict(part)}):
                 if not part.is_whole:
                     part.restrict_ledger(warehouse)

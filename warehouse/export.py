@@ -106,13 +106,8 @@ def _readable(kind: Any) -> Any:
 @contextmanager
 def folder_made_whole(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill that becomes `folder` when the block ends well, and vanishes otherwise."""
-    if folder.exists() and not folder.is_dir():
-        raise AttnRulesError(f"{folder}: is a file; name a folder that is empty or does not exist")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise AttnRulesError(f"{folder}: is not empty; name a folder that is empty or does not exist")
+    refuse_no_folder(folder)
     folder = folder.absolute()
-    if not folder.parent.is_dir():
-        raise AttnRulesError(f"{folder}: the folder {folder.parent} does not exist; make it first")
     unfinished = unused_name_beside(folder)
     try:
         unfinished.mkdir()
@@ -127,3 +122,13 @@ def folder_made_whole(folder: Path) -> Iterator[Path]:
         raise AttnRulesError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def refuse_no_folder(folder: Path) -> None:
+    """Raise `AttnRulesError` unless a folder can be made as `folder`, or is there and empty."""
+    if folder.exists() and not folder.is_dir():
+        raise AttnRulesError(f"{folder}: is a file; name a folder that is empty or does not exist")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise AttnRulesError(f"{folder}: is not empty; name a folder that is empty or does not exist")
+    if not folder.absolute().parent.is_dir():
+        raise AttnRulesError(f"{folder}: the folder {folder.absolute().parent} does not exist; make it first")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
+from attnrules.warehouse.objects import Address
 
 _KINDS = {
     stat.S_IFDIR: "is a folder; name a .duckdb file",
@@ -144,6 +145,12 @@ def _refuse_no_name(path: Path) -> None:
 
 def refuse_remote(path: Path) -> None:
     """Raise `WarehouseUnavailableError` for an address, such as one of S3."""
+    if address := Address.read(path):
+        raise WarehouseUnavailableError(
+            f"{address}: a lake on S3 is not opened where it is; fetch it, or a part of it, with"
+            f" `attnrules lake {address} DIR/ [--layers L --heads H]`, and publish a changed one with"
+            f" `attnrules lake DIR/ {address}`"
+        )
     if match := _REMOTE.match(str(path)):
         raise WarehouseUnavailableError(
             f"{path}: warehouses and lakes on {match[1]}:// are not supported; name a file or folder of this"

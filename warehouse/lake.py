@@ -236,6 +236,11 @@ def listed(connection: Connection) -> dict[str, list[str]]:
     }
 
 
+def place_of(table: str, path: str) -> dict[str, int]:
+    """Return the layer and the head that a file of a fact table is of, as far as its rows have one."""
+    return dict(zip(_keys(table), _order(path)[0], strict=True))
+
+
 def places(connection: Connection, table: str, source: str) -> list[Place]:
     """Return the layers and heads that a fact table in `source` has rows of, ascending."""
     keys = _keys(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attnrules import sql
@@ -32,6 +33,13 @@ class Part:
             if numbers is not None and name in columns
         ]
         return f"(SELECT * FROM {source} WHERE {' AND '.join(tests)})" if tests else source
+
+    def holds(self, place: Mapping[str, int]) -> bool:
+        """Tell whether rows of this layer and head, as far as they have one, are in the part."""
+        return all(
+            numbers is None or name not in place or place[name] in numbers
+            for name, numbers in (("layer", self.layers), ("head", self.heads))
+        )
 
     def refuse_missing(self, warehouse: Warehouse) -> None:
         """Raise `UsageError` for a layer or head that the warehouse lacks.
