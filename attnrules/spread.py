@@ -12,10 +12,10 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the tasks of a command are done; at most one of these ways, but for an ingest.
+    """Where the tasks of a command are done; at most one of these ways, but for the number of workers.
 
     Arguments:
-        workers: processes of this machine; for an ingest also elements of the array, or actors of Ray.
+        workers: processes of this machine, or elements of the array; for an ingest also actors of Ray.
         slurm: the script to write. ray: the address of a cluster.
     """
 

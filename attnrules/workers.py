@@ -33,12 +33,12 @@ def do_elsewhere(tasks: Tasks, spread: Spread, means: Means, report: Report) -> 
 
     Raises `UsageError` where `spread` says several ways, and `AttnRulesError` for a task that fails.
     """
-    if sum(way is not None for way in (spread.workers, spread.slurm, spread.ray)) > 1 + tasks.loads or (
-        spread.slurm is not None and spread.ray is not None
-    ):
-        raise UsageError("--workers, --slurm and --ray: give one of them")
+    if spread.slurm is not None and spread.ray is not None:
+        raise UsageError("--slurm and --ray: give one of them")
+    if spread.ray is not None and spread.workers is not None and not tasks.loads:
+        raise UsageError("--workers and --ray: give one of them, Ray places heads as its machines allow")
     if spread.slurm is not None:
-        return write_slurm_script(tasks, spread.slurm, means, spread.workers or _ELEMENTS)
+        return write_slurm_script(tasks, spread.slurm, means, spread.workers)
     if spread.ray is not None:
         from attnrules.ray_workers import run_on_ray
 
@@ -155,17 +155,16 @@ def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def write_slurm_script(tasks: Tasks, script: Path, means: Means, n_elements: int) -> str:
+def write_slurm_script(tasks: Tasks, script: Path, means: Means, n_elements: int | None) -> str:
     """Write a script for `sbatch` whose elements do every task, and return what to do with it.
 
-    An element does one task, or its share of `n_elements` where a model is to be loaded. Raises
-    `AttnRulesError` when the script cannot be written.
+    Each of `n_elements` does its share; by default there are 8 where a model is to be loaded, otherwise one
+    for each task. Raises `AttnRulesError` when the script cannot be written.
     """
-    n = min(n_elements, len(tasks.names)) if tasks.loads else len(tasks.names)
+    n = min(n_elements or (_ELEMENTS if tasks.loads else len(tasks.names)), len(tasks.names))
     limit = means.memory_limit or DEFAULT_LIMIT
-    of = ["--of", str(n)] if tasks.loads else ["--memory-limit", limit]
-    words = [sys.executable, "-m", "attnrules", "worker", str(tasks.lake), *of]
-    words += Means(means.threads, None, means.device).words()
+    own = Means(means.threads, None if tasks.loads else limit, means.device)
+    words = [sys.executable, "-m", "attnrules", "worker", str(tasks.lake), "--of", str(n), *own.words()]
     text = f"""#!/bin/sh
 #SBATCH --job-name=attnrules
 #SBATCH --array=0-{n - 1}

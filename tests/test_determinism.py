@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from threadpoolctl import threadpool_limits
 
+from attnrules.ingest import IngestSpec, ingest
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.counting import CountingSpec, mine_counting
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
@@ -18,19 +20,30 @@ from tests import tiny
 
 FACTS = ("tokens", "token_scales", "input_activations", "output_activations", "attention_sources")
 
+# What is mined where a few rows of every kind do.
+LITTLE: dict[str, Any] = {"m": 4, "n_features": 1, "heads": (0,)}
 
-def mine_everything(path: Path, *, threads: int, aggregation: str = "max", m: int = 10) -> Path:
+
+def mine_everything(
+    path: Path,
+    *,
+    threads: int,
+    aggregation: str = "max",
+    m: int = 10,
+    n_features: int = 3,
+    heads: tuple[int, ...] = (0, 1),
+) -> Path:
     """Compute all derived columns and mine every kind of rule."""
     with threadpool_limits(threads, user_api="blas"), Warehouse.open(path, writable=True) as warehouse:
         warehouse.execute(f"SET threads = {threads}")
         warehouse.refresh_derived()
         spec = SkipgramSpec(
             method="all",
-            n_features=3,
+            n_features=n_features,
             examples_per_split=m,
             aggregation=aggregation,
             layers=(0,),
-            heads=(0, 1),
+            heads=heads,
             max_rules=64,
         )
         mine_skipgrams(warehouse, spec)
@@ -61,6 +74,30 @@ def test_mining_a_lake_gives_the_bits_of_the_file(
     mine_everything(tmp_path / "lake", threads=2)
     convert(tmp_path / "lake", tmp_path / "back.duckdb")
     assert compare(on_one_thread, tmp_path / "back.duckdb") == []
+
+
+@pytest.fixture(scope="module")
+def lake_on_one_thread(small_spec: IngestSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of two chunks, so that each table has several files, mined; and beside it as it was before."""
+    lake = tmp_path_factory.mktemp("chunks") / "lake"
+    ingest(lake, small_spec, lake=True)
+    shutil.copytree(lake, lake.with_name("before"))
+    return mine_everything(lake, threads=1, **LITTLE)
+
+
+@pytest.mark.parametrize("threads", [2, 4, 8])
+def test_mining_a_lake_of_several_files_gives_the_same_bits_at_any_number_of_threads(
+    lake_on_one_thread: Path, tmp_path: Path, threads: int
+) -> None:
+    lake = Path(shutil.copytree(lake_on_one_thread.with_name("before"), tmp_path / "lake"))
+    mine_everything(lake, threads=threads, **LITTLE)
+    assert len([*(lake / "facts/tokens").iterdir()]) == 2
+    # What was mined is in the catalogues.
+    catalogues = [folder / "catalogue.duckdb" for folder in (lake_on_one_thread, lake)]
+    assert compare(*catalogues) == []
+    with Warehouse.open(lake) as warehouse:
+        for table in ("rules", "distractors", "counting_counts"):
+            assert warehouse.value(f"SELECT count(*) FROM {table}") > 0
 
 
 @pytest.mark.parametrize("threads", [2, 4])

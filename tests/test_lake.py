@@ -309,21 +309,21 @@ def test_compact_refuses_a_file(small: Path, attnrules: Callable[..., Any]) -> N
     assert "is a file, not a lake" in told.err
 
 
-@pytest.mark.parametrize("to_lake", [False, True])
+@pytest.mark.parametrize(("of_lake", "to_lake"), [(True, False), (False, True), (True, True)])
 def test_a_part_is_what_an_ingest_of_it_stores(
     ingested_lake_once: Path,
     small_ingested_once: Path,
     small_spec: IngestSpec,
     tmp_path: Path,
     attnrules: Callable[..., Any],
+    of_lake: bool,
     to_lake: bool,
 ) -> None:
     ingest(tmp_path / "wanted.duckdb", replace(small_spec, layers=(1,), heads=(0, 2)))
     source = Path(shutil.copytree(ingested_lake_once, tmp_path / "source"))
     part = tmp_path / ("part" if to_lake else "part.duckdb")
-    told = attnrules(
-        "lake", small_ingested_once if to_lake else source, part, "--layers", 1, "--heads", "0,2"
-    )
+    words = (source if of_lake else small_ingested_once, f"{part}/" if to_lake else part)
+    told = attnrules("lake", *words, "--layers", 1, "--heads", "0,2")
     assert told.code == 0, told.err
     if to_lake:
         convert(part, tmp_path / "part.duckdb")

@@ -62,9 +62,19 @@ def lake_once(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return lake
 
 
+@pytest.fixture(scope="module")
+def part_once(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of a head, and a file of it beside it. Not to be written to."""
+    lake = tmp_path_factory.mktemp("part") / "lake"
+    convert(small_once, lake, part=Part((0,), (1,)))
+    convert(lake, lake.with_name("w.duckdb"))
+    return lake
+
+
 @pytest.fixture
-def lake(lake_once: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(lake_once, tmp_path / "lake"))
+def lake(part_once: Path, tmp_path: Path) -> Path:
+    """A private lake of a head, which has few files."""
+    return Path(shutil.copytree(part_once, tmp_path / "lake"))
 
 
 def note(lake: Path, word: str) -> None:
@@ -85,8 +95,9 @@ def facts_of(lake: Path) -> dict[str, int]:
 
 
 def test_a_lake_is_published_and_fetched(
-    lake: Path, small_once: Path, address: Address, tmp_path: Path, attnrules: Callable[..., Any]
+    lake_once: Path, small_once: Path, address: Address, tmp_path: Path, attnrules: Callable[..., Any]
 ) -> None:
+    lake = Path(shutil.copytree(lake_once, tmp_path / "lake"))
     told = attnrules("lake", lake, address)
     assert told.code == 0, told.err
     names = Objects(address).sizes()
@@ -105,19 +116,11 @@ def test_a_lake_is_published_and_fetched(
     ]
 
 
-@pytest.fixture(scope="module")
-def part_once(small_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake of a head, and a file of it beside it. Not to be written to."""
-    lake = tmp_path_factory.mktemp("part") / "lake"
-    convert(small_once, lake, part=Part((0,), (1,)))
-    convert(lake, lake.with_name("w.duckdb"))
-    return lake
-
-
 @pytest.mark.parametrize("to_lake", [False, True])
 def test_a_part_is_fetched_by_its_files_alone(
-    lake: Path, part_once: Path, address: Address, tmp_path: Path, to_lake: bool
+    lake_once: Path, part_once: Path, address: Address, tmp_path: Path, to_lake: bool
 ) -> None:
+    lake = Path(shutil.copytree(lake_once, tmp_path / "lake"))
     publish(lake, address)
     needed = {name.rpartition("/")[0] for name in facts_of(part_once)}
     client = boto3.client("s3")

@@ -229,15 +229,24 @@ def test_a_failed_task_is_named_with_its_cause(lake: Path) -> None:
         workers.run_processes(tasks, 1, Means(), lambda *_: None)
 
 
+@pytest.mark.parametrize(
+    ("workers", "array", "elements"), [((), "0-1", ("0", "1", "1")), (("--workers", 1), "0-0", ("0",))]
+)
 def test_the_elements_of_a_slurm_array_mine_the_heads(
-    lake: Path, mined_file: Path, tmp_path: Path, attnrules: Callable[..., Any]
+    lake: Path,
+    mined_file: Path,
+    tmp_path: Path,
+    attnrules: Callable[..., Any],
+    workers: tuple[object, ...],
+    array: str,
+    elements: tuple[str, ...],
 ) -> None:
     script = tmp_path / "mine.sh"
-    assert attnrules("mine", "skipgrams", lake, *WORDS, "--slurm", script).code == 0
+    assert attnrules("mine", "skipgrams", lake, *WORDS, "--slurm", script, *workers).code == 0
     text = script.read_text()
-    assert "#SBATCH --array=0-1\n" in text
+    assert f"#SBATCH --array={array}\n" in text
     assert "#SBATCH --mem=7630M\n" in text
-    for task in ("0", "1", "1"):
+    for task in elements:
         subprocess.run(["sh", script], env={**os.environ, "SLURM_ARRAY_TASK_ID": task}, cwd=ROOT, check=True)
     assert attnrules("mine", "skipgrams", lake, *WORDS, "--workers", 1).code == 0
     assert_mined_like(lake, mined_file)

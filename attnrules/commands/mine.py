@@ -49,7 +49,9 @@ class _Mining(click.Group):
         return super().resolve_command(ctx, args)
 
 
-_spread_options = spread_options("mine", "the heads", "Mine the heads of a lake in N processes at a time.")
+_spread_options = spread_options(
+    "mine", "the heads", "Mine the heads of a lake in N processes at a time; with --slurm, in N of its."
+)
 
 
 def _mine(
