@@ -91,3 +91,14 @@ def test_json_holds_the_same(attnrules: Any, mined_once: Path, facts: dict[str, 
     found = json.loads(attnrules("describe", mined_once, "--json").out)
     found["runs"] = [run for run in found["runs"] if run["status"] == "done"]
     assert found == json.loads(json.dumps(facts, default=str))
+
+
+def test_stated_rules_are_counted_among_the_others(facts: dict[str, Any], mined_once: Path) -> None:
+    with Warehouse.open(mined_once) as warehouse:
+        [(n_features, n_rules)] = warehouse.rows(
+            "SELECT count(DISTINCT (layer, head, feature)), count(*) FROM stated_rules"
+        )
+    assert {"method": "stated", "scaling": "none", "n_features": n_features, "n_rules": n_rules} in facts[
+        "rules"
+    ]
+    assert f"The warehouse holds {n_rules:,} stated rules of {n_features:,} features." in methods(facts)[-1]

@@ -15,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from attnrules.commands.describe import methods
 from attnrules.errors import UsageError
 from attnrules.pages import figures, wording, write_site
 from attnrules.pages.site import environment, feature_page
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.pages import HeadPages, head_pages
+from attnrules.queries.pages import site as site_of
 from attnrules.queries.questions import ask
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import Warehouse, describe
 from tests.conftest import Outcome
 from tests.test_stated_on_model import store
 
@@ -410,3 +412,46 @@ def test_a_page_says_what_the_model_said_of_a_stated_rule(small: Path) -> None:
     assert "of its 1 conditions, breaking one loses at least 60% of the activation" in page
     # The second was not tested.
     assert page.count("on the model: <b>") == 1
+
+
+def test_the_first_page_compares_methods_and_says_how_it_was_made(site: Path, small_once: Path) -> None:
+    page = Read((site / "index.html").read_text("utf-8"))
+    with Warehouse.open(small_once) as warehouse:
+        paragraphs = methods(describe(warehouse))
+        compared = warehouse.rows(
+            "SELECT method, n_rules, avg(average_precision) FROM rule_metrics WHERE kind = 'rules'"
+            " AND split = 'test' AND example_set = 'all_positions' GROUP BY ALL HAVING avg(average_precision) >= 0"
+        )
+    text = "".join(page.text)
+    assert len(paragraphs) == 3
+    for paragraph in paragraphs:
+        assert paragraph in text
+    titles = {words for words in page.text if re.fullmatch(r"\w+, \d+ rules: [0-9.]+", words)}
+    assert titles == {f"{method}, {n} rules: {round(precision, 3):.3f}" for method, n, precision in compared}
+    assert titles
+
+
+def test_beside_its_role_stands_what_a_head_clearly_attends_to_otherwise(small: Path) -> None:
+    with Warehouse.open(small) as warehouse:
+        heads = {(row["layer"], row["head"]): row for row in site_of(warehouse).heads}
+        roles = warehouse.rows("SELECT layer, head, role, attention, attention_low, control FROM head_roles")
+    for at, row in heads.items():
+        others = [
+            (attention - control, role)
+            for *head, role, attention, low, control in roles
+            if tuple(head) == at and role not in ("bos", "self", row["role"])
+            if attention >= 0.05 and low > 3 * control
+        ]
+        assert row["beside_role"] == (max(others)[1] if others else None)
+    assert any(row["beside_role"] for row in heads.values())
+
+
+def test_a_page_says_what_the_input_features_of_a_rule_fire_on(site: Path, small_once: Path) -> None:
+    with Warehouse.open(small_once) as warehouse:
+        [(layer, head, feature, at, described)] = warehouse.rows(
+            "SELECT a.layer, a.head, a.feature, format('L{}.i{}', i.layer, i.feature), i.description"
+            " FROM stated_atoms AS a JOIN input_features AS i ON a.member_layer = i.layer AND a.member = i.feature"
+            " WHERE i.description LIKE '''%' ORDER BY a.layer, a.head, a.feature, a.rank, i.feature LIMIT 1"
+        )
+    page = " ".join("".join(Read((site / f"L{layer}H{head}/{feature}.html").read_text("utf-8")).text).split())
+    assert f"{at} ({wording.first_tokens(described)})" in page

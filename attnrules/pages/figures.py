@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 Row = dict[str, Any]
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 420, 180, 44, 28
+# Room for the names of lines.
+_NAMES = 134
 # Of figures with a line a row: width, the room for labels and for arcs, and the height of a row.
 _WIDE, _LABELS, _ARCS, _ROW = 640, 300, 130, 20
 _SOFT = 'class="name baseline"'
@@ -51,7 +53,7 @@ def metrics(rows: Sequence[Row], what: str) -> Markup:
     numbers = sorted({row["n_rules"] for row in lists})
     tops = (row["average_precision_high"] or row["average_precision"] for row in known)
     most = max([*tops, 1e-12])
-    room = _WIDTH - _LEFT - 118
+    room = _WIDTH - _LEFT - _NAMES
     x_of = {n: _LEFT + room * (at + 0.5) / max(1, len(numbers)) for at, n in enumerate(numbers)}
     parts = [_axis(most)]
     parts += [
@@ -74,7 +76,7 @@ def decay(series: Sequence[tuple[str, Sequence[float]]], what: str) -> Markup:
     """Return how the activation falls with the number of tokens inserted, a line a kind of token."""
     most = max([value for _, values in series for value in values] + [1e-12])
     n = max(len(values) for _, values in series)
-    room = _WIDTH - _LEFT - 118
+    room = _WIDTH - _LEFT - _NAMES
     parts = [_axis(most)]
     x_of = [_LEFT + room * at / max(1, n - 1) for at in range(n)]
     parts += [
@@ -202,9 +204,8 @@ def _names(names: list[tuple[float, str, str]]) -> list[str]:
     parts, free = [], 8.0
     for y, name, kind in sorted(names):
         free = max(free, y)
-        parts.append(
-            f'<text class="name {escape(kind)}" x="{_WIDTH - 114}" y="{free + 4:.1f}">{escape(name)}</text>'
-        )
+        at = f'x="{_WIDTH - _NAMES + 4}" y="{free + 4:.1f}"'
+        parts.append(f'<text class="name {escape(kind)}" {at}>{escape(name)}</text>')
         free += 12
     return parts
 
