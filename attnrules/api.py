@@ -535,12 +535,17 @@ def _features(features: Features) -> tuple[FeatureId, ...]:
     """Return the features that are named, none for `all`."""
     if isinstance(features, FeatureId):
         return (features,)
+    if _are_all(features):
+        return ()
     if isinstance(features, str):
-        return () if _are_all(features) else tuple(map(parse_feature, features.split(",")))
+        return tuple(map(parse_feature, features.split(",")))
     return tuple(map(_feature, features))
 
 
 def _are_all(features: Features) -> bool:
+    """Tell whether features are `"all"`, or a list of that one word."""
+    if isinstance(features, list | tuple) and len(features) == 1:
+        features = features[0]
     return isinstance(features, str) and features.strip().lower() == "all"
 
 

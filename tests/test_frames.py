@@ -83,8 +83,27 @@ def test_a_profile_is_of_attention(wh: RuleWarehouse, name: str) -> None:
 
 
 def test_a_feature_that_is_not_there_is_said(wh: RuleWarehouse) -> None:
-    with pytest.raises(UsageError, match="not in this warehouse"):
+    with pytest.raises(UsageError, match=r"^L0H0\.999999: L0H0 has no such feature$"):
         wh.feature("L0H0.999999")
+    with pytest.raises(
+        UsageError, match=r"^L9H0\.1: not in this warehouse, which holds the features of L0H0, "
+    ):
+        wh.feature("L9H0.1")
+
+
+@pytest.mark.parametrize("features", ["all", " ALL ", ["all"], ()])
+def test_all_features_are_asked_for_in_one_word_or_none(wh: RuleWarehouse, features: Any) -> None:
+    every = {name for (name,) in wh.sql(
+        "SELECT DISTINCT head_label(layer, head) || '.' || feature FROM stated_rules"
+    ).fetchall()}  # fmt: skip
+    found = wh.predict([list(range(1, 30))], features=features)
+    assert set(found["feature"]) <= every
+    assert found.equals(wh.predict([list(range(1, 30))], features=sorted(every)))
+
+
+def test_a_method_that_is_nearly_right_is_suggested(wh: RuleWarehouse) -> None:
+    with pytest.raises(UsageError, match=r"--method weigthed: must be one of .*; did you mean weighted\?$"):
+        wh.mine_skipgrams(method="weigthed")
 
 
 def test_what_a_notebook_shows_is_escaped_and_runs_nothing(small_once: Path, tmp_path: Path) -> None:

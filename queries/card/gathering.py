@@ -114,7 +114,10 @@ def feature_facts(warehouse: Warehouse, feature: FeatureId) -> dict[str, Any]:
     at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
     rows = dictionaries(warehouse, "feature", at)
     if not rows:
-        names = ", ".join(head_name(*of) for of in output_heads(warehouse))
+        heads = output_heads(warehouse)
+        if (feature.layer, feature.head) in heads:
+            raise UsageError(f"{feature}: {head_name(feature.layer, feature.head)} has no such feature")
+        names = ", ".join(head_name(*of) for of in heads)
         raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
     return rows[0]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from attnrules.errors import UsageError
+from attnrules.errors import UsageError, closest
 from attnrules.queries.arrays import Ints, one_blas_thread
 from attnrules.queries.heads.rotation import refuse_unknown_rotation
 from attnrules.queries.heads.scores import SCALINGS
@@ -64,7 +64,7 @@ class Spec:
 def refuse_unknown(option: str, value: str, known: Sequence[str]) -> None:
     """Raise `UsageError` for a value that an option does not have."""
     if value not in known:
-        raise UsageError(f"{option} {value}: must be one of {', '.join(known)}")
+        raise UsageError(f"{option} {value}: must be one of {', '.join(known)}{closest(value, known)}")
 
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
