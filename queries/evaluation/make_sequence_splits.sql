@@ -1,4 +1,4 @@
--- Grain: a sequence, and what it is used for. Once for all steps: to plan `sequence_split` takes longer than most of them.
+-- Grain: a sequence, and what it is used for; once for all steps.
 -- Reads: tokens
 -- Makes: sequence_splits
 CREATE OR REPLACE TEMP TABLE sequence_splits AS
