@@ -128,6 +128,11 @@ TABLES = {
         "SELECT count(*), sum(rank) FROM rules_at($layer, $head, $feature, $seq_id, $pos)",
         "count(*), sum(rank)",
     ),
+    "shared_keys": (
+        "shared_keys({a}layer, 'weighted', {a}key_feature - {a}key_feature + 4)",
+        "SELECT count(*), sum(n_shared) FROM shared_keys($layer, 'weighted', 4)",
+        "count(*), sum(n_shared)",
+    ),
     "source_distances": (
         "source_distances({a}layer, {a}head, {a}feature)",
         "SELECT count(DISTINCT query_pos - key_pos), avg($feature - $feature) FROM attention_sources"

@@ -42,6 +42,7 @@ CALLS = {
     "score_of_match": "SELECT score_of_match('product', 1.0, 2.0, 3.0, 4.0, 5.0, NULL)",
     "sequence_split": "SELECT sequence_split(0, 7)",
     "share_label": "SELECT share_label(0.5)",
+    "shared_keys": "FROM shared_keys(0, 'weighted', 16)",
     "source_distances": "FROM source_distances(0, 0, 0)",
     "stated_at": "FROM stated_at(0, 0, 0, 0, 5)",
     "text_search": "FROM text_search('the')",
