@@ -58,6 +58,8 @@ READ_ALL = """
 import duckdb, json, sys
 
 connection = duckdb.connect(sys.argv[1], read_only=True)
+# It would be printed among the answers where one takes seconds.
+connection.execute("SET enable_progress_bar = false")
 ask = lambda query: connection.execute(query).fetchall()
 rows = {}
 for (name,) in ask("SELECT table_name FROM information_schema.tables ORDER BY ALL"):
