@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -117,8 +118,7 @@ class Example:
         return self._frame("rules_here")
 
     def _frame(self, question: str) -> pl.DataFrame:
-        at = {"layer": self._feature.layer, "head": self._feature.head, "feature": self._feature.feature}
-        asked = {**at, "seq_id": self.seq_id, "pos": self.pos}
+        asked = {**asdict(self._feature), "seq_id": self.seq_id, "pos": self.pos}
         rows: pl.DataFrame = ask(self._warehouse, question, asked).pl()
         return rows
 
@@ -183,8 +183,7 @@ class FeatureFrames:
         return self.example(example).sources
 
     def _frame(self, question: str, **parameters: object) -> pl.DataFrame:
-        at = {"layer": self.id.layer, "head": self.id.head, "feature": self.id.feature}
-        rows: pl.DataFrame = ask(self._warehouse, question, {**at, **parameters}).pl()
+        rows: pl.DataFrame = ask(self._warehouse, question, {**asdict(self.id), **parameters}).pl()
         return rows
 
     def __repr__(self) -> str:

@@ -111,8 +111,7 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
 
 def feature_facts(warehouse: Warehouse, feature: FeatureId) -> dict[str, Any]:
     """Return the row of a feature; raises `UsageError` when the warehouse does not hold it."""
-    at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
-    rows = dictionaries(warehouse, "feature", at)
+    rows = dictionaries(warehouse, "feature", asdict(feature))
     if not rows:
         heads = output_heads(warehouse)
         if (feature.layer, feature.head) in heads:
