@@ -13,7 +13,7 @@ import pytest
 
 import attnrules as package
 from attnrules.errors import AttnRulesError, UsageError, WarehouseUnavailableError
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import Warehouse, remote
 from attnrules.warehouse.convert import convert
 from attnrules.warehouse.objects import Address, Objects
 from attnrules.warehouse.part import Part
@@ -187,8 +187,8 @@ def test_of_two_that_publish_at_a_time_one_is_refused(
     note(other, "theirs")
     upload = Objects.upload
 
-    def while_the_other_publishes(objects: Objects, folder: Path, names: Any) -> None:
-        upload(objects, folder, names)
+    def while_the_other_publishes(objects: Objects, folder: Path, *rest: Any) -> None:
+        upload(objects, folder, *rest)
         monkeypatch.setattr(Objects, "upload", upload)
         if notes(tmp_path / "other") and not (other / "published").exists():
             (other / "published").touch()
@@ -242,8 +242,8 @@ def test_a_lake_that_is_written_to_meanwhile_is_not_published(
 ) -> None:
     upload = Objects.upload
 
-    def while_it_is_written_to(objects: Objects, folder: Path, names: Any) -> None:
-        upload(objects, folder, names)
+    def while_it_is_written_to(objects: Objects, folder: Path, *rest: Any) -> None:
+        upload(objects, folder, *rest)
         note(lake, "now")
 
     monkeypatch.setattr(Objects, "upload", while_it_is_written_to)
@@ -264,6 +264,21 @@ def test_what_a_killed_command_left_in_the_log_is_published_too(
     publish(killed, address)
     fetch(address, tmp_path / "there")
     assert notes(tmp_path / "there") == ["stored", "in the log"]
+
+
+def test_what_takes_long_is_told_meanwhile(
+    lake: Path, address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_WORTH_TELLING", 0)
+    published: list[str] = []
+    publish(lake, address, published.append)
+    fetched: list[str] = []
+    fetch(address, tmp_path / "there", say=fetched.append)
+    for said, first in ((published, "publishing 5 files"), (fetched, "fetching 5 files")):
+        assert said[0].startswith(first)
+        assert 1 < len(said) <= 11
+    size = sum(facts_of(lake).values()) / 1e9
+    assert fetched[-1] == f"fetched {size:,.1f} of {size:,.1f} GB"
 
 
 def test_another_file_of_the_same_name_is_not_taken_for_ours(lake: Path, address: Address) -> None:
@@ -326,6 +341,8 @@ def test_what_keeps_from_the_bucket_is_one_line(
             monkeypatch.delenv(name)
         else:
             monkeypatch.setenv(name, value)
+    # The session of the process keeps the credentials that it found first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     told = attnrules("lake", lake, address)
     assert (told.code, told.err.count("\n")) == (3, 1), told.err
     assert said in told.err

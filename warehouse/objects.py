@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError, one_line
 
-Item = TypeVar("Item")
+# Told the name of a file.
+Done = Callable[[str], None]
 
 # A path has one slash where an address has two.
 _ADDRESS = re.compile(r"s3:/+([^/]+)/*(.*?)/*", re.DOTALL)
@@ -71,8 +72,7 @@ class Objects:
             ) from error
         with self._explained():
             config = Config(connect_timeout=10, retries={"mode": "standard"})
-            # A session of its own: the shared one keeps the credentials that it began with.
-            self._client: Any = boto3.Session().client("s3", config=config)
+            self._client: Any = boto3.client("s3", config=config)
 
     def sizes(self) -> dict[str, int]:
         """Return the names of all objects, and their bytes."""
@@ -110,16 +110,16 @@ class Objects:
                 return False
         return True
 
-    def upload(self, folder: Path, names: Sequence[str]) -> None:
+    def upload(self, folder: Path, names: Sequence[str], done: Done = lambda _: None) -> None:
         """Make objects of files of a folder, each under its name in it."""
 
         def one(name: str) -> None:
             self._client.upload_file(str(folder / name), self.address.bucket, self.address.key(name))
 
         with self._explained():
-            _each(one, names)
+            _each(one, names, done)
 
-    def download(self, names: Sequence[str], folder: Path) -> None:
+    def download(self, names: Sequence[str], folder: Path, done: Done = lambda _: None) -> None:
         """Write objects to files of a folder, each under its name in it."""
 
         def one(name: str) -> None:
@@ -128,7 +128,7 @@ class Objects:
             self._client.download_file(self.address.bucket, self.address.key(name), str(path))
 
         with self._explained():
-            _each(one, names)
+            _each(one, names, done)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -167,11 +167,11 @@ class Objects:
         return one_line(error)
 
 
-def _each(work: Callable[[Item], None], items: Sequence[Item]) -> None:
-    """Do the same with all items, several at a time; raise the first failure, with what began ended."""
+def _each(work: Done, names: Sequence[str], done: Done) -> None:
+    """Do the same with all files, several at a time; raise the first failure, with what began ended."""
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        for _ in pool.map(work, items):
-            pass
+        for name, _ in zip(names, pool.map(work, names), strict=True):
+            done(name)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -15,7 +15,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ from attnrules.warehouse.store import Warehouse
 _HEAD = "lake.json"
 # In the folder: which catalogues of which address it has the rows of, and more.
 _ORIGIN = ".origin.json"
+# Less than this takes no time that anybody would wonder about, bytes.
+_WORTH_TELLING = 1 << 30
 _CATALOGUE = re.compile(r"catalogue-[0-9a-f]{16}\.duckdb")
 
 
@@ -78,9 +80,10 @@ def publish(lake: Path, address: Address, say: Say = _nothing) -> Transfer:
     objects = Objects(address)
     e_tag, ours = _head(objects, lake)
     new = _missing(objects, lake, names)
-    n_bytes = sum((lake / name).stat().st_size for name in (*new, CATALOGUE))
+    sizes = {name: (lake / name).stat().st_size for name in new}
+    n_bytes = sum(sizes.values()) + (lake / CATALOGUE).stat().st_size
     say(f"publishing {len(new)} files, {n_bytes / 1e6:,.1f} MB; {len(names) - len(new)} are there already")
-    objects.upload(lake, new)
+    objects.upload(lake, new, _progress(say, "published", sizes))
     catalogue = f"catalogue-{secrets.token_hex(8)}.duckdb"
     with _named(lake / CATALOGUE, catalogue) as folder:
         objects.upload(folder, [catalogue])
@@ -88,6 +91,19 @@ def publish(lake: Path, address: Address, say: Say = _nothing) -> Transfer:
         raise AttnRulesError(f"{lake}: was written to meanwhile; run this again when nobody writes to it")
     _commit(objects, lake, e_tag, [*ours, catalogue])
     return Transfer(len(new) + 1, n_bytes, len(names) - len(new))
+
+
+def _progress(say: Say, word: str, sizes: Mapping[str, int]) -> Callable[[str], None]:
+    """Return what is told of each file that was moved, and says so at every tenth of much."""
+    total, moved = sum(sizes.values()), 0
+
+    def tell(name: str) -> None:
+        nonlocal moved
+        before, moved = moved, moved + sizes[name]
+        if total >= _WORTH_TELLING and moved * 10 // total > before * 10 // total:
+            say(f"{word} {moved / 1e9:,.1f} of {total / 1e9:,.1f} GB")
+
+    return tell
 
 
 def _state(lake: Path) -> tuple[int, int, int]:
@@ -253,8 +269,9 @@ def _fill(objects: Objects, catalogue: str, folder: Path, part: Part, say: Say) 
     if missing := [name for name in fetched if name not in there]:
         raise AttnRulesError(f"{objects.address}{missing[0]}: is missing; publish the lake again")
     n_bytes = sum(there[name] for name in (*fetched, catalogue))
+    progress = _progress(say, "fetched", {name: there[name] for name in fetched})
     say(f"fetching {len(fetched)} files, {n_bytes / 1e6:,.1f} MB")
-    objects.download(fetched, folder)
+    objects.download(fetched, folder, progress)
     with _connected(lake) as connection:
         lake.list_files(connection, wanted)
     return Transfer(len(fetched) + 1, n_bytes)
