@@ -11,6 +11,7 @@ import pytest
 
 import attnrules as package
 from attnrules import sql
+from attnrules.commands.card import card_lines
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.card import feature_card
 from attnrules.queries.heads import FeatureId
@@ -165,6 +166,13 @@ def test_the_card_shows_stated_rules_first(
     assert told.index(rule["statement"]) < told.index("weighted_gates rules")
     assert f"precision 1.00 [{rule['precision_low']:.2f}, 1.00], recall 1.00" in told
     assert "as read, right at" in told
+
+
+def test_a_short_card_says_the_same_without_what_it_does_not_print(planted: Warehouse, path: Path) -> None:
+    full, short = (feature_card(planted, FeatureId(0, 4, 0), every_list=every) for every in (True, False))
+    assert full.minimal
+    assert (short.minimal, short.tokens) == ([], [])
+    assert card_lines(short, path) == card_lines(full, path)
 
 
 def tokens(*numbers: int) -> list[str]:

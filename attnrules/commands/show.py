@@ -55,7 +55,7 @@ def command(warehouse: Path, feature: str | None, n_rules: int, all_methods: boo
     from attnrules.warehouse import Warehouse
 
     with Warehouse.open(warehouse) as opened:
-        found, lines = _shown(opened, feature, warehouse, n_rules, all_methods)
+        found, lines = _shown(opened, feature, warehouse, n_rules, all_methods, as_json)
     if as_json:
         tell_json(found)
     else:
@@ -63,7 +63,7 @@ def command(warehouse: Path, feature: str | None, n_rules: int, all_methods: boo
 
 
 def _shown(
-    opened: Warehouse, feature: str | None, path: Path, n_rules: int, all_methods: bool
+    opened: Warehouse, feature: str | None, path: Path, n_rules: int, all_methods: bool, as_json: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what is shown, as plain values and as lines."""
     from attnrules.queries.card import feature_card, head_card
@@ -77,5 +77,5 @@ def _shown(
     if isinstance(wanted, HeadId):
         of_head = head_card(opened, wanted)
         return of_head.as_dict(), head_lines(of_head, path)
-    card = feature_card(opened, wanted, n_rules=n_rules)
+    card = feature_card(opened, wanted, n_rules=n_rules, every_list=all_methods or as_json)
     return card.as_dict(), card_lines(card, path, all_methods=all_methods)

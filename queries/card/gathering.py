@@ -77,12 +77,22 @@ class FeatureCard:
         return asdict(self)
 
 
-def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10) -> FeatureCard:
-    """Gather the card of a feature; raises `UsageError` when the warehouse does not hold it."""
+def feature_card(
+    warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10, every_list: bool = True
+) -> FeatureCard:
+    """Gather the card of a feature; raises `UsageError` when the warehouse does not hold it.
+
+    Not `every_list`, what only lists other than the stated one are shown with is left out, half of the time:
+    `minimal`, and of a feature with stated rules `tokens`.
+    """
     facts = feature_facts(warehouse, feature)
     at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
     rules = dictionaries(warehouse, "rules", {**at, "n_rules": n_rules})
-    minimal = _minimal(warehouse, feature, at)
+    stated = dictionaries(warehouse, "stated", {**at, "n_rules": n_rules})
+    minimal = _minimal(warehouse, feature, at) if every_list else []
+    worded = (
+        [] if stated and not every_list else [*rules, *(rule for kept in minimal for rule in kept["rules"])]
+    )
     return FeatureCard(
         feature=facts,
         heads=dictionaries(warehouse, "feature_heads", at) if feature.head == WHOLE_LAYER else [],
@@ -90,7 +100,7 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         rules=rules,
         metrics=dictionaries(warehouse, "metrics", at),
         minimal=minimal,
-        tokens=_tokens(warehouse, at, [*rules, *(rule for kept in minimal for rule in kept["rules"])]),
+        tokens=_tokens(warehouse, at, worded),
         fires_on=dictionaries(warehouse, "fires_on", at),
         attended=_as_dicts(ask(warehouse, "attended_tokens", {**at, "limit": 3})),
         distances=dictionaries(warehouse, "distances", at),
@@ -99,7 +109,7 @@ def feature_card(warehouse: Warehouse, feature: FeatureId, *, n_rules: int = 10)
         says=dictionaries(warehouse, "says", at),
         output_test=dictionaries(warehouse, "output_test", at),
         best=dictionaries(warehouse, "best_lists", at),
-        stated=dictionaries(warehouse, "stated", {**at, "n_rules": n_rules}),
+        stated=stated,
         stated_inputs=dictionaries(warehouse, "stated_inputs", {**at, "n_rules": n_rules}),
         stated_tests=dictionaries(warehouse, "stated_tests", {**at, "n_rules": n_rules}),
         readings=dictionaries(warehouse, "readings", {**at, "n_rules": n_rules}),
