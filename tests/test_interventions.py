@@ -38,7 +38,7 @@ from attnrules.queries.counting import (
     information,
     mine_counting,
 )
-from attnrules.queries.heads import FeatureId
+from attnrules.queries.heads import FeatureId, parse_feature
 from attnrules.queries.interventions import InterveneSpec, intervene
 from attnrules.queries.interventions.trials import (
     TokenStatistics,
@@ -634,6 +634,20 @@ def test_confirmed_rules_are_told_with_what_they_add(
         *(one.statement, one.gain),
         one.gain_interval,
     )
+
+
+@pytest.mark.parametrize("kind", ["absence", "counting"])
+def test_pages_say_what_a_confirmed_rule_adds(
+    tested_once: Path, narrowings: dict[str, Narrowing], kind: str
+) -> None:
+    one = next(one for one in narrowings.values() if one.kept and one.kind == kind)
+    feature = parse_feature(one.feature)
+    with Warehouse.open(tested_once) as warehouse:
+        found = head_pages(warehouse, feature.layer, feature.head, [feature.feature])
+    row = next(of for of in found.features if of["feature"] == feature.feature)
+    page = feature_page(environment(), found, row)
+    assert f"<code>{one.statement}</code>" in page
+    assert f"({one.n_hits_without} of {one.n_matches_without})" in page
 
 
 def test_without_a_confirmed_rule_the_next_step_is_named(attnrules: Any, small_once: Path) -> None:

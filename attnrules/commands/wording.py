@@ -159,10 +159,11 @@ def narrowing_words(rule: dict[str, Any]) -> str:
     if rule["gain"] is None:
         return f"“{added}” changes nothing that can be seen: the rule holds nowhere on the test positions"
     raises = "raises" if rule["kept"] else "does not surely raise"
+    otherwise = "without" if rule["kind"] == "absence" else "where once is enough"
     words = (
         f"“{added}” {raises} its precision: {rule['precision']:.2f}"
         f" ({rule['n_hits']} of {rule['n_matches']} positions) with it, {rule['precision_without']:.2f}"
-        f" ({rule['n_hits_without']} of {rule['n_matches_without']}) without"
+        f" ({rule['n_hits_without']} of {rule['n_matches_without']}) {otherwise}"
     )
     if rule["gain_interval"] is None:
         return f"{words}, in too few sequences to say"

@@ -196,7 +196,7 @@ def feature_page(
         methods=_methods(found.of("rules", feature)),
         keyed_method=found.keyed_method,
         has_page=has_page,
-        absences=_absences(found.of("absences", feature)),
+        absences=_absences(found, feature),
         counting=_counting(found, feature),
         outcomes=_outcomes(found, feature),
         query=lambda question, **more: shown_query(question, {**_asked(question, at), **more}),
@@ -312,6 +312,7 @@ def _counting(found: HeadPages, feature: int) -> list[Row]:
     return [
         {
             **rule,
+            "narrowing": _narrowing(found, feature, "counting", rule),
             "grids": {
                 place: [
                     [cells.get((n, m)) for m in range(1 + max(m for _, m in cells))]
@@ -324,9 +325,17 @@ def _counting(found: HeadPages, feature: int) -> list[Row]:
     ]
 
 
-def _absences(rows: list[Row]) -> list[Row]:
-    found = []
-    for row in rows:
+def _narrowing(found: HeadPages, feature: int, kind: str, rule: Row) -> Row | None:
+    """Return what a confirmed rule adds to a stated one as a condition."""
+    place = (kind, rule["scaling"], rule["pair"])
+    of_feature = found.of("narrowings", feature)
+    return next((one for one in of_feature if (one["kind"], one["scaling"], one["pair"]) == place), None)
+
+
+def _absences(found: HeadPages, feature: int) -> list[Row]:
+    """Return the absence rules with their curves."""
+    rows = []
+    for row in found.of("absences", feature):
         curves = [
             (row["distractor_token"] or "distractor", row["distractor_activations"]),
             ("neutral tokens", row["control_activations"]),
@@ -337,8 +346,8 @@ def _absences(rows: list[Row]) -> list[Row]:
                 (wording.token(name) if at == 0 else name, values) for at, (name, values) in enumerate(curves)
             ]
             figure = figures.decay(named, "activation by number of tokens inserted")
-        found.append({**row, "figure": figure})
-    return found
+        rows.append({**row, "figure": figure, "narrowing": _narrowing(found, feature, "absence", row)})
+    return rows
 
 
 def _methods(rows: list[Row]) -> dict[str, dict[int, list[Row]]]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from attnrules.errors import UsageError
+from attnrules.queries.heads import FeatureId, HeadId, parse_feature
 from attnrules.queries.questions import ask, questions
+from attnrules.queries.stated import read_confirmed
 from attnrules.queries.stated.reading import match
 from attnrules.sql import WHOLE_LAYER, Statement, Statements
 from attnrules.sql.methods import best, names
 
 if TYPE_CHECKING:
-    from attnrules.queries.heads import FeatureId
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "pages")
@@ -141,8 +142,15 @@ def _of_features(warehouse: Warehouse, at: Row, of_features: Row) -> dict[str, d
         _prepare(warehouse, of_features)
         parts = {name: _by_feature(_rows(warehouse, name, of_features)) for name in _BY_FEATURE}
         parts["distances"] = _by_feature(_rows(warehouse, "distances", {}))
+        parts["narrowings"] = _narrowings(warehouse, at)
         parts["example_tokens"] = _by_feature(_example_tokens(warehouse, at, parts["examples"]))
     return parts
+
+
+def _narrowings(warehouse: Warehouse, at: Row) -> dict[int, list[Row]]:
+    """Return by feature what its confirmed absence and counting rules add to a rule."""
+    found = read_confirmed(warehouse, HeadId(at["layer"], at["head"]))
+    return _by_feature([{**asdict(one), "feature": parse_feature(one.feature).feature} for one in found])
 
 
 def example_of(warehouse: Warehouse, feature: FeatureId, seq_id: int, pos: int) -> ExamplePage:

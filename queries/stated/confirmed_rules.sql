@@ -12,7 +12,10 @@ SELECT
     distractor_feature,
     NULL AS at_least
 FROM absence_summary
-WHERE confirmed AND ($layer IS NULL OR layer = $layer AND head = $head AND feature = $feature)
+WHERE
+    confirmed
+    AND ($layer IS NULL OR layer = $layer AND head = $head)
+    AND ($feature IS NULL OR feature = $feature)
 UNION ALL
 SELECT
     'counting' AS kind,
@@ -28,5 +31,6 @@ SELECT
 FROM counting_summary
 WHERE
     confirmed AND opponent_feature IS NULL
-    AND ($layer IS NULL OR layer = $layer AND head = $head AND feature = $feature)
+    AND ($layer IS NULL OR layer = $layer AND head = $head)
+    AND ($feature IS NULL OR feature = $feature)
 ORDER BY layer, head, feature, kind, scaling, pair;

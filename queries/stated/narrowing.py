@@ -12,7 +12,7 @@ import polars as pl
 
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval
-from attnrules.queries.heads import FeatureId, finished_sequences
+from attnrules.queries.heads import FeatureId, HeadId, finished_sequences
 from attnrules.queries.stated.language import Atom, InputFeature, Place, Statement
 from attnrules.queries.stated.members import member_rows, table_of
 from attnrules.queries.stated.reading import Interval, by_sequence, give_members, match
@@ -70,19 +70,19 @@ SCHEMA: dict[str, Any] = {
 
 
 def read_confirmed(
-    warehouse: Warehouse, feature: FeatureId | None = None, *, seed: int = 0
+    warehouse: Warehouse, of: FeatureId | HeadId | None = None, *, seed: int = 0
 ) -> list[Narrowing]:
     """Judge the absence and counting rules that the model confirms as they are read, in the language.
 
     An absence rule says `[key] anywhere and [query] at 0 and no [distractor] anywhere`, a counting rule
     `[query] at 0 and at least n of [key] anywhere`; keys weighed against an opponent cannot be said.
 
+    Arguments:
+        of: whose; of every feature of a head where it is one, of all where None.
+
     Raises `AttnRulesError` where the ingest is not finished.
     """
-    named: tuple[int | None, ...] = (None,) * 3
-    if feature is not None:
-        named = (feature.layer, feature.head, feature.feature)
-    asked = dict(zip(("layer", "head", "feature"), named, strict=True))
+    asked = {name: getattr(of, name, None) for name in ("layer", "head", "feature")}
     relation = warehouse.sql(step("confirmed_rules"), asked)
     rules = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
     if rules:
