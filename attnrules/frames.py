@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
+from attnrules.plots import draw
 from attnrules.queries.card import FeatureCard, feature_card, feature_facts
 from attnrules.queries.pages import features_of_head, site
 from attnrules.queries.questions import ask
@@ -117,13 +118,21 @@ class Example:
         """The rules that match here, with what each adds to the prediction of its list."""
         return self._frame("rules_here")
 
+    def plot_sources(self) -> Any:
+        """Return the altair chart of what each source contributes."""
+        return draw(self._warehouse, "example_sources", self._place)
+
+    @property
+    def _place(self) -> dict[str, int]:
+        return {**asdict(self._feature), "seq_id": self.seq_id, "pos": self.pos}
+
     def _frame(self, question: str) -> pl.DataFrame:
-        asked = {**asdict(self._feature), "seq_id": self.seq_id, "pos": self.pos}
-        rows: pl.DataFrame = ask(self._warehouse, question, asked).pl()
+        rows: pl.DataFrame = ask(self._warehouse, question, self._place).pl()
         return rows
 
     def __repr__(self) -> str:
-        return f"{self._feature} at position {self.pos} of sequence {self.seq_id}; .sources, .rules"
+        frames = ".sources, .rules, .plot_sources()"
+        return f"{self._feature} at position {self.pos} of sequence {self.seq_id}; {frames}"
 
     def _repr_html_(self) -> str:
         from attnrules.pages.notebook import example_html
@@ -182,13 +191,25 @@ class FeatureFrames:
         """
         return self.example(example).sources
 
+    def plot_metrics(self) -> Any:
+        """Return the altair chart of average precision by number of rules, with baselines and ceilings.
+
+        Raises `AttnRulesError` where no list of the feature is judged on all positions, or altair is missing.
+        """
+        return draw(self._warehouse, "feature_metrics", asdict(self.id))
+
+    def plot_profile(self) -> Any:
+        """Return the altair chart of how far back its heads look where it is active, and anywhere."""
+        return draw(self._warehouse, "feature_profile", asdict(self.id))
+
     def _frame(self, question: str, **parameters: object) -> pl.DataFrame:
         rows: pl.DataFrame = ask(self._warehouse, question, {**asdict(self.id), **parameters}).pl()
         return rows
 
     def __repr__(self) -> str:
         frames = ".rules, .stated, .examples, .example(i), .sources(i), .profile"
-        return f"{self.id}: fires on {self._facts['description'] or 'nothing'}; {frames}"
+        plots = ".plot_metrics(), .plot_profile()"
+        return f"{self.id}: fires on {self._facts['description'] or 'nothing'}; {frames}, {plots}"
 
     def _repr_html_(self) -> str:
         from attnrules.pages.notebook import feature_html

@@ -1,4 +1,4 @@
-"""Plots of a run: charts of what named questions answer, for papers and notebooks.
+"""Plots of a run, a feature or an example: charts of what named questions answer, for papers and notebooks.
 
 altair draws them and vl-convert writes them, both of `pip install 'attnrules[plots]'`. A chart holds its few
 rows itself, so that an HTML page of it needs no network.
@@ -160,6 +160,62 @@ def _roles(altair: Any, rows: pl.DataFrame) -> Any:
     )
 
 
+def _of_lists(altair: Any, rows: pl.DataFrame) -> Any:
+    """Draw how well each list of a feature predicts it, with intervals; what has no rules is a level."""
+    base = altair.Chart(rows).encode(
+        y=altair.Y("average_precision:Q", title="average precision on test"),
+        color=altair.Color("method:N", sort=rows["method"].unique(maintain_order=True).to_list()),
+        strokeDash=altair.StrokeDash(
+            "kind:N",
+            scale=altair.Scale(domain=["rules", "baseline", "ceiling"]),
+            legend=altair.Legend(symbolType="stroke"),
+        ),
+        tooltip=["kind", "method", "scaling", "n_rules", "average_precision"],
+    )
+    lists = base.transform_filter("datum.kind === 'rules'").encode(
+        x=altair.X("n_rules:Q", title="rules", scale=altair.Scale(type="log", base=2)), detail="scaling:N"
+    )
+    band = lists.mark_area(opacity=0.15).encode(y="average_precision_low:Q", y2="average_precision_high:Q")
+    levels = base.transform_filter("datum.kind !== 'rules'").mark_rule()
+    return altair.layer(levels, band, lists.mark_line(point=True))
+
+
+def _by_distance(altair: Any, rows: pl.DataFrame) -> Any:
+    """Draw how far back heads look where a feature is active, beside anywhere, a panel per head."""
+    where = {"attention": "where it is active", "attention_everywhere": "anywhere"}
+    long = rows.rename(where).unpivot(
+        list(where.values()), index=["through_head", "distance"], variable_name="positions"
+    )
+    return (
+        altair.Chart(long)
+        .mark_line(point=True)
+        .encode(
+            x=altair.X("distance:Q", title="tokens back"),
+            y=altair.Y("value:Q", title="attention"),
+            color=altair.Color("positions:N", sort=list(where.values())),
+            column=altair.Column("through_head:O", title="head"),
+        )
+    )
+
+
+def _sources(altair: Any, rows: pl.DataFrame) -> Any:
+    """Draw what each source contributes to the pre-activation at a position, in order of the text."""
+    import polars as pl
+
+    in_order = rows.sort("key_pos").with_columns(source=pl.format("{} {}", "key_pos", "token"))
+    order = in_order["source"].unique(maintain_order=True).to_list()
+    return (
+        altair.Chart(in_order)
+        .mark_bar()
+        .encode(
+            x=altair.X("source:N", title="position and token", sort=order),
+            y=altair.Y("sum(contribution):Q", title="contribution"),
+            color=altair.Color("through_head:O", title="head"),
+            tooltip=["key_pos", "token", "through_head", "attention", "contribution"],
+        )
+    )
+
+
 PLOTS: dict[str, Plot] = {
     plot.name: plot
     for plot in (
@@ -200,6 +256,28 @@ PLOTS: dict[str, Plot] = {
             _roles,
             "ingest",
             {"limit": _EVERY_ROW},
+        ),
+        Plot(
+            "feature_metrics",
+            "How well the rules of a feature predict it",
+            "feature_metrics",
+            _of_lists,
+            "mine skipgrams",
+        ),
+        Plot(
+            "feature_profile",
+            "How far back the heads of a feature look",
+            "feature_profile",
+            _by_distance,
+            "ingest",
+            {"limit": _EVERY_ROW},
+        ),
+        Plot(
+            "example_sources",
+            "What each source contributes at a position",
+            "example_sources",
+            _sources,
+            "ingest",
         ),
     )
 }

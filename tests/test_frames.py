@@ -82,6 +82,33 @@ def test_a_profile_is_of_attention(wh: RuleWarehouse, name: str) -> None:
     assert (profile["attention"] >= 0).all()
 
 
+def drawn(chart: Any) -> list[dict[str, Any]]:
+    """The rows that a chart draws."""
+    (rows,) = chart.to_dict()["datasets"].values()
+    found: list[dict[str, Any]] = rows
+    return found
+
+
+def test_plots_of_a_feature_draw_its_frames(wh: RuleWarehouse, name: str) -> None:
+    feature = wh.feature(name)
+    metrics = wh.questions.feature_metrics(**at(name))
+    assert {(row["method"], row["n_rules"]) for row in drawn(feature.plot_metrics())} == set(
+        metrics.select("method", "n_rules").iter_rows()
+    )
+    profile = drawn(feature.plot_profile())
+    for words, column in (("where it is active", "attention"), ("anywhere", "attention_everywhere")):
+        values = {
+            (row["through_head"], row["distance"]): row["value"]
+            for row in profile
+            if row["positions"] == words
+        }
+        rows = feature.profile.select("through_head", "distance", column).iter_rows()
+        assert values == {(head, distance): value for head, distance, value in rows}
+    sources = drawn(feature.example(0).plot_sources())
+    assert sorted(row["contribution"] for row in sources) == sorted(feature.sources(0)["contribution"])
+    assert [row["key_pos"] for row in sources] == sorted(row["key_pos"] for row in sources)
+
+
 def test_a_feature_that_is_not_there_is_said(wh: RuleWarehouse) -> None:
     with pytest.raises(UsageError, match=r"^L0H0\.999999: L0H0 has no such feature$"):
         wh.feature("L0H0.999999")

@@ -31,8 +31,15 @@ def texts(path: Path) -> str:
 @pytest.mark.parametrize("name", sorted(PLOTS))
 def test_every_plot_is_drawn_from_all_rows_of_its_question(warehouse: Warehouse, name: str) -> None:
     plot = PLOTS[name]
-    rows = ask(warehouse, plot.question, plot.parameters).fetchall()
-    drawn = draw(warehouse, name).to_dict()
+    place: dict[str, int] = {}
+    if name.startswith(("feature_", "example_")):
+        query = (
+            "SELECT layer, head, feature FROM rule_evaluations WHERE example_set = 'all_positions'"
+            " ORDER BY layer, head, feature LIMIT 1"
+        )
+        place = dict(zip(("layer", "head", "feature"), warehouse.rows(query)[0], strict=True))
+    rows = ask(warehouse, plot.question, {**plot.parameters, **place}).fetchall()
+    drawn = draw(warehouse, name, place).to_dict()
     assert drawn["title"] == plot.title
     (data,) = drawn["datasets"].values()
     # Measures are drawn apart, shares of a row together.
