@@ -47,5 +47,10 @@ SELECT
     s.example_key
 FROM shared AS s
 INNER JOIN sizes AS a ON s.head = a.head AND s.feature = a.feature
-INNER JOIN sizes AS b ON s.other_head = b.head AND s.other_feature = b.feature;
-COMMENT ON MACRO TABLE shared_keys IS 'Two features of a layer and the keys that the first rules of both have: shared_keys(layer, ''weighted'', 16)';
+INNER JOIN sizes AS b ON s.other_head = b.head AND s.other_feature = b.feature
+UNION ALL BY NAME
+-- A branch of its own: an error that is raised wherever the rows are looked for, and when there are none.
+SELECT g.layer::INTEGER AS head
+FROM given AS g
+WHERE NOT main.answers_here('$warehouse');
+COMMENT ON MACRO TABLE shared_keys IS 'Two features of a layer and the keys that the first rules of both have: shared_keys(layer, method, 16)';
