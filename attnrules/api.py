@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from attnrules.errors import UsageError, closest
+from attnrules.errors import closest
 from attnrules.frames import FeatureFrames, HeadFrames, ShownRelation, ShownTable
 from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
@@ -34,7 +34,7 @@ from attnrules.queries.interventions import (
 )
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
-from attnrules.queries.stated import Reading, parse, predict, read_confirmed, read_rule
+from attnrules.queries.stated import Reading, parse_rule, predict, read_confirmed, read_rule
 from attnrules.queries.stated.narrowing import SCHEMA
 from attnrules.warehouse import Warehouse
 
@@ -357,10 +357,8 @@ class RuleWarehouse(Warehouse):
 
         Raises `UsageError` for what is no rule, names no feature, or names what the warehouse does not have.
         """
-        statement, target = parse(rule)
-        if target is None:
-            raise UsageError(f"{rule}: names no feature; end it with -> and one, such as -> L0H3.17")
-        return read_rule(self, parse_feature(target), statement, seed=seed, n_examples=n_examples)
+        statement, feature = parse_rule(rule)
+        return read_rule(self, feature, statement, seed=seed, n_examples=n_examples)
 
     def test_confirmed(self, feature: Feature | None = None, *, seed: int = 0) -> pl.DataFrame:
         """Judge the absence and counting rules that the model confirms, with and without what they add.

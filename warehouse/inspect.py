@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -118,7 +118,13 @@ def _counted(problems: Callable[..., list[str]], *of: object) -> tuple[int, str 
     return len(found), found[0] if found else None
 
 
-def dictionaries(warehouse: Warehouse, query: Query) -> list[dict[str, Any]]:
+def dictionaries(
+    warehouse: Warehouse, query: Query, parameters: Mapping[str, object] | None = None
+) -> list[dict[str, Any]]:
     """Return the rows of a query, each as column to value."""
-    relation = warehouse.sql(query)
+    return as_dictionaries(warehouse.sql(query, parameters))
+
+
+def as_dictionaries(relation: Any) -> list[dict[str, Any]]:
+    """Return the rows of a relation, each as column to value."""
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

@@ -76,15 +76,12 @@ def _test_confirmed(warehouse: Path, seed: int, *, as_json: bool) -> None:
 
 
 def _test(warehouse: Path, rule: str, examples: int, seed: int, *, as_json: bool) -> None:
-    from attnrules.queries.heads import parse_feature
-    from attnrules.queries.stated import parse, read_rule
+    from attnrules.queries.stated import parse_rule, read_rule
     from attnrules.warehouse import Warehouse
 
-    statement, target = parse(rule)
-    if target is None:
-        raise UsageError(f"{rule}: names no feature; end it with -> and one, such as -> L0H3.17")
+    statement, feature = parse_rule(rule)
     with Warehouse.open(warehouse) as opened:
-        reading = read_rule(opened, parse_feature(target), statement, seed=seed, n_examples=examples)
+        reading = read_rule(opened, feature, statement, seed=seed, n_examples=examples)
     if as_json:
         tell_json(asdict(reading))
     else:

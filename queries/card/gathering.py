@@ -12,6 +12,7 @@ from attnrules.queries.heads import FeatureId, output_heads
 from attnrules.queries.questions import ask
 from attnrules.queries.stated import read_confirmed
 from attnrules.sql import WHOLE_LAYER, Statements, head_name
+from attnrules.warehouse import inspect
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -102,10 +103,10 @@ def feature_card(
         minimal=minimal,
         tokens=_tokens(warehouse, at, worded),
         fires_on=dictionaries(warehouse, "fires_on", at),
-        attended=_as_dicts(ask(warehouse, "attended_tokens", {**at, "limit": 3})),
+        attended=inspect.as_dictionaries(ask(warehouse, "attended_tokens", {**at, "limit": 3})),
         distances=dictionaries(warehouse, "distances", at),
         example_runs=dictionaries(warehouse, "example_runs", at),
-        sources=_as_dicts(ask(warehouse, "output_feature_sources", {**at, "limit": 6})),
+        sources=inspect.as_dictionaries(ask(warehouse, "output_feature_sources", {**at, "limit": 6})),
         says=dictionaries(warehouse, "says", at),
         output_test=dictionaries(warehouse, "output_test", at),
         best=dictionaries(warehouse, "best_lists", at),
@@ -149,14 +150,10 @@ def _tokens(warehouse: Warehouse, at: dict[str, Any], rules: list[dict[str, Any]
     if not shared:
         return []
     n_rules = max(rank for _, _, rank in shared)
-    rows = _as_dicts(ask(warehouse, "rule_tokens", {**at, "n_rules": n_rules}))
+    rows = inspect.as_dictionaries(ask(warehouse, "rule_tokens", {**at, "n_rules": n_rules}))
     return [row for row in rows if (row["method"], row["scaling"], row["rank"]) in shared]
 
 
 def dictionaries(warehouse: Warehouse, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of one of the card's statements."""
-    return _as_dicts(warehouse.sql(step(name), parameters))
-
-
-def _as_dicts(relation: Any) -> list[dict[str, Any]]:
-    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    return inspect.dictionaries(warehouse, step(name), parameters)

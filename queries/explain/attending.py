@@ -11,6 +11,7 @@ from attnrules.queries.explain.explaining import Facts, give_text
 from attnrules.queries.heads import FeatureId
 from attnrules.sql import Statements
 from attnrules.warehouse.arrow import arrow_table
+from attnrules.warehouse.inspect import dictionaries
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -68,5 +69,4 @@ def attended(
 
 
 def _rows(warehouse: Warehouse, name: str, parameters: dict[str, int]) -> list[Row]:
-    relation = warehouse.sql(step(name), parameters)
-    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    return dictionaries(warehouse, step(name), parameters)

@@ -16,6 +16,7 @@ from attnrules.queries.stated import read_confirmed
 from attnrules.queries.stated.reading import match
 from attnrules.sql import WHOLE_LAYER, Statement, Statements
 from attnrules.sql.methods import best, names
+from attnrules.warehouse.inspect import as_dictionaries, dictionaries
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -142,8 +143,9 @@ def _of_features(warehouse: Warehouse, at: Row, of_features: Row) -> dict[str, d
         _prepare(warehouse, of_features)
         parts = {name: _by_feature(_rows(warehouse, name, of_features)) for name in _BY_FEATURE}
         parts["distances"] = _by_feature(_rows(warehouse, "distances", {}))
-        parts["narrowings"] = _narrowings(warehouse, at)
         parts["example_tokens"] = _by_feature(_example_tokens(warehouse, at, parts["examples"]))
+    # After the session: it makes temporary tables of the same names.
+    parts["narrowings"] = _narrowings(warehouse, at)
     return parts
 
 
@@ -173,7 +175,7 @@ def methods_compared(warehouse: Warehouse) -> list[Row]:
 
     Rows of the question `methods`, none where no rules were judged so. They are means, without an interval.
     """
-    rows = _dictionaries(ask(warehouse, "methods", {}))
+    rows = as_dictionaries(ask(warehouse, "methods", {}))
     none = {"average_precision_low": None, "average_precision_high": None}
     return [{**row, "n_rules_used": row["n_rules"], **none} for row in rows]
 
@@ -239,15 +241,11 @@ def _by_feature(rows: list[Row]) -> dict[int, list[Row]]:
 
 def _rows(warehouse: Warehouse, name: str, parameters: Row) -> list[Row]:
     statement = step(name)
-    return _dictionaries(warehouse.sql(statement, _used(statement, parameters)))
+    return dictionaries(warehouse, statement, _used(statement, parameters))
 
 
 def _answers(warehouse: Warehouse, question: str, at: Row) -> list[Row]:
-    return _dictionaries(ask(warehouse, question, {**at, "limit": RECURRING}))
-
-
-def _dictionaries(relation: Any) -> list[Row]:
-    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    return as_dictionaries(ask(warehouse, question, {**at, "limit": RECURRING}))
 
 
 def _used(statement: Statement, parameters: Row) -> Row:

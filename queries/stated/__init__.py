@@ -9,6 +9,16 @@ from __future__ import annotations
 from attnrules.queries.stated.language import Statement, parse
 from attnrules.queries.stated.narrowing import Narrowing, read_confirmed
 from attnrules.queries.stated.predicting import predict
-from attnrules.queries.stated.reading import Example, Reading, read_rule
+from attnrules.queries.stated.reading import Example, Reading, parse_rule, read_rule
 
-__all__ = ["Example", "Narrowing", "Reading", "Statement", "parse", "predict", "read_confirmed", "read_rule"]
+__all__ = [
+    "Example",
+    "Narrowing",
+    "Reading",
+    "Statement",
+    "parse",
+    "parse_rule",
+    "predict",
+    "read_confirmed",
+    "read_rule",
+]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from attnrules.queries.arrays import Floats, Ints, arrays
+from attnrules.queries.arrays import Floats, arrays
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval
 from attnrules.queries.heads import FeatureId, HeadId, finished_sequences
 from attnrules.queries.stated.language import Atom, InputFeature, Place, Statement
-from attnrules.queries.stated.members import member_rows, table_of
-from attnrules.queries.stated.reading import Interval, by_sequence, give_members, match
+from attnrules.queries.stated.members import member_rows
+from attnrules.queries.stated.reading import Interval, by_sequence, match_given
 from attnrules.sql import Statements
+from attnrules.warehouse.inspect import dictionaries
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -83,8 +84,7 @@ def read_confirmed(
     Raises `AttnRulesError` where the ingest is not finished.
     """
     asked = {name: getattr(of, name, None) for name in ("layer", "head", "feature")}
-    relation = warehouse.sql(step("confirmed_rules"), asked)
-    rules = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    rules = dictionaries(warehouse, step("confirmed_rules"), asked)
     if rules:
         finished_sequences(warehouse)
     found: list[Narrowing] = []
@@ -97,22 +97,18 @@ def _read(warehouse: Warehouse, rules: Sequence[dict[str, Any]], seed: int) -> l
     """Judge the rules of a head: numbers 0, 2, ... with the condition, 1, 3, ... without it."""
     pairs = [_statements(rule) for rule in rules]
     rows = [member_rows(statement, {}) for pair in pairs for statement in pair]
-    numbers = np.repeat(np.arange(len(rows)), [len(of_rule) for of_rule in rows])
-    members = table_of(list(chain.from_iterable(rows)), rule=numbers, scope=np.zeros(len(numbers)))
+    features = [rule["feature"] for rule in rules for _ in range(2)]
+    at = {name: rules[0][name] for name in ("layer", "head")}
     with warehouse.session():
-        features = [rule["feature"] for rule in rules for _ in range(2)]
-        warehouse.execute(step("make_given_rules"), {"features": features})
-        give_members(warehouse, members)
-        warehouse.execute(step("make_tested_positions"), {"seed": seed})
-        match(warehouse)
-        warehouse.execute(step("make_read_truth"), {name: rules[0][name] for name in ("layer", "head")})
+        match_given(warehouse, at, features, rows, seed)
         counts = arrays(warehouse, step("reading_counts"))
         sequences = arrays(warehouse, step("reading_sequences"))["seq_id"]
+    weights = np.c_[np.ones(len(sequences)), bootstrap_weights(sequences, seed)]
     matches, hits = (
         by_sequence(counts["rule"], counts, name, sequences, len(rows)) for name in ("n_matches", "n_hits")
     )
     both = zip(rules, pairs, matches.reshape(len(rules), 2, -1), hits.reshape(len(rules), 2, -1), strict=True)
-    return [_narrowing(rule, pair, m, h, sequences, seed) for rule, pair, m, h in both]
+    return [_narrowing(rule, pair, m, h, weights) for rule, pair, m, h in both]
 
 
 def _statements(rule: dict[str, Any]) -> tuple[Statement, Statement]:
@@ -136,13 +132,15 @@ def _narrowing(
     pair: tuple[Statement, Statement],
     matches: Floats,
     hits: Floats,
-    sequences: Ints,
-    seed: int,
+    weights: Floats,
 ) -> Narrowing:
-    """Return how a rule does, from its matches and hits: [2, n_sequences] each."""
+    """Return how a rule does, from its matches and hits, [2, n_sequences] each.
+
+    Arguments:
+        weights: [n_sequences, 1 + n_replicates], the first column counts every sequence once.
+    """
     statement, without = map(str, pair)
     n_matches, n_hits = matches.sum(axis=1).astype(int).tolist(), hits.sum(axis=1).astype(int).tolist()
-    weights = np.c_[np.ones(len(sequences)), bootstrap_weights(sequences, seed)]
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = (hits @ weights) / (matches @ weights)
     precisions = [share if np.isfinite(share) else None for share in shares[:, 0].tolist()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +12,9 @@ import numpy as np
 from attnrules.errors import UsageError
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval_ends
-from attnrules.queries.heads import FeatureId, finished_sequences
+from attnrules.queries.heads import FeatureId, finished_sequences, parse_feature
 from attnrules.queries.intervals import wilson
-from attnrules.queries.stated.language import Statement
+from attnrules.queries.stated.language import Statement, parse
 from attnrules.queries.stated.members import resolved, table_of
 from attnrules.sql import Statements
 from attnrules.warehouse.arrow import arrow_table
@@ -90,15 +92,40 @@ def read_rule(
         raise UsageError(f"{feature}: the warehouse holds no such output feature; see `attnrules info`")
     rows = resolved(warehouse, statement)
     with warehouse.session():
-        warehouse.execute(step("make_given_rules"), {"features": [feature.feature]})
-        give_members(warehouse, table_of(rows, rule=np.zeros(len(rows)), scope=np.zeros(len(rows))))
-        warehouse.execute(step("make_tested_positions"), {"seed": seed})
-        match(warehouse)
-        warehouse.execute(step("make_read_truth"), at)
+        match_given(warehouse, at, [feature.feature], [rows], seed)
         read = readings(warehouse, seed, arrays(warehouse, step("reading_counts")))
         drawn = {"seed": seed, "n_examples": n_examples}
         examples = tuple(Example(*row) for row in warehouse.rows(step("reading_examples"), drawn))
     return _reading(feature, statement, read, examples)
+
+
+def parse_rule(text: str) -> tuple[Statement, FeatureId]:
+    """Read a rule that ends in its feature; raises `UsageError` for what is no rule, or names none."""
+    statement, target = parse(text)
+    if target is None:
+        raise UsageError(f"{text}: names no feature; end it with -> and one, such as -> L0H3.17")
+    return statement, parse_feature(target)
+
+
+def match_given(
+    warehouse: Warehouse,
+    at: dict[str, int],
+    features: Sequence[int],
+    rows: Sequence[Sequence[dict[str, Any]]],
+    seed: int,
+) -> None:
+    """Find where rules that are not stored hold on all test sequences, and where their features are active.
+
+    Needs a session. Arguments:
+        at: the layer and head. features: by rule, its feature. rows: by rule, what `member_rows` returns.
+    """
+    rule = np.repeat(np.arange(len(rows)), [len(of_rule) for of_rule in rows])
+    members = table_of(list(chain.from_iterable(rows)), rule=rule, scope=np.zeros(len(rule)))
+    warehouse.execute(step("make_given_rules"), {"features": list(features)})
+    give_members(warehouse, members)
+    warehouse.execute(step("make_tested_positions"), {"seed": seed})
+    match(warehouse)
+    warehouse.execute(step("make_read_truth"), at)
 
 
 def give_members(warehouse: Warehouse, members: pa.Table) -> None:
