@@ -20,8 +20,6 @@ from attnrules.sql import Statements
 from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "stated")
@@ -122,16 +120,11 @@ def match_given(
     rule = np.repeat(np.arange(len(rows)), [len(of_rule) for of_rule in rows])
     members = table_of(list(chain.from_iterable(rows)), rule=rule, scope=np.zeros(len(rule)))
     warehouse.execute(step("make_given_rules"), {"features": list(features)})
-    give_members(warehouse, members)
+    warehouse.execute(step("make_given_members"))
+    warehouse.append("read_members", members)
     warehouse.execute(step("make_tested_positions"), {"seed": seed})
     match(warehouse)
     warehouse.execute(step("make_read_truth"), at)
-
-
-def give_members(warehouse: Warehouse, members: pa.Table) -> None:
-    """Fill the temporary table `read_members` with rules that are not stored."""
-    warehouse.execute(step("make_given_members"))
-    warehouse.append("read_members", members)
 
 
 def match(warehouse: Warehouse) -> None:
