@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.spread import Means
 from attnrules.warehouse import Warehouse
-from attnrules.warehouse.files import CATALOGUE, TASKS, is_lake, share_facts
+from attnrules.warehouse.files import CATALOGUE, TASKS, is_lake, share_files
 
 if TYPE_CHECKING:
     from attnrules.ingest_tasks import IngestTasks
@@ -133,11 +133,11 @@ class Tasks(ABC):
         return True
 
     def copy(self, folder: Path) -> Path:
-        """Make a lake below `folder` of the catalogue as it was and the same facts."""
+        """Make a lake below `folder` of the catalogue as it was and the same files."""
         lake = folder / "lake"
         lake.mkdir()
         shutil.copyfile(self.folder / CATALOGUE, lake / CATALOGUE)
-        share_facts(self.lake, lake)
+        share_files(self.lake, lake)
         return lake
 
     def store(self, unfinished: Path) -> Self:

@@ -92,12 +92,21 @@ def test_mining_a_lake_of_several_files_gives_the_same_bits_at_any_number_of_thr
     lake = Path(shutil.copytree(lake_on_one_thread.with_name("before"), tmp_path / "lake"))
     mine_everything(lake, threads=threads, **LITTLE)
     assert len([*(lake / "facts/tokens").iterdir()]) == 2
-    # What was mined is in the catalogues.
+    # What was mined is in the catalogues, but for the values behind predictions.
     catalogues = [folder / "catalogue.duckdb" for folder in (lake_on_one_thread, lake)]
     assert compare(*catalogues) == []
     with Warehouse.open(lake) as warehouse:
         for table in ("rules", "distractors", "counting_counts"):
             assert warehouse.value(f"SELECT count(*) FROM {table}") > 0
+    assert predictions(lake) == predictions(lake_on_one_thread)
+
+
+def predictions(lake: Path) -> tuple[int, int]:
+    """How many values behind predictions there are, and one number that tells them from others."""
+    with Warehouse.open(lake) as warehouse:
+        ((n_rows, bits),) = warehouse.rows("SELECT count(*), bit_xor(hash(s)) FROM rule_scores AS s")
+    assert n_rows
+    return n_rows, bits
 
 
 @pytest.mark.parametrize("threads", [2, 4])

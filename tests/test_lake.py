@@ -22,12 +22,21 @@ from attnrules.errors import AttnRulesError, UsageError, WarehouseUnavailableErr
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.capture.flow import Flow
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+from attnrules.queries.heads import FeatureId
 from attnrules.queries.interventions import InterveneSpec, intervene
+from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.warehouse import Warehouse, check, describe, info
 from attnrules.warehouse.convert import convert
-from attnrules.warehouse.digests import FACTS
+from attnrules.warehouse.digests import FACTS, IN_FILES
 from attnrules.warehouse.part import Part
 from benchmarks.compare_warehouses import compare
+
+# Of results, what the rows of a file are sorted by.
+ORDERS = {"rule_scores": ["feature", "example_set", "method", "scaling", "n_rules", "seq_id", "pos"]}
+SCORES = "results/rule_scores/layer=0/head=0"
+AGAIN = SkipgramSpec(
+    features=(FeatureId(0, 0, 2), FeatureId(0, 0, 9)), examples_per_split=4, example_sets=("paper",), seed=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +54,7 @@ def lake(lake_once: Path, tmp_path: Path) -> Path:
 
 
 def files_of(lake: Path) -> list[Path]:
-    return sorted(path for path in (lake / "facts").rglob("*") if path.is_file())
+    return sorted(path for folder in ("facts", "results") for path in (lake / folder).rglob("*.*"))
 
 
 def redefine(lake: Path, statement: str) -> None:
@@ -84,13 +93,15 @@ def test_info_and_describe_say_of_a_lake_what_they_say_of_the_file(lake: Path, s
         assert described == of_file
 
 
-@pytest.mark.parametrize("table", sorted(FACTS))
+@pytest.mark.parametrize("table", sorted(IN_FILES))
 def test_files_read_with_polars_hold_the_rows_of_the_table_in_order(
     lake: Path, small: Path, table: str
 ) -> None:
     with Warehouse.open(small) as warehouse:
         wanted = warehouse.table(table).pl()
-    keys = [name for name in wanted.columns if wanted[name].dtype.is_integer()]
+    keys = [name for name in wanted.columns if not wanted[name].dtype.is_float()]
+    if table in FACTS:
+        keys = [name for name in keys if wanted[name].dtype.is_integer()]
     found = pl.concat(
         pl.scan_parquet(path, hive_partitioning=True).collect()
         for path in files_of(lake)
@@ -100,7 +111,7 @@ def test_files_read_with_polars_hold_the_rows_of_the_table_in_order(
     for path in files_of(lake):
         if table in path.parts:
             rows = pl.read_parquet(path)
-            order = [name for name in keys if name in rows.columns]
+            order = [name for name in ORDERS.get(table, keys) if name in rows.columns]
             assert rows.equals(rows.sort(order, maintain_order=True))
 
 
@@ -217,15 +228,86 @@ def test_a_table_in_place_of_a_view_is_refused(lake: Path) -> None:
         Warehouse.open(lake)
 
 
-def test_check_names_what_changed_in_a_file(lake: Path) -> None:
-    (file,) = (path for path in files_of(lake) if "tokens" in path.parts)
-    rows = parquet.read_table(file)
-    changed = rows.column("token_id").to_numpy().copy()
+def test_values_behind_predictions_are_no_rows_of_the_catalogue(lake: Path, small: Path) -> None:
+    with duckdb.connect(str(lake / "catalogue.duckdb"), read_only=True) as connection:
+        tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
+    assert not {*IN_FILES} & {name for (name,) in tables}
+    query = "FROM rule_predictions WHERE head = 1 AND n_rules < 3 ORDER BY ALL"
+    with Warehouse.open(lake) as opened, Warehouse.open(small) as file:
+        assert opened.rows(query) == file.rows(query) != []
+
+
+def features_of(path: Path) -> set[int]:
+    return {*pl.read_parquet(path, columns=["feature"])["feature"]}
+
+
+def test_mining_features_again_leaves_those_of_others(lake: Path, small: Path, tmp_path: Path) -> None:
+    (before,) = (lake / SCORES).iterdir()
+    others = files_of(lake)
+    others.remove(before)
+    mined = {feature.feature for feature in AGAIN.features}
+    for path in (lake, small):
+        with Warehouse.open(path, writable=True) as warehouse:
+            mine_skipgrams(warehouse, AGAIN)
+            assert [result for result in check(warehouse) if result.n_problems] == []
+    after = {*files_of(lake)} - {*others}
+    assert sorted(map(features_of, after), key=len) == [mined, features_of_small(small) - mined]
+    assert before not in after
+    convert(lake, tmp_path / "back.duckdb")
+    assert compare(small, tmp_path / "back.duckdb") == []
+
+
+def features_of_small(small: Path) -> set[int]:
+    with Warehouse.open(small) as warehouse:
+        query = "SELECT DISTINCT feature FROM rule_scores WHERE (layer, head) = (0, 0)"
+        return {feature for (feature,) in warehouse.rows(query)}
+
+
+def test_mining_that_fails_leaves_the_files_of_before(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        assert len(files_of(lake)) == len(before) + 2
+        raise AttnRulesError("no room")
+
+    with Warehouse.open(lake, writable=True) as warehouse:
+        before, rows = files_of(lake), warehouse.value("SELECT count(*) FROM rule_scores")
+        monkeypatch.setattr(Warehouse, "stamp_mined", fail)
+        with pytest.raises(AttnRulesError, match="no room"):
+            mine_skipgrams(warehouse, AGAIN)
+        assert files_of(lake) == before
+        assert warehouse.value("SELECT count(*) FROM rule_scores") == rows
+
+
+def test_the_values_behind_predictions_of_a_head_are_merged(lake: Path) -> None:
+    with Warehouse.open(lake, writable=True) as warehouse:
+        mine_skipgrams(warehouse, AGAIN)
+        assert len([*(lake / SCORES).iterdir()]) == 2
+        warehouse.compact()
+        assert len([*(lake / SCORES).iterdir()]) == 1
+        assert [result for result in check(warehouse) if result.n_problems] == []
+
+
+def test_a_lake_with_these_values_in_its_catalogue_is_to_be_upgraded(
+    lake: Path, attnrules: Callable[..., Any]
+) -> None:
+    redefine(lake, "CREATE TABLE t AS FROM rule_scores LIMIT 0; DROP VIEW rule_scores")
+    redefine(lake, "ALTER TABLE t RENAME TO rule_scores")
+    told = attnrules("info", lake)
+    assert (told.code, told.err.count("\n")) == (3, 1)
+    assert "rule_scores is no view of files" in told.err
+    assert f"`attnrules upgrade {lake}`" in told.err
+
+
+@pytest.mark.parametrize(("table", "column"), [("tokens", "token_id"), ("rule_scores", "prediction")])
+def test_check_names_what_changed_in_a_file(lake: Path, table: str, column: str) -> None:
+    file = next(path for path in files_of(lake) if table in path.parts)
+    rows = parquet.ParquetFile(file).read()
+    changed = rows.column(column).to_numpy().copy()
     changed[7] += 1
-    parquet.write_table(rows.set_column(2, "token_id", pa.array(changed)), file)
+    place = rows.column_names.index(column)
+    parquet.write_table(rows.set_column(place, column, pa.array(changed)), file)
     with Warehouse.open(lake) as warehouse:
         found = {result.name for result in check(warehouse) if result.n_problems}
-    assert "contents of tokens" in found
+    assert f"contents of {table}" in found
 
 
 def test_a_missing_file_is_one_line(lake: Path, attnrules: Callable[..., Any]) -> None:
@@ -261,7 +343,9 @@ def test_the_files_of_a_head_go_with_its_output_features(lake: Path) -> None:
         left = warehouse.rows(of_heads)
     assert (0, 1) not in left
     assert (0, 0) in left
-    assert not list((lake / "facts/output_activations/layer=0/head=1").iterdir())
+    for folder in ("facts/output_activations", "results/rule_scores"):
+        assert not list((lake / folder / "layer=0/head=1").iterdir())
+        assert list((lake / folder / "layer=0/head=0").iterdir())
 
 
 def test_rules_are_tested_on_a_lake_as_on_a_file(lake: Path, small: Path, tmp_path: Path) -> None:

@@ -61,12 +61,16 @@ def mined(small_ingested_once: Path, tmp_path_factory: pytest.TempPathFactory) -
         return file, mine_skipgrams(warehouse, SPEC)
 
 
+def assert_nothing_left(lake: Path, *made: str) -> None:
+    assert sorted(path.name for path in lake.iterdir()) == ["catalogue.duckdb", "facts", *made]
+
+
 def assert_finished_like(tasks: MiningTasks, mined: tuple[Path, SkipgramResult]) -> None:
     assert tasks.finish() == mined[1]
     back = tasks.lake.with_name("back.duckdb")
     convert(tasks.lake, back)
     assert compare(mined[0], back) == []
-    assert sorted(path.name for path in tasks.lake.iterdir()) == ["catalogue.duckdb", "facts"]
+    assert_nothing_left(tasks.lake, "results")
 
 
 def test_a_cluster_stores_what_one_process_stores(
@@ -122,7 +126,7 @@ def test_an_ingest_survives_a_killed_actor(
     assert killed
     assert left == [1, 0]
     tasks.finish(lambda _: None)
-    assert sorted(path.name for path in tasks.lake.iterdir()) == ["catalogue.duckdb", "facts"]
+    assert_nothing_left(tasks.lake)
     convert(tasks.lake, tmp_path / "back.duckdb")
     assert compare(small_ingested_once, tmp_path / "back.duckdb") == []
 

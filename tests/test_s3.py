@@ -89,8 +89,8 @@ def notes(lake: Path) -> list[str]:
     return [json.loads(arguments)["word"] for (arguments,) in rows]
 
 
-def facts_of(lake: Path) -> dict[str, int]:
-    found = (path for path in (lake / "facts").rglob("*.parquet"))
+def files_of(lake: Path) -> dict[str, int]:
+    found = (path for path in lake.rglob("*.parquet"))
     return {str(path.relative_to(lake)): path.stat().st_size for path in found}
 
 
@@ -101,9 +101,10 @@ def test_a_lake_is_published_and_fetched(
     told = attnrules("lake", lake, address)
     assert told.code == 0, told.err
     names = Objects(address).sizes()
-    assert {name: n for name, n in names.items() if name.startswith("facts/")} == facts_of(lake)
+    assert {name: n for name, n in names.items() if name.endswith(".parquet")} == files_of(lake)
+    assert any(name.startswith("results/rule_scores/layer=0/") for name in names)
     assert attnrules("lake", address, f"{tmp_path}/again/").code == 0
-    assert facts_of(tmp_path / "again") == facts_of(lake)
+    assert files_of(tmp_path / "again") == files_of(lake)
     assert attnrules("lake", address, tmp_path / "again.duckdb").code == 0
     convert(tmp_path / "again", tmp_path / "back.duckdb")
     for found in ("again.duckdb", "back.duckdb"):
@@ -122,9 +123,9 @@ def test_a_part_is_fetched_by_its_files_alone(
 ) -> None:
     lake = Path(shutil.copytree(lake_once, tmp_path / "lake"))
     publish(lake, address)
-    needed = {name.rpartition("/")[0] for name in facts_of(part_once)}
+    needed = {name.rpartition("/")[0] for name in files_of(part_once)}
     client = boto3.client("s3")
-    for name in facts_of(lake):
+    for name in files_of(lake):
         if name.rpartition("/")[0] not in needed:
             client.delete_object(Bucket=address.bucket, Key=address.key(name))
     target = tmp_path / ("part" if to_lake else "part.duckdb")
@@ -234,7 +235,7 @@ def test_a_publisher_that_is_killed_publishes_again(
     assert again.n_files == 1
     fetch(address, tmp_path / "at last")
     assert notes(tmp_path / "at last") == ["more"]
-    assert facts_of(tmp_path / "at last") == facts_of(lake)
+    assert files_of(tmp_path / "at last") == files_of(lake)
 
 
 def test_a_lake_that_is_written_to_meanwhile_is_not_published(
@@ -277,12 +278,12 @@ def test_what_takes_long_is_told_meanwhile(
     for said, first in ((published, "publishing 5 files"), (fetched, "fetching 5 files")):
         assert said[0].startswith(first)
         assert 1 < len(said) <= 11
-    size = sum(facts_of(lake).values()) / 1e9
+    size = sum(files_of(lake).values()) / 1e9
     assert fetched[-1] == f"fetched {size:,.1f} of {size:,.1f} GB"
 
 
 def test_another_file_of_the_same_name_is_not_taken_for_ours(lake: Path, address: Address) -> None:
-    name = next(iter(facts_of(lake)))
+    name = next(iter(files_of(lake)))
     boto3.client("s3").put_object(Bucket=address.bucket, Key=address.key(name), Body=b"other")
     with pytest.raises(AttnRulesError, match="is another file than that of"):
         publish(lake, address)

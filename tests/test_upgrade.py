@@ -687,7 +687,7 @@ def test_a_lake_is_upgraded_and_its_files_are_not_touched(
     del after["catalogue.duckdb"]
     assert after == before
     assert sorted(path.name for path in old_lake.iterdir()) == [
-        *("catalogue.duckdb", "catalogue.v4.duckdb", "facts"),
+        *("catalogue.duckdb", "catalogue.v4.duckdb", "facts", "results"),
     ]
     with Warehouse.open(old_lake) as warehouse:
         assert [result.name for result in check(warehouse) if result.n_problems] == []
@@ -703,6 +703,47 @@ def test_a_lake_of_today_stays_as_it_is(attnrules: Callable[..., Any], old_lake:
     assert "catalogue.v4.duckdb" not in before
     assert "already" in attnrules("upgrade", old_lake).out
     assert everything(old_lake) == before
+
+
+@pytest.fixture
+def lake_of_before(old_lake: Path) -> Path:
+    """A lake of before the values behind predictions were files, which is upgraded to nothing else."""
+    upgrade(old_lake, keep=False)
+    with duckdb.connect(str(old_lake / "catalogue.duckdb")) as connection:
+        connection.execute("CREATE TABLE scores AS FROM rule_scores ORDER BY ALL DESC")
+        connection.execute("DROP VIEW rule_scores")
+        connection.execute("ALTER TABLE scores RENAME TO rule_scores")
+    shutil.rmtree(old_lake / "results")
+    return old_lake
+
+
+def test_values_behind_predictions_become_files(lake_of_before: Path, small: Path, tmp_path: Path) -> None:
+    before = everything(lake_of_before)
+    done = upgrade(lake_of_before)
+    assert done is not None
+    assert done.kept == lake_of_before / f"catalogue.v{sql.SCHEMA_VERSION}.duckdb"
+    assert done.problems == []
+    after = everything(lake_of_before)
+    scores = [name for name in after if name.startswith("results/rule_scores/layer=")]
+    assert len(scores) == 3
+    assert after.pop(done.kept.name) == before.pop("catalogue.duckdb")
+    for name in (*scores, "catalogue.duckdb"):
+        del after[name]
+    assert after == before
+    assert not [path for path in lake_of_before.rglob("*") if path.is_symlink()]
+    assert upgrade(lake_of_before) is None
+    convert(lake_of_before, tmp_path / "back.duckdb")
+    assert compare(small, tmp_path / "back.duckdb") == []
+
+
+def test_values_behind_predictions_that_were_damaged_are_not_blessed(lake_of_before: Path) -> None:
+    with duckdb.connect(str(lake_of_before / "catalogue.duckdb")) as connection:
+        connection.execute("UPDATE rule_scores SET prediction = prediction + 1 WHERE seq_id = 3")
+    before = everything(lake_of_before)
+    with pytest.raises(AttnRulesError, match="does not pass its checks: rule_scores, "):
+        upgrade(lake_of_before)
+    assert everything(lake_of_before) == before
+    assert upgrade(lake_of_before, accept_problems=True) is not None
 
 
 @pytest.mark.parametrize("step", ["copying rules", "checking the new file"])

@@ -21,10 +21,10 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.mining_tasks import PLANS, MiningTasks
 from attnrules.queries.absence import AbsenceSpec
 from attnrules.queries.counting import CountingSpec
-from attnrules.queries.heads import Spec
+from attnrules.queries.heads import FeatureId, Spec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.spread import Means
-from attnrules.warehouse import Warehouse
+from attnrules.warehouse import Warehouse, check
 from attnrules.warehouse.convert import convert
 from benchmarks.compare_warehouses import compare
 from benchmarks.many_machines import Machine, Placed, place
@@ -68,7 +68,11 @@ def mined_file(small_ingested_once: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def assert_mined_like(lake: Path, file: Path) -> None:
-    assert sorted(path.name for path in lake.iterdir()) == ["catalogue.duckdb", "facts"]
+    assert {path.name for path in lake.iterdir()} <= {"catalogue.duckdb", "facts", "results"}
+    with Warehouse.open(lake, writable=True) as warehouse:
+        assert [result for result in check(warehouse) if result.n_problems] == []
+        listed = warehouse.files_of("rule_scores", 0, 0) + warehouse.files_of("rule_scores", 0, 1)
+    assert sorted(listed) == sorted((lake / "results").rglob("*.*"))
     back = lake.with_name("back.duckdb")
     convert(lake, back)
     assert compare(file, back) == []
@@ -107,6 +111,33 @@ def test_other_rules_are_those_of_one_process_too(
         tasks.perform(task, Means(threads=1))
     assert tasks.finish() == here
     assert_mined_like(lake, file)
+
+
+def test_heads_that_were_mined_before_are_mined_again_or_otherwise(
+    lake: Path, mined_file: Path, tmp_path: Path
+) -> None:
+    file = Path(shutil.copy(mined_file, tmp_path / "file.duckdb"))
+    with Warehouse.open(lake, writable=True) as warehouse:
+        mine_skipgrams(warehouse, SPEC)
+        ((feature, other),) = warehouse.rows(
+            "SELECT min(feature), max(feature) FROM rule_scores WHERE head = 0"
+        )
+    of_one = replace(SPEC, n_features=None, features=(FeatureId(0, 0, feature),), seed=3, heads=None)
+    assert other != feature
+    commands = (("mine skipgrams", of_one), ("mine absence", AbsenceSpec(max_examples=10, layers=(0,))))
+    for command, spec in commands:
+        before = {*(lake / "results").rglob("*.*")}
+        with Warehouse.open(file, writable=True) as warehouse:
+            PLANS[command][1](warehouse, spec).all_heads()
+        tasks = MiningTasks.begin(lake, command, spec)
+        for task in tasks.pending():
+            tasks.perform(task)
+        assert {*(lake / "results").rglob("*.*")} == before
+        tasks.finish()
+        assert_mined_like(lake, file)
+        # Of a head whose values stay as they are, so do its files.
+        after = {*(lake / "results").rglob("*.*")}
+        assert len(before - after) == (1 if command == "mine skipgrams" else 0)
 
 
 def test_a_task_is_done_once(lake: Path) -> None:

@@ -18,7 +18,7 @@ import duckdb
 
 from attnrules import sql
 from attnrules.errors import WarehouseUnavailableError
-from attnrules.warehouse.digests import FACTS
+from attnrules.warehouse.digests import IN_FILES
 
 # Stands for the identity of a file and for the width of its heads while definitions are compared.
 _ANY_IDENTITY, _ANY_WIDTH = "0" * 32, 1
@@ -151,12 +151,12 @@ def columns_of(table: str) -> dict[str, str]:
 
 
 def of_lake(catalogue: Catalogue) -> Catalogue:
-    """Return a catalogue whose fact tables are views, found to be right, with tables in their places."""
+    """Return a catalogue with tables in place of its views of files, which were found to be right."""
     definitions = {
-        at: text for at, text in catalogue.definitions.items() if at[0] != "view" or at[1] not in FACTS
+        at: text for at, text in catalogue.definitions.items() if at[0] != "view" or at[1] not in IN_FILES
     }
     reference = _reference().definitions
-    tables = {("table", name): reference["table", name] for name in FACTS}
+    tables = {("table", name): reference["table", name] for name in IN_FILES}
     return replace(catalogue, definitions={**definitions, **tables})
 
 

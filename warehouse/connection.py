@@ -30,17 +30,17 @@ def connect(
     writable: bool,
     allow_files: bool = False,
     storage_version: str | None = None,
-    folder: Path | None = None,
+    folders: Sequence[Path] = (),
 ) -> duckdb.DuckDBPyConnection:
     """Open the database file `path` with the settings of every connection.
 
     With `allow_files` SQL may read and write other files and change settings; otherwise neither, but for
-    files of `folder`, the facts of a lake. A file that does not exist is made for DuckDB `storage_version`
+    files of `folders`, those of a lake. A file that does not exist is made for DuckDB `storage_version`
     and later. Raises `WarehouseUnavailableError` when it cannot be opened.
     """
     locked = {} if allow_files else _locked(writable)
-    settings: _Settings = {**_PLANS, **NO_DOWNLOADS, **(locked if folder is None else {})}
-    if folder is not None and locked:
+    settings: _Settings = {**_PLANS, **NO_DOWNLOADS, **({} if folders else locked)}
+    if folders and locked:
         # Differs from what `allow_files` opens with, so that DuckDB does not hand out the same connection.
         settings["allowed_configs"] = locked["allowed_configs"]
     if storage_version is not None:
@@ -48,8 +48,8 @@ def connect(
     try:
         # An absolute path, for DuckDB reads more than paths from a name: `:memory:`, `md:`, `s3://`.
         connection = duckdb.connect(str(path.absolute()), read_only=not writable, config=settings)
-        if folder is not None and locked:
-            _lock(connection, locked, [folder])
+        if folders and locked:
+            _lock(connection, locked, folders)
         return connection
     except (duckdb.Error, RuntimeError, MemoryError, ValueError) as error:
         raise _open_error(path, error, writable=writable) from error

@@ -15,12 +15,12 @@ from attnrules import sql
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.warehouse import catalogue, files
 from attnrules.warehouse.connection import connect_beside
-from attnrules.warehouse.digests import FACTS
+from attnrules.warehouse.digests import IN_FILES
 from attnrules.warehouse.export import folder_made_whole
 from attnrules.warehouse.faults import explained
 from attnrules.warehouse.handle import Connection
 from attnrules.warehouse.inspect import check
-from attnrules.warehouse.lake import Lake, places
+from attnrules.warehouse.lake import Lake
 from attnrules.warehouse.part import WHOLE, Part
 from attnrules.warehouse.rewrite import Report, silent
 from attnrules.warehouse.store import Warehouse
@@ -103,7 +103,7 @@ def _copy(source: Path, new: Path, part: Part, report: Report) -> int:
     lakes = [Lake.at(path) for path in (source, new) if files.is_lake(path)]
     old_file, new_file = files.database_of(source), files.database_of(new)
     n_rows = 0
-    beside = connect_beside(old_file, new_file, [lake.facts for lake in lakes])
+    beside = connect_beside(old_file, new_file, [folder for lake in lakes for folder in lake.allowed])
     with closing(beside) as connection, explained(source, writing=True):
         connection.execute("USE new").fetchall()
         connection.execute("BEGIN TRANSACTION").fetchall()
@@ -119,11 +119,10 @@ def _copy(source: Path, new: Path, part: Part, report: Report) -> int:
 
 def _copy_table(connection: Connection, table: str, old: str, lake: Lake | None) -> None:
     """Copy the rows of `old`, what stands in a FROM."""
-    if lake is not None and table in FACTS:
-        written = [lake.write(connection, table, place, old) for place in places(connection, table, old)]
-        lake.replace(connection, table, add=written)
+    if lake is not None and table in IN_FILES:
+        lake.fill(connection, table, old)
         return
-    if table not in FACTS:
+    if table not in IN_FILES:
         connection.execute(f"DELETE FROM new.main.{table}").fetchall()
     connection.execute(f"INSERT INTO new.main.{table} BY NAME FROM {old}").fetchall()
 

@@ -31,6 +31,10 @@ Scope = tuple[int | None, ...]
 Content = tuple[int, int]
 
 FACTS = frozenset(("tokens", "input_activations", "output_activations", "attention_sources", "token_scales"))
+# Results that are as large as facts, 11,000 rows a feature, and are written a head at a time.
+RESULTS = frozenset(("rule_scores",))
+# What a lake keeps in files.
+IN_FILES = FACTS | RESULTS
 _SCOPE = ("chunk_id", "run_id", "layer", "head", "feature")
 _LEDGERS: dict[str, tuple[str, ...]] = {"chunks": ("chunk_id",), "runs": ("run_id",)}
 # Tables written by the head or layer, though their rows are of features.

@@ -22,8 +22,9 @@ _KINDS = {
 }
 # The DuckDB file of a lake, in its folder.
 CATALOGUE = "catalogue.duckdb"
-# The Parquet files of a lake, in its folder.
+# The Parquet files of a lake, in its folder: of facts, and of results that are as large.
 FACTS_FOLDER = "facts"
+RESULTS_FOLDER = "results"
 # What many processes are doing for a lake, in its folder.
 TASKS = "tasks"
 # Places that a path does not lead to.
@@ -95,9 +96,18 @@ def refuse_tasks(lake: Path) -> None:
         )
 
 
-def share_facts(lake: Path, other: Path) -> None:
-    """Let the folder of another lake, which has none, have the facts of `lake`."""
-    (other / FACTS_FOLDER).symlink_to(lake.resolve() / FACTS_FOLDER)
+def share_files(lake: Path, other: Path) -> None:
+    """Let the folder of another lake, which has none, have the files of `lake`.
+
+    The folder of facts as it is; of results each file by itself, so that what is written and dropped beside
+    them is none of `lake`.
+    """
+    root = lake.resolve()
+    (other / FACTS_FOLDER).symlink_to(root / FACTS_FOLDER)
+    for path in (root / RESULTS_FOLDER).rglob("*.parquet"):
+        link = other / path.relative_to(root)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
 
 
 def make_folder(path: Path) -> None:

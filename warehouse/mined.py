@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +14,36 @@ from attnrules.warehouse import digests
 from attnrules.warehouse.store import Warehouse
 
 _OF_FEATURES = "layer = $layer AND head = $head AND feature = ANY($features)"
+# In the folder: the files that keep the results of the head in a lake, table to names.
+_FILES = "files.json"
 
 
 def write_mined(warehouse: Warehouse, layer: int, head: int, features: Sequence[int], folder: Path) -> None:
-    """Write all rows that were mined of these output features to `folder`, with their digests."""
+    """Write all rows that were mined of these output features to `folder`, with their digests.
+
+    `warehouse` is a lake beside it that nobody needs any more: files of results that it wrote are moved.
+    """
     chosen = {"layer": layer, "head": head, "features": list(features)}
-    for table in (*digests.mined_tables(), "digests"):
+    for table in _carried_tables():
         rows = warehouse.sql(f"SELECT * FROM {table} WHERE {_OF_FEATURES}", chosen).to_arrow_table()
         parquet.write_table(rows, folder / f"{table}.parquet", compression="zstd")
+    names = {table: _move_files(warehouse, table, layer, head, folder) for table in sorted(digests.RESULTS)}
+    (folder / _FILES).write_text(json.dumps(names), "utf-8")
+
+
+def _carried_tables() -> list[str]:
+    return [*(table for table in digests.mined_tables() if table not in digests.RESULTS), "digests"]
+
+
+def _move_files(warehouse: Warehouse, table: str, layer: int, head: int, folder: Path) -> list[str]:
+    """Move the files of a head that are no links below `folder`; return the names of all of them."""
+    names = []
+    for path in warehouse.files_of(table, layer, head):
+        names.append(str(path.relative_to(warehouse.path.resolve())))
+        if not path.is_symlink():
+            (folder / names[-1]).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(folder / names[-1])
+    return names
 
 
 def replace_mined(warehouse: Warehouse, layer: int, head: int, features: Sequence[int], folder: Path) -> None:
@@ -30,10 +53,20 @@ def replace_mined(warehouse: Warehouse, layer: int, head: int, features: Sequenc
     """
     chosen = {"layer": layer, "head": head, "features": list(features)}
     with warehouse.transaction():
-        for table in (*digests.mined_tables(), "digests"):
+        for table in _carried_tables():
             warehouse.execute(f"DELETE FROM {table} WHERE {_OF_FEATURES}", chosen)
             if (rows := read_rows(folder / f"{table}.parquet")).num_rows:
                 warehouse.append(table, rows)
+        for table, names in _files(folder).items():
+            warehouse.adopt_results(table, layer, head, [folder.resolve() / name for name in names])
+
+
+def _files(folder: Path) -> dict[str, list[str]]:
+    path = folder / _FILES
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_rows(path: Path) -> pa.Table:
@@ -42,6 +75,8 @@ def read_rows(path: Path) -> pa.Table:
         # Not the folders around it: they are no keys.
         return parquet.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
-        raise AttnRulesError(
-            f"{path}: cannot be read: {error}; remove its folder and run the command again"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> AttnRulesError:
+    return AttnRulesError(f"{path}: cannot be read: {error}; remove its folder and run the command again")

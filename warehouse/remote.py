@@ -2,7 +2,7 @@
 
     s3://BUCKET/PREFIX/lake.json                  which catalogue is the lake's: whoever puts it commits
     s3://BUCKET/PREFIX/catalogue-<random>.duckdb
-    s3://BUCKET/PREFIX/facts/...                  as in the folder
+    s3://BUCKET/PREFIX/facts/...                  as in the folder, and results/...
 
 An object is made once and stays as it is, but for `lake.json`, which is put in the place of the one that was
 read and of no other. So whoever reads has a whole lake, of before or after, and of two that publish at a
@@ -280,7 +280,7 @@ def _fill(objects: Objects, catalogue: str, folder: Path, part: Part, say: Say) 
 @contextmanager
 def _connected(lake: Lake) -> Iterator[Connection]:
     """Yield a connection to the catalogue of a lake whose views are what they should be."""
-    database = connect(lake.root / CATALOGUE, writable=True, folder=lake.facts)
+    database = connect(lake.root / CATALOGUE, writable=True, folders=lake.allowed)
     with closing(database) as connection, explained(lake.root, writing=True):
         for fault in lake.faults(connection):
             raise WarehouseUnavailableError(f"{lake.root}: {fault}")

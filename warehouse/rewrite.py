@@ -40,8 +40,8 @@ def silent(what: str, n_rows: int) -> None:
 class Rewriting:
     """The copy of a warehouse `old` into an empty one `new`; both are attached in a session of `both`.
 
-    The facts of a lake are no tables of the catalogues: `new` has views of the same files, which are read as
-    they are.
+    What a lake keeps in files is no table of the catalogues: `new` has views of the same files, which are
+    read as they are.
 
     Two schemas of views in memory stand between them: `before`, the tables of the old one, and `after`, the
     rows that the new ones are to hold. Nothing else that the old file defines is ever reached.
@@ -49,18 +49,29 @@ class Rewriting:
     Arguments:
         both: where both are attached; its path is the one that errors name.
         report: told of each step.
-        is_lake: whether they are catalogues of a lake.
+        in_files: of a lake, the tables that are kept in files in both.
+        moved: those that are in `new` alone.
     """
 
-    def __init__(self, both: Warehouse, report: Report, *, is_lake: bool = False) -> None:
+    def __init__(
+        self,
+        both: Warehouse,
+        report: Report,
+        *,
+        in_files: frozenset[str] = frozenset(),
+        moved: frozenset[str] = frozenset(),
+    ) -> None:
         self._both = both
-        self._facts = digests.FACTS if is_lake else frozenset[str]()
+        self._in_files = in_files
+        self._moved = moved
         self._report = report
         self._types: dict[str, dict[str, dict[str, str]]] = {"old": {}, "new": {}}
         for database, table, column, kind in both.rows(_COLUMNS):
             self._types[database].setdefault(table, {})[column] = kind
-        for table in self._facts:
-            self._types["old"][table] = self._types["new"][table] = catalogue.columns_of(table)
+        for table in in_files | moved:
+            self._types["new"][table] = catalogue.columns_of(table)
+        for table in in_files:
+            self._types["old"][table] = self._types["new"][table]
         self._refuse_missing()
         self._statements = {
             table: statement
@@ -68,7 +79,7 @@ class Rewriting:
             if table not in _ADDED or table not in self._types["old"]
         }
         self._kept = [name for name in digests.tables() if name not in self._statements]
-        self._copied = [name for name in self._kept if name not in self._facts]
+        self._copied = [name for name in self._kept if name not in in_files]
         both.execute("CREATE SCHEMA memory.before")
         both.execute("CREATE SCHEMA memory.after")
         for table in sql.table_names():
@@ -136,7 +147,7 @@ class Rewriting:
         there = self._types["old"].get(table, {})
         if not there and not fill:
             return
-        is_new = table in self._facts or (fill and (table == "digests" or not there))
+        is_new = table in self._in_files or (fill and (table == "digests" or not there))
         source = "new" if is_new else "old"
         columns = ", ".join(
             f'"{name}"'
@@ -150,13 +161,17 @@ class Rewriting:
         )
 
     def _copy(self, table: str) -> int:
-        if table in self._facts:
+        if table in self._in_files:
             return self._count(f"new.main.{table}")
-        copied = f"INSERT INTO new.main.{table} BY NAME FROM memory.after.{table}"
+        source = f"memory.after.{table}"
         try:
             if table not in self._statements:
-                self._report(f"copying {table}", self._count(f"memory.after.{table}"))
-            self._both.execute(self._statements.get(table, copied))
+                self._report(f"copying {table}", self._count(source))
+            if table in self._moved:
+                self._both.fill(table, source)
+            else:
+                copied = f"INSERT INTO new.main.{table} BY NAME FROM {source}"
+                self._both.execute(self._statements.get(table, copied))
         except AttnRulesError as error:
             reason = str(error).removeprefix(f"{self._both.path}: ")
             raise AttnRulesError(

@@ -59,8 +59,8 @@ class Warehouse:
         """
         database = files.database_of(path)
         lake = None if database == path else _lake_at(path)
-        folder = None if lake is None else lake.facts
-        connection = connect(database, writable=writable, allow_files=allow_files, folder=folder)
+        folders = () if lake is None else lake.allowed
+        connection = connect(database, writable=writable, allow_files=allow_files, folders=folders)
         warehouse = cls(connection, path, watched=writable, lake=lake)
         try:
             with warehouse.session() as connection:
@@ -88,7 +88,8 @@ class Warehouse:
     def remove(path: Path) -> None:
         """Remove the warehouse at `path`, which nobody has open; of a lake the folder stays, empty."""
         if files.is_lake(path):
-            shutil.rmtree(_lake_at(path).facts, ignore_errors=True)
+            for folder in _lake_at(path).folders:
+                shutil.rmtree(folder, ignore_errors=True)
             path = path / files.CATALOGUE
         path.unlink(missing_ok=True)
 
@@ -210,7 +211,7 @@ class Warehouse:
         Columns of `table` that `rows` lacks must be nullable and become NULL.
         """
         with self._handle.connection() as connection:
-            if self._lake is not None and table in digests.FACTS:
+            if self._lake is not None and table in digests.IN_FILES:
                 work = partial(self._lake.append, connection, table, rows)
             else:
                 work = partial(_insert, connection, table, rows)
@@ -223,11 +224,63 @@ class Warehouse:
         Call it in a transaction. Their names stay, so that a file which an earlier try took is found again.
         Raises `AttnRulesError` where one is missing, and for a warehouse that is no lake.
         """
+        lake = self._need_lake()
+        with self._handle.connection() as connection:
+            work = partial(lake.adopt, connection, table, captured)
+            self._handle.run(connection, work, writing=True)
+
+    @contextmanager
+    def replacing(self, table: str, layer: int, head: int, features: Sequence[int]) -> Iterator[None]:
+        """Let the block write all rows of these features to a table of results; call it in a transaction.
+
+        The block first deletes those that are there. In a lake the table is files: there the block finds an
+        empty temporary table in its place, whose rows become the rows of these features at the end.
+        """
+        lake = self._lake
+        if lake is None:
+            yield
+            return
+        with self.session() as connection:
+            self.execute(f"CREATE TEMPORARY TABLE {table} AS FROM main.{table} LIMIT 0")
+            yield
+
+            def store() -> None:
+                given, place = f"temp.{table}", (layer, head)
+                is_any = connection.execute(f"SELECT true FROM {given} LIMIT 1").fetchall()
+                written = [lake.write(connection, table, place, given)] if is_any else []
+                connection.execute(f"DROP TABLE {given}").fetchall()
+                lake.replace_features(connection, table, place, features, written)
+
+            self._handle.run(connection, store, writing=True)
+
+    def fill(self, table: str, source: str) -> None:
+        """Add the rows of `source`, what stands in a FROM, to a table that this lake keeps in files."""
+        lake = self._need_lake()
+        with self._handle.connection() as connection:
+            self._handle.run(connection, partial(lake.fill, connection, table, source), writing=True)
+
+    def files_of(self, table: str, layer: int, head: int) -> list[Path]:
+        """Return the files that a lake keeps the rows of a layer and head in, none for a file."""
+        if self._lake is None:
+            return []
+        with self._handle.connection() as connection:
+            return self._lake.of_place(connection, table, (layer, head))
+
+    def adopt_results(self, table: str, layer: int, head: int, found: Sequence[Path]) -> None:
+        """Let the results of a layer and head be those of files, which `Lake.take` moves here.
+
+        Call it in a transaction. Raises `AttnRulesError` where a file is missing, and for a warehouse that
+        is no lake.
+        """
+        lake = self._need_lake()
+        with self._handle.connection() as connection:
+            work = partial(lake.adopt_place, connection, table, (layer, head), found)
+            self._handle.run(connection, work, writing=True)
+
+    def _need_lake(self) -> Lake:
         if self._lake is None:
             raise AttnRulesError(f"{self.path}: is a file, not a lake")
-        with self._handle.connection() as connection:
-            work = partial(self._lake.adopt, connection, table, captured)
-            self._handle.run(connection, work, writing=True)
+        return self._lake
 
     def extend_chunk(self, additions: Mapping[str, object]) -> None:
         """Add row counts to the ledger row of a stored chunk, and set the heads it holds."""
@@ -297,7 +350,7 @@ class Warehouse:
         """Delete a head's output SAE, its features and activations, and everything mined about them."""
         for statement in sql.forget_statements():
             table = statement.name.removeprefix("forget/")
-            if self._lake is not None and table in digests.FACTS:
+            if self._lake is not None and table in digests.IN_FILES:
                 with self._handle.connection() as connection:
                     self._lake.forget(connection, table, (layer, head))
             else:

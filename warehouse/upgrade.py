@@ -18,6 +18,7 @@ from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.warehouse import catalogue, files
 from attnrules.warehouse.catalogue import Catalogue
 from attnrules.warehouse.connection import connect, connect_beside
+from attnrules.warehouse.digests import IN_FILES, RESULTS
 from attnrules.warehouse.faults import explained
 from attnrules.warehouse.handle import Connection
 from attnrules.warehouse.inspect import check
@@ -58,9 +59,10 @@ def upgrade(
 ) -> Upgrade | None:
     """Write the warehouse at `path` anew in the schema version of today; None where it is of it already.
 
-    Of a lake that is its catalogue; files of facts are the same in all versions that have lakes. The old file
-    stays beside it as `NAME.vVERSION.duckdb` if `keep`. What `attnrules check` finds in it is
-    refused unless `accept_problems`. `report` is told what is done next and with how many rows. Raises
+    Of a lake that is its catalogue; its files are the same in all versions that have lakes, and tables that
+    only the catalogue of an older one holds become files. The old file stays beside it as
+    `NAME.vVERSION.duckdb` if `keep`. What `attnrules check` finds in it is refused unless `accept_problems`.
+    `report` is told what is done next and with how many rows. Raises
     `WarehouseUnavailableError` when `path` is no warehouse, is of a version that this one cannot read, or is
     in use; `AttnRulesError` when the disk lacks space, a table cannot be read or copied, a problem is found,
     the old file holds more than would be copied and is not to be kept, or its new name is taken. Whatever
@@ -70,14 +72,14 @@ def upgrade(
     identity = files.identity(file)
     _write_back_log(file)
     old = _read(path.resolve(), file)
-    if old.version == sql.SCHEMA_VERSION and not any(_faults(old.found)):
+    if old.version == sql.SCHEMA_VERSION and not old.moved and not any(_faults(old.found)):
         return None
     files.refuse_tasks(old.path)
     kept = file.with_name(f"{file.stem}.v{old.version}{file.suffix}") if keep else None
     _refuse_no_room(file, kept)
     # The old file is open for reading until the end: nobody can write to it meanwhile.
     with _made_beside(old) as new, closing(_beside(old, new)) as connection:
-        done = _write(Warehouse(connection, old.path), new, old, kept, accept_problems, report)
+        done = _write(_opened(connection, old, new), new, old, kept, accept_problems, report)
         if files.identity(file) != identity:
             raise AttnRulesError(
                 f"{old.path}: was removed, renamed or replaced meanwhile; it is left as it is"
@@ -94,14 +96,16 @@ class _Old:
 
     Arguments:
         path: its name. file: the database. found: what it defines. version: of its schema.
-        facts: of a lake, the files that it lists, by table; None for a file.
+        listed: of a lake, the files that it lists, by table; None for a file.
+        moved: of a lake, the tables that it holds itself and that are to become files.
     """
 
     path: Path
     file: Path
     found: Catalogue
     version: int
-    facts: Mapping[str, Sequence[str]] | None
+    listed: Mapping[str, Sequence[str]] | None
+    moved: frozenset[str] = frozenset()
 
 
 def _read(path: Path, file: Path) -> _Old:
@@ -113,27 +117,46 @@ def _read(path: Path, file: Path) -> _Old:
         # A file by itself needs nothing of it.
         from attnrules.warehouse.lake import Lake, listed
 
-        for fault in Lake.at(path).faults(connection):
+        moved = frozenset(table for table in RESULTS if ("table", table) in found.definitions)
+        for fault in Lake.at(path).faults(connection, tables=moved):
             raise WarehouseUnavailableError(f"{path}: {fault}; restore its catalogue from a copy")
-        return _Old(path, file, catalogue.of_lake(found), version, listed(connection))
+        return _Old(path, file, catalogue.of_lake(found), version, listed(connection), moved)
 
 
 def _beside(old: _Old, new: Path) -> Connection:
     """Open both databases; of a lake the new one lists the files of the old one."""
-    if old.facts is None:
+    if old.listed is None:
         return connect_beside(old.file, new)
-    _list_files(new, new, old.facts)
-    return connect_beside(old.file, files.database_of(new), [new / files.FACTS_FOLDER])
-
-
-def _list_files(new: Path, lake: Path, names: Mapping[str, Sequence[str]]) -> None:
-    """Let the catalogue of `new` list files of `lake`."""
     from attnrules.warehouse.lake import Lake
 
-    facts = Lake.at(lake)
-    database = connect(files.database_of(new), writable=True, folder=facts.facts)
-    with closing(database) as connection, explained(lake, writing=True):
-        facts.list_files(connection, names)
+    lake = Lake.at(new)
+    database = connect(files.database_of(new), writable=True, folders=lake.allowed)
+    with closing(database) as connection, explained(new, writing=True):
+        lake.list_files(connection, old.listed)
+    return connect_beside(old.file, files.database_of(new), lake.allowed)
+
+
+def _opened(both: Connection, old: _Old, new: Path) -> Warehouse:
+    """Return both databases as one warehouse, which is named as the old one and writes files of the new."""
+    if old.listed is None:
+        return Warehouse(both, old.path)
+    from attnrules.warehouse.lake import Lake
+
+    return Warehouse(both, old.path, lake=Lake.at(new))
+
+
+def _settle(new: Path, path: Path) -> None:
+    """Move the files that `new` wrote into the lake at `path`, and let the catalogue of `new` list them."""
+    from attnrules.warehouse.lake import Lake, listed
+
+    lake = Lake.at(path)
+    database = connect(files.database_of(new), writable=True, folders=lake.allowed)
+    with closing(database) as connection, explained(path, writing=True):
+        names = listed(connection)
+        for table in sorted(RESULTS):
+            for name in names[table]:
+                lake.take(table, new / name)
+        lake.list_files(connection, names)
 
 
 def _write(
@@ -142,7 +165,8 @@ def _write(
     """Fill the empty warehouse `new` from the old one; both are open in `both`."""
     path = old.path
     with both.session():
-        rewriting = Rewriting(both, report, is_lake=old.facts is not None)
+        in_files = frozenset() if old.listed is None else IN_FILES - old.moved
+        rewriting = Rewriting(both, report, in_files=in_files, moved=old.moved)
         left_out = _left_out(old.found, rewriting)
         _refuse_loss(path, left_out, kept)
         damage = rewriting.damage()
@@ -155,8 +179,8 @@ def _write(
     not_known = _finish(new, arguments, n_rows, report)
     problems = [*damage, *_problems(new, n_rows, report)]
     _refuse_problems(path, problems, accepted=accept_problems)
-    if old.facts is not None:
-        _list_files(new, path, old.facts)
+    if old.listed is not None:
+        _settle(new, path)
     sizes = old.file.stat().st_size, files.database_of(new).stat().st_size
     return Upgrade(old.version, rows, sizes, kept, left_out, not_known, problems)
 
@@ -215,7 +239,7 @@ def _refuse_no_room(path: Path, kept: Path | None) -> None:
 def _made_beside(old: _Old) -> Iterator[Path]:
     """Yield an empty warehouse in a folder of its own beside the old file that vanishes afterwards."""
     folder = files.unused_name_beside(old.file)
-    is_lake = old.facts is not None
+    is_lake = old.listed is not None
     new = folder if is_lake else folder / old.file.name
     try:
         folder.mkdir(mode=0o700)
@@ -224,7 +248,7 @@ def _made_beside(old: _Old) -> Iterator[Path]:
     try:
         Warehouse.create(new, d_head=_d_head(old.path, old.found), lake=is_lake).close()
         if is_lake:
-            files.share_facts(old.path, new)
+            files.share_files(old.path, new)
         yield new
     except AttnRulesError as error:
         # Nobody knows the name of the file that was in the making.

@@ -97,7 +97,7 @@ class _Way:
 
 def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> None:
     """Draw the examples of the mined features, in place of those drawn earlier."""
-    for table in ("examples", "rule_evaluations", "rule_scores", "rule_metric_values", "rule_readings"):
+    for table in ("examples", "rule_evaluations", "rule_metric_values", "rule_readings"):
         warehouse.execute(step(f"delete_{table}"), at)
     split_sequences(warehouse, judge.seed, judge.held_out)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
@@ -129,9 +129,17 @@ def split_sequences(warehouse: Warehouse, seed: int, n_held_out: int) -> None:
 def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_id: int) -> None:
     """Judge every stored list of rules of the mined features, baselines and ceilings, on every set.
 
-    Needs `draw_examples` and, for baselines, the temporary table `train_active`.
+    What they predict is stored in place of what was stored of these features. Needs `draw_examples` and, for
+    baselines, the temporary table `train_active`.
     """
-    at: dict[str, int] = {"layer": layer, "head": head}
+    features = [feature for (feature,) in warehouse.rows("SELECT feature FROM mined_features")]
+    with warehouse.replacing("rule_scores", layer, head, features):
+        at = {"layer": layer, "head": head}
+        warehouse.execute(step("delete_rule_scores"), at)
+        _evaluate(warehouse, at, judge, run_id)
+
+
+def _evaluate(warehouse: Warehouse, at: dict[str, int], judge: Judge, run_id: int) -> None:
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
     if judge.baselines:
         warehouse.execute(step("make_token_means"), at)
