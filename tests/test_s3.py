@@ -275,7 +275,7 @@ def test_what_takes_long_is_told_meanwhile(
     publish(lake, address, published.append)
     fetched: list[str] = []
     fetch(address, tmp_path / "there", say=fetched.append)
-    for said, first in ((published, "publishing 5 files"), (fetched, "fetching 5 files")):
+    for said, first in ((published, "publishing 6 files"), (fetched, "fetching 6 files")):
         assert said[0].startswith(first)
         assert 1 < len(said) <= 11
     size = sum(files_of(lake).values()) / 1e9
