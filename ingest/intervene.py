@@ -19,6 +19,7 @@ from attnrules.ingest.capture.batching import is_out_of_memory
 from attnrules.ingest.capture.forward import Capture, LayerReading, Targets, read_end, read_layer
 from attnrules.ingest.commits import commits_of
 from attnrules.ingest.devices import choose_device
+from attnrules.ingest.embeddings import position_rows, token_rows
 from attnrules.ingest.held import recorded_id
 from attnrules.ingest.sources.corpus import token_ids
 from attnrules.ingest.sources.identity import differences
@@ -218,13 +219,13 @@ class Laboratory:
         if layer != 0:
             raise ValueError("embeddings are what enters layer 0")
         encoder = self._sae("input", Location(0)).weights.encoder[:, features]
-        tokens = self._model.token_embeddings() @ encoder
+        tokens = token_rows(self._model).cpu() @ encoder
         tokens[self._model.bos_token_id] = -torch.inf
         best, chosen = (found.cpu().numpy().T for found in tokens.topk(min(n, len(tokens)), dim=0))
         usable = best >= np.minimum(best[:, :1] / 2, best[:, :1])
-        positions = self._model.position_embeddings()
+        positions = position_rows(self._model)
         if positions is not None:
-            usable &= best[:, :1] >= (positions @ encoder).max(dim=0).values.cpu().numpy()[:, None]
+            usable &= best[:, :1] >= (positions.cpu() @ encoder).max(dim=0).values.cpu().numpy()[:, None]
         return [tuple(row[kept].tolist()) for row, kept in zip(chosen, usable, strict=True)]
 
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:

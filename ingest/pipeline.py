@@ -113,7 +113,7 @@ def _make_ready(loaded: Loaded, stored: Warehouse | None, report: Report) -> Rea
     corpus = begin(loaded, stored, _SAMPLED_ROWS)
     set_precision(spec.dtype, spec.seed)
     captures = [loaded.capture()]
-    rotations = captures[0].verify(corpus.sample[:1], loaded.targets.layers)
+    rotations = captures[0].verify(corpus.sample, loaded.targets.layers)
     errors = captures[0].reconstruction_errors(corpus.sample)
     for device in loaded.devices[1:]:
         report(IngestProgress(f"loading onto {device}"))

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.capture.rotation import logits_are_of_weights
+from attnrules.ingest.embeddings import position_rows, token_rows
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.ingest.sources.model import Model, load_model
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
@@ -58,6 +60,13 @@ def build(architecture: str) -> Any:
         "gemma-2": lambda: t.Gemma2ForCausalLM(t.Gemma2Config(**GROUPED, head_dim=6)),
         "cohere": lambda: t.CohereForCausalLM(t.CohereConfig(**GROUPED, pad_token_id=0)),
         "cohere-2": lambda: t.Cohere2ForCausalLM(t.Cohere2Config(**GROUPED, head_dim=6, pad_token_id=0)),
+        "bloom": lambda: t.BloomForCausalLM(t.BloomConfig(**TOKENS, hidden_size=24, n_layer=2, n_head=4)),
+        "olmo, values clipped": lambda: t.OlmoForCausalLM(t.OlmoConfig(**GROUPED, clip_qkv=0.3)),
+        "glm": lambda: t.GlmForCausalLM(t.GlmConfig(**GROUPED, head_dim=6, pad_token_id=0)),
+        "opt, norms behind": lambda: t.OPTForCausalLM(
+            t.OPTConfig(**TOKENS, **SHAPE, ffn_dim=32, word_embed_proj_dim=24, do_layer_norm_before=False)
+        ),
+        "gemma-4": lambda: t.Gemma4ForCausalLM(t.Gemma4TextConfig(**GROUPED, head_dim=6)),
         "mamba": lambda: t.MambaForCausalLM(
             t.MambaConfig(vocab_size=48, hidden_size=24, num_hidden_layers=2, state_size=4)
         ),
@@ -181,6 +190,38 @@ def test_the_attention_scale_is_that_of_the_model(ingested: Ingested) -> None:
         assert model.attn_scale(1) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("architecture", ["gpt-2", "opt", "bloom", "gemma-2"])
+def test_what_tokens_and_positions_add_is_what_enters_the_first_layer(
+    planted: PlantedModel, tmp_path: Path, architecture: str
+) -> None:
+    """OPT keeps rows for padding before its positions, Bloom normalises its embeddings, Gemma scales them."""
+    torch.manual_seed(0)
+    own = build(architecture)
+    save(own, tmp_path, planted)
+    model = load_model(str(tmp_path), revision=None, device="cpu")
+    tokens, positions = token_rows(model), position_rows(model)
+    ids = torch.randint(len(tokens), (3, 12))
+    with torch.no_grad():
+        entering = own.eval()(ids, output_hidden_states=True).hidden_states[0]
+    added = tokens[ids] + (0 if positions is None else positions[:12])
+    # Processing centres what is written; SAEs read either.
+    found, expected = (x - x.mean(-1, keepdim=True) for x in (added, entering))
+    torch.testing.assert_close(found, expected)
+
+
+def test_logits_that_fall_with_the_distance_are_those_of_the_weights(
+    planted: PlantedModel, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    save(build("bloom"), tmp_path, planted)
+    model = load_model(str(tmp_path), revision=None, device="cpu")
+    _, hooks = model.bridge.run_with_cache(torch.arange(12)[None], prepend_bos=False)
+    scaled = hooks["blocks.1.hook_resid_pre"][0] / hooks["blocks.1.ln1.hook_scale"][0]
+    pattern = hooks["blocks.1.attn.hook_pattern"][0]
+    assert logits_are_of_weights(model, 1, scaled, pattern, "float32")
+    assert not logits_are_of_weights(model, 1, scaled.clamp(-1, 1), pattern, "float32")
+
+
 # --- architectures that do not ---------------------------------------------------------------------
 
 
@@ -194,6 +235,10 @@ def test_the_attention_scale_is_that_of_the_model(ingested: Ingested) -> None:
         ("bert", "attends to later positions; only decoders"),
         ("olmo-2", "is not a function of its layer norm's output alone"),
         ("deepseek-3", "DeepseekV3ForCausalLM has no projections W_K, W_Q, W_V"),
+        ("olmo, values clipped", "layer 0 put out is not their attention times what W_V makes of"),
+        ("glm", "layer 0 put out is not their attention times what W_V makes of"),
+        ("gemma-4", "Gemma4ForCausalLM does not expose ln1.hook_scale"),
+        ("opt, norms behind", "/model: cannot be loaded: Original component not set"),
     ],
 )
 def test_an_architecture_without_the_hooks_is_refused_by_name(
@@ -207,7 +252,7 @@ def test_an_architecture_without_the_hooks_is_refused_by_name(
     outcome = attnrules("ingest", tmp_path / "w.duckdb", *words)
     complaints = [line for line in outcome.err.splitlines() if line.startswith("attnrules: ")]
     assert (outcome.code, len(complaints)) == (1, 1), outcome.err
-    assert complaints[0].startswith("attnrules: model model: ")
+    assert complaints[0].startswith("attnrules: model ")
     assert names in complaints[0]
     assert not list(tmp_path.glob("w.duckdb*"))
 

@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from attnrules.errors import AttnRulesError
-from attnrules.ingest.capture.rotation import Rotation, has_rotary_positions, read_rotation
+from attnrules.errors import AttnRulesError, one_line
+from attnrules.ingest.capture.rotation import (
+    Rotation,
+    has_rotary_positions,
+    logits_are_of_weights,
+    read_rotation,
+)
 from attnrules.ingest.capture.sparse import Active, Columns, Copied, SparseSae, ToHost
 from attnrules.ingest.sources.locations import Location
 from attnrules.ingest.sources.model import Model
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "tf32", "bfloat16")
 # Of features of SAEs over whole layers: what each head has brought, see `Part`.
 CONTRIBUTIONS = "added_contributions"
+# How far the outputs of heads may be from what their weights give, as a share of the largest.
+_TOLERANCE = {"float32": 1e-3}
+_TOLERANCE_ROUNDED = 0.05
 
 
 class _StopPassError(Exception):
@@ -165,12 +173,13 @@ class Capture:
         return batch.blocks
 
     def verify(self, tokens: npt.NDArray[np.int64], layers: Sequence[int]) -> dict[int, Rotation | None]:
-        """Make sure that a layer's attention, run again on its own input, gives its own pattern.
+        """Make sure that a layer's attention is what its weights make of the layer norm of its own input.
 
         Returns, for layers with rotary positions, how they turn queries and keys: None where the logits
         of their heads are not those of the weights and of a rotation. Raises `AttnRulesError` naming the
-        model when its pattern is another: then the attention reads something other than the layer norm of
-        the residual stream and cannot be computed from features.
+        model when the attention, run again on its own input, has another pattern: then it reads something
+        other than the layer norm of the residual stream and cannot be computed from features. Raises it too
+        where the outputs of heads are not their pattern times what W_V makes of the input.
         """
         attention = _Attention(self.model, layers)
         streams: dict[int, Tensor] = {}
@@ -179,13 +188,14 @@ class Capture:
         def keep(residual: Tensor, hook: Any, *, layer: int) -> None:  # noqa: ARG001
             streams[layer] = residual.detach()
 
-        def compare(_: Tensor, *, layer: int) -> None:
+        def compare(z: Tensor, *, layer: int) -> None:
             if float(attention.pattern.triu(1).abs().max()) > 0:
                 raise AttnRulesError(
                     f"model {self.model.name}: layer {layer} attends to later positions; only decoders,"
                     " whose attention looks back, are supported"
                 )
-            again, _ = attention.of(layer, streams.pop(layer))
+            stream = streams.pop(layer)
+            again, _ = attention.of(layer, stream)
             difference = float((again - attention.pattern).abs().max())
             if not difference < 1e-3:
                 raise AttnRulesError(
@@ -193,10 +203,19 @@ class Capture:
                     " its layer norm's output alone, so it cannot be computed from input features;"
                     " this architecture is not supported"
                 )
-            normalized, call = attention.call
-            if has_rotary_positions(self.model, call):
+            # As method.md section 1.1 has it: weights of the norm are in those of the heads.
+            scaled = stream.float() / attention.scale.float()
+            self._refuse_other_values(layer, scaled, attention.pattern, z)
+            first = scaled[0], attention.pattern[0]
+            if has_rotary_positions(self.model, attention.call):
                 rotations[layer] = read_rotation(
-                    self.model, layer, normalized[0], call, attention.pattern[0], self.dtype
+                    self.model, layer, first[0], attention.call, first[1], self.dtype
+                )
+            elif not logits_are_of_weights(self.model, layer, *first, self.dtype):
+                raise AttnRulesError(
+                    f"model {self.model.name}: the attention of layer {layer} is not what W_Q and W_K make of"
+                    " the scaled residual stream (it may clip or normalise queries and keys), so rules cannot"
+                    " be ranked by its weights; this model is not supported"
                 )
             if layer == max(layers):
                 raise _StopPassError
@@ -205,8 +224,31 @@ class Capture:
         for layer in layers:
             hooks.append((_resid_pre(layer), partial(keep, layer=layer)))
             hooks += attention.hooks_when_seen(layer, partial(compare, layer=layer))
-        self._forward(tokens, attention, hooks)
+        try:
+            self._forward(tokens, attention, hooks)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise AttnRulesError(
+                f"model {self.model.name}: its attention cannot be run on another input ({one_line(error)});"
+                " this architecture is not supported"
+            ) from error
         return rotations
+
+    def _refuse_other_values(self, layer: int, scaled: Tensor, pattern: Tensor, z: Tensor) -> None:
+        """Raise unless z is `pattern` times the values that W_V and b_V make of the stream over its scale."""
+        import torch
+
+        x = scaled.cpu()
+        weights = [self.model.head_weights(layer, head) for head in range(self.model.n_heads)]
+        values = torch.stack([x @ w.W_V + w.b_V for w in weights], dim=1)
+        expected = (pattern.float().cpu() @ values).transpose(1, 2)
+        found = z.detach().float().cpu().reshape(expected.shape)
+        tolerance = _TOLERANCE.get(self.dtype, _TOLERANCE_ROUNDED)
+        if not float((found - expected).abs().max()) <= tolerance * float(found.abs().max()):
+            raise AttnRulesError(
+                f"model {self.model.name}: what the heads of layer {layer} put out is not their attention times"
+                " what W_V makes of the scaled residual stream (it may clip, normalise or gate values), so"
+                " features cannot be traced through their weights; this model is not supported"
+            )
 
     def reconstruction_errors(self, tokens: npt.NDArray[np.int64]) -> dict[tuple[Role, Location], float]:
         """Return the share of variance that each SAE misses of what it reads on `tokens` [batch, pos].
@@ -280,10 +322,9 @@ class _Attention:
         self._again: dict[str, Tensor] | None = None
 
     @property
-    def call(self) -> tuple[Tensor, dict[str, Any]]:
-        """What the attention of the layer reads, [batch, pos, d_model], and the arguments it has by name."""
-        positional, named = self._call
-        return (positional[0] if positional else named["hidden_states"]), named
+    def call(self) -> dict[str, Any]:
+        """The arguments that the attention of the layer is called with by name."""
+        return self._call[1]
 
     def hooks(self) -> list[tuple[str, Any]]:
         """Return the forward hooks that it needs."""
@@ -514,6 +555,21 @@ class LayerReading:
         if head is None:
             return self.residual
         return self.z.flatten(2) if head == WHOLE_LAYER else self.z[:, :, head]
+
+
+def read_stream(model: Model, tokens: Tensor) -> Tensor:
+    """Run the model on `tokens` [batch, pos] up to its first layer: [batch, pos, d_model], what enters it."""
+    import torch
+
+    seen: list[Tensor] = []
+
+    def stop(residual: Tensor, hook: Any) -> None:  # noqa: ARG001
+        seen.append(residual.detach().float())
+        raise _StopPassError
+
+    with torch.no_grad(), model.bridge.hooks(fwd_hooks=[(_resid_pre(0), stop)]), suppress(_StopPassError):
+        model.bridge(tokens, return_type=None, use_cache=False, prepend_bos=False)
+    return seen[0]
 
 
 def read_layer(model: Model, layer: int, tokens: Tensor) -> LayerReading:

@@ -62,33 +62,70 @@ def has_rotary_positions(model: Model, call: Mapping[str, Any]) -> bool:
 
 
 def read_rotation(
-    model: Model, layer: int, normalized: Tensor, call: Mapping[str, Any], pattern: Tensor, dtype: str
+    model: Model, layer: int, scaled: Tensor, call: Mapping[str, Any], pattern: Tensor, dtype: str
 ) -> Rotation | None:
     """Return how a layer turns its queries and keys, None where that is not found out.
 
     Arguments:
-        normalized: [pos, d_model], what the layer's attention reads. call: what it is called with besides.
+        scaled: [pos, d_model], the stream entering the layer over the scale of its norm. call: what its
+            attention is called with by name.
         pattern: [n_heads, query, key], its attention, which the rotation has to give again.
+    """
+    queries, keys = _queries_and_keys(model, layer, scaled)
+    for rotation in _candidates(call.get("position_embeddings"), model.d_head):
+        logits = _logits(model, layer, rotation.applied(queries), rotation.applied(keys))
+        if _give(logits, pattern, dtype):
+            return rotation
+    return None
+
+
+def logits_are_of_weights(
+    model: Model, layer: int, scaled: Tensor, pattern: Tensor, dtype: str
+) -> bool:
+    """Say whether the logits of a layer that turns nothing are those of its weights; as `read_rotation`.
+
+    ALiBi lets them fall with the distance, by a slope of each head.
     """
     import torch
 
-    x = normalized.detach().double().cpu()
+    logits = _logits(model, layer, *_queries_and_keys(model, layer, scaled))
+    if str(model.bridge.cfg.positional_embedding_type) == "alibi":
+        # From one key to the next; what is masked, or rounded to nothing, says nothing.
+        steps = (pattern.detach().double().cpu().log() - logits).diff(dim=-1).flatten(1)
+        slopes = torch.where(steps.isfinite(), steps, torch.nan).nanmedian(dim=1).values
+        logits = logits + slopes[:, None, None] * torch.arange(logits.shape[-1])
+    return _give(logits, pattern, dtype)
+
+
+def _queries_and_keys(model: Model, layer: int, scaled: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the weights of a layer make of `scaled` [pos, d_model]: each [n_heads, pos, d_head]."""
+    import torch
+
+    x = scaled.detach().double().cpu()
     weights = [model.head_weights(layer, head) for head in range(model.n_heads)]
     queries, keys = (
         torch.stack([x @ getattr(w, f"W_{name}").double() + getattr(w, f"b_{name}") for w in weights])
         for name in "QK"
     )
+    return queries, keys
+
+
+def _logits(model: Model, layer: int, queries: Tensor, keys: Tensor) -> Tensor:
+    import torch
+
+    logits = queries @ keys.mT / model.attn_scale(layer)
+    cap = model.soft_cap(layer)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _give(logits: Tensor, pattern: Tensor, dtype: str) -> bool:
+    """Say whether the softmax of `logits` is `pattern`, both [n_heads, query, key]."""
+    import torch
+
     expected = pattern.detach().double().cpu()
-    tolerance = _TOLERANCE.get(dtype, _TOLERANCE_ROUNDED)
-    for rotation in _candidates(call.get("position_embeddings"), model.d_head):
-        logits = rotation.applied(queries) @ rotation.applied(keys).mT / model.attn_scale(layer)
-        cap = model.soft_cap(layer)
-        logits = logits if cap is None else cap * torch.tanh(logits / cap)
-        # What the model masks, later positions and those beyond a window, has no attention at all.
-        rebuilt = logits.masked_fill(expected == 0, -torch.inf).softmax(-1)
-        if float((rebuilt - expected).abs().max()) < tolerance:
-            return rotation
-    return None
+    # What the model masks, later positions and those beyond a window, has no attention at all.
+    rebuilt = logits.masked_fill(expected == 0, -torch.inf).softmax(-1)
+    return float((rebuilt - expected).abs().max()) < _TOLERANCE.get(dtype, _TOLERANCE_ROUNDED)
 
 
 def _candidates(positions: Any, d_head: int) -> Iterator[Rotation]:

@@ -320,15 +320,6 @@ class Model:
             )
         return found[0]
 
-    def token_embeddings(self) -> Tensor:
-        """Return the row of every token id: [vocab_size, d_model], float32 on the CPU."""
-        return self.bridge.W_E.detach().float().cpu()  # type: ignore[no-any-return]
-
-    def position_embeddings(self) -> Tensor | None:
-        """Return the row of every position: [n_positions, d_model], None where positions are not added."""
-        component = getattr(self.bridge, "pos_embed", None)
-        return None if component is None else component.W_pos.detach().float().cpu()
-
     def vocabulary(self) -> list[str]:
         """Return the text of every token id that the tokenizer knows, leading spaces kept."""
         return [token_text(self.bridge.tokenizer, i, piece) for i, piece in enumerate(self._pieces)]
@@ -413,12 +404,13 @@ def load_model(
             centred=centred,
             unprocessed=unprocessed,
         )
+        _require_attention(model)
+        # Here a model runs for the first time, and some architectures cannot.
+        own.refuse_another(model)
     except (AttnRulesError, MemoryError):
         raise
     except Exception as error:
         raise AttnRulesError(_load_failure(name, error)) from error
-    _require_attention(model)
-    own.refuse_another(model)
     return model
 
 

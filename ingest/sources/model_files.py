@@ -109,7 +109,10 @@ def declared_parameters(source: str, config: Any) -> int:
     from transformers import AutoModelForCausalLM
 
     for name, largest in _LARGEST.items():
-        value = getattr(config, name, None)
+        try:
+            value = getattr(config, name, None)
+        except RuntimeError:  # a dimension that differs from layer to layer has no value of its own
+            continue
         if value is None or isinstance(value, (list, dict)):
             continue
         if type(value) is not int or not 1 <= value <= largest:
