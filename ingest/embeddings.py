@@ -56,7 +56,7 @@ def embedding_descriptions(model: Model, sae: Sae) -> pa.Table:
 
 
 def token_rows(model: Model) -> Tensor:
-    """Return what each token that the tokenizer knows adds to the stream entering layer 0: [n_tokens, d_model].
+    """Return what each token of the tokenizer adds to the stream entering layer 0: [n_tokens, d_model].
 
     W_E, unless the model scales, projects or normalises its embeddings first: then it is read off the model.
     """
@@ -70,7 +70,7 @@ def token_rows(model: Model) -> Tensor:
         if float(apart) <= _TOLERANCE * float(entering.abs().max()):
             return rows
     ids = torch.arange(len(rows), device=rows.device)
-    return torch.cat([_entering(model, part) for part in ids.split(_AT_ONCE)])
+    return torch.cat([_entering(model, part) for part in torch.split(ids, _AT_ONCE)])
 
 
 def _entering(model: Model, ids: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def _entering(model: Model, ids: Tensor) -> Tensor:
 
 
 def position_rows(model: Model) -> Tensor | None:
-    """Return what each position adds: [n_ctx, d_model], None where positions are not added as rows of W_pos."""
+    """Return what each position adds: [n_ctx, d_model], None where positions are no rows of W_pos."""
     rows = getattr(getattr(model.bridge, "pos_embed", None), "W_pos", None)
     # Some models keep rows for padding in front.
     return None if rows is None else rows.detach().float()[-model.n_ctx :]

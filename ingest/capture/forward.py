@@ -245,8 +245,8 @@ class Capture:
         tolerance = _TOLERANCE.get(self.dtype, _TOLERANCE_ROUNDED)
         if not float((found - expected).abs().max()) <= tolerance * float(found.abs().max()):
             raise AttnRulesError(
-                f"model {self.model.name}: what the heads of layer {layer} put out is not their attention times"
-                " what W_V makes of the scaled residual stream (it may clip, normalise or gate values), so"
+                f"model {self.model.name}: what the heads of layer {layer} put out is not their attention"
+                " times what W_V makes of the scaled residual stream (it may clip, normalise or gate values), so"
                 " features cannot be traced through their weights; this model is not supported"
             )
 

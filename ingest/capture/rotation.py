@@ -79,9 +79,7 @@ def read_rotation(
     return None
 
 
-def logits_are_of_weights(
-    model: Model, layer: int, scaled: Tensor, pattern: Tensor, dtype: str
-) -> bool:
+def logits_are_of_weights(model: Model, layer: int, scaled: Tensor, pattern: Tensor, dtype: str) -> bool:
     """Say whether the logits of a layer that turns nothing are those of its weights; as `read_rotation`.
 
     ALiBi lets them fall with the distance, by a slope of each head.
