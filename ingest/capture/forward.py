@@ -246,8 +246,8 @@ class Capture:
         if not float((found - expected).abs().max()) <= tolerance * float(found.abs().max()):
             raise AttnRulesError(
                 f"model {self.model.name}: what the heads of layer {layer} put out is not their attention"
-                " times what W_V makes of the scaled residual stream (it may clip, normalise or gate values), so"
-                " features cannot be traced through their weights; this model is not supported"
+                " times what W_V makes of the scaled residual stream (it may clip, normalise or gate values),"
+                " so features cannot be traced through their weights; this model is not supported"
             )
 
     def reconstruction_errors(self, tokens: npt.NDArray[np.int64]) -> dict[tuple[Role, Location], float]:
