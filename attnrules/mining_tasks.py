@@ -99,10 +99,15 @@ class MiningTasks(Tasks):
 
         yield write
 
-    def finish(self, read: Callable[[Warehouse, Any], Any] = lambda _, result: result) -> Any:
+    def finish(
+        self,
+        read: Callable[[Warehouse, Any], Any] = lambda _, result: result,
+        report: Callable[[int], None] = lambda _: None,
+    ) -> Any:
         """Store what all tasks found, remove them, and return what `read` makes of what the command returns.
 
-        `read` has the lake as it is then, before another process can write to it. Raises `AttnRulesError`
+        `read` has the lake as it is then, before another process can write to it. `report` is told how many
+        heads are stored. Raises `AttnRulesError`
         where a task is not done, or the lake was written to since the tasks began.
         """
         self.refuse_pending()
@@ -113,6 +118,7 @@ class MiningTasks(Tasks):
                 with warehouse.run(self.command, self.spec, again=self.run_id if has_begun else None):
                     for task, (layer, head, features) in enumerate(self.heads):
                         replace_mined(warehouse, layer, head, features, self.done(task))
+                        report(task + 1)
             found = [
                 mining.found(**json.loads((self.done(task) / _FOUND).read_text("utf-8")))
                 for task in range(len(self.heads))

@@ -135,5 +135,8 @@ def _named_machine() -> Iterator[None]:
     """Let a failure say on which machine it was."""
     try:
         yield
-    except AttnRulesError as error:
-        raise AttnRulesError(f"{error} (on {socket.gethostname()})") from error
+    except Exception as error:
+        said = (
+            str(error) if isinstance(error, AttnRulesError) else f"{type(error).__name__}: {one_line(error)}"
+        )
+        raise AttnRulesError(f"{said} (on {socket.gethostname()})") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,7 @@ import pytest
 
 from attnrules import mining_tasks, workers
 from attnrules.commands import mine
+from attnrules.commands.progress import Reporter
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.mining_tasks import PLANS, MiningTasks
 from attnrules.queries.absence import AbsenceSpec
@@ -84,6 +87,11 @@ def test_workers_store_what_one_process_stores(
 ) -> None:
     told = attnrules("mine", "skipgrams", lake, *WORDS, "--workers", 2)
     assert told.code == 0, told.err
+    first, *mined, storing, stored, last = told.err.splitlines()[:6]
+    assert first == "mining ..."
+    assert sorted(line[:10] for line in mined) == ["L0H0 mined", "L0H1 mined"]
+    assert mined[-1].endswith(" mined, 0 of 2 heads to go")
+    assert (storing, stored, last) == ("storing what was mined ...", "  1 of 2 heads", "  2 of 2 heads")
     assert_mined_like(lake, mined_file)
     with Warehouse.open(lake) as warehouse, Warehouse.open(mined_file) as file:
         query = "SELECT DISTINCT run_id FROM rules"
@@ -91,6 +99,29 @@ def test_workers_store_what_one_process_stores(
         assert warehouse.value("SELECT count(*) FROM digests WHERE table_name = 'rules'") == file.value(
             "SELECT count(*) FROM digests WHERE table_name = 'rules'"
         )
+
+
+class Terminal(io.StringIO):
+    """What stands for a terminal of 100 columns."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_one_bar_for_the_features_of_all_workers(
+    lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    sizes = [len(features) for _, _, features in tasks.heads]
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with Reporter() as reporter:
+        report = mine._of_all_workers(tasks, reporter)
+        report(1, 1)
+    shown = terminal.getvalue()
+    for n, heads in ((0, 0), (sizes[1], 1)):
+        assert re.search(rf"{n}/{sum(sizes)}\S* .*features; {heads} of 2 heads", shown)
+    assert "mined" not in shown
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,15 @@ from attnrules.commands.options import (
     through_option,
     warehouse_argument,
 )
+from attnrules.commands.progress import Reporter
 from attnrules.commands.terminal import say
 from attnrules.commands.wording import typical_list_words
-from attnrules.spread import Means, Spread
+from attnrules.spread import Means, Report, Spread
 from attnrules.sql import head_name
 from attnrules.sql.methods import best, names
 
 if TYPE_CHECKING:
+    from attnrules.mining_tasks import MiningTasks
     from attnrules.queries.absence import AbsenceResult
     from attnrules.queries.counting import CountingResult
     from attnrules.queries.skipgrams import SkipgramResult
@@ -78,14 +81,37 @@ def _mine(
         from attnrules.workers import do_elsewhere
 
         tasks = MiningTasks.begin(path, mine.__name__.replace("_", " "), spec)
-
-        def report(task: int, n_left: int) -> None:
-            say(f"{tasks.names[task]} mined, {n_left} of {len(tasks.names)} heads to go")
-
-        to_do = do_elsewhere(tasks, spread, Means(memory_limit=memory_limit), report)
-        said = [to_do] if to_do is not None else tasks.finish(read)
+        with Reporter() as reporter:
+            means = Means(memory_limit=memory_limit)
+            to_do = do_elsewhere(tasks, spread, means, _of_all_workers(tasks, reporter))
+            said = [to_do] if to_do is not None else tasks.finish(read, _of_storing(tasks, reporter))
     for line in said:
         say(line)
+
+
+def _of_all_workers(tasks: MiningTasks, reporter: Reporter) -> Report:
+    """Return what is told of each head, by whichever process it was mined, and shows how far all are."""
+    sizes, n = [len(features) for _, _, features in tasks.heads], len(tasks.heads)
+    left = {*tasks.pending()}
+
+    def show(line: str | None = None) -> None:
+        done = sum(sizes) - sum(sizes[task] for task in left)
+        note = f"features; {n - len(left)} of {n} heads"
+        reporter.tell("mining", done, sum(sizes), note=note, line=line)
+
+    def report(task: int, n_left: int) -> None:
+        left.discard(task)
+        show(f"{tasks.names[task]} mined, {n_left} of {n} heads to go")
+
+    if left and sys.stderr.isatty():
+        # Before the first head is done, which may take long.
+        show()
+    return report
+
+
+def _of_storing(tasks: MiningTasks, reporter: Reporter) -> Callable[[int], None]:
+    """Return what is told how many heads are stored."""
+    return lambda n: reporter.tell("storing what was mined", n, len(tasks.heads), "heads")
 
 
 @click.group("mine", cls=_Mining)

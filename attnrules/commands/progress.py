@@ -1,4 +1,4 @@
-"""How an ingest reports: bars with rate and time left on a terminal, plain lines elsewhere; on stderr."""
+"""How long work reports: bars with rate and time left on a terminal, plain lines elsewhere; on stderr."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_ingest(path: Path, spec: IngestSpec, *, lake: bool = False, spread: Spre
     from attnrules.ingest import ingest
 
     started = time.monotonic()
-    with _Reporter() as reporter:
+    with Reporter() as reporter:
         if spread is None or spread.is_here:
             result = ingest(path, spec, reporter, lake=lake)
         else:
@@ -59,15 +59,15 @@ def run_ingest(path: Path, spec: IngestSpec, *, lake: bool = False, spread: Spre
         say(f"nothing to do: {path} holds {result.n_sequences} sequences")
 
 
-class _Reporter:
-    """Draws `IngestProgress`; call it with each one."""
+class Reporter:
+    """Shows how far work is; call it with each `IngestProgress`, or `tell` it."""
 
     def __init__(self) -> None:
         self._stage = ""
         self._next_line = 0.0
         self._bar: TaskID | None = None
 
-    def __enter__(self) -> _Reporter:
+    def __enter__(self) -> Reporter:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
@@ -93,28 +93,47 @@ class _Reporter:
         self._stop_bar()
 
     def __call__(self, progress: IngestProgress) -> None:
-        if progress.stage != self._stage:
-            self._stop_bar()
-            self._stage = progress.stage
-            self._next_line = 0.0
-            if not (progress.total and sys.stderr.isatty()):
-                say(f"{progress.stage} ...")
-        if not progress.total:
-            return
-        if sys.stderr.isatty():
-            self._draw(progress)
-        elif progress.done >= self._next_line:
-            self._next_line = progress.done + progress.total / 10
-            say(f"  {progress.done} of {progress.total} sequences")
+        """Show how far an ingest is."""
+        self.tell(progress.stage, progress.done, progress.total)
 
-    def _draw(self, progress: IngestProgress) -> None:
+    def tell(
+        self,
+        stage: str,
+        done: int = 0,
+        total: int = 0,
+        things: str = "sequences",
+        *,
+        note: str | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Say that `done` of `total` things of a stage are done, or that one without a count begins.
+
+        `note`: beside the bar, in place of a rate. `line`: said where there is no bar, in place of a line
+        at every tenth.
+        """
+        if stage != self._stage:
+            self._stop_bar()
+            self._stage = stage
+            self._next_line = 0.0
+            if not (total and sys.stderr.isatty()):
+                say(f"{stage} ...")
+        if sys.stderr.isatty():
+            if total:
+                self._draw(stage, done, total, things, note)
+        elif line is not None:
+            say(line)
+        elif total and done >= self._next_line:
+            self._next_line = done + total / 10
+            say(f"  {done} of {total} {things}")
+
+    def _draw(self, stage: str, done: int, total: int, things: str, note: str | None) -> None:
         if self._bar is None:
             self._progress.start()
-            self._bar = self._progress.add_task(progress.stage, total=progress.total, rate="")
+            self._bar = self._progress.add_task(stage, total=total, rate=note or "")
         # rich knows no speed before the second update.
         speed = self._progress.tasks[0].speed
-        rate = "" if speed is None else f"{speed:.0f} sequences/s"
-        self._progress.update(self._bar, completed=progress.done, rate=rate)
+        rate = "" if speed is None else f"{speed:.0f} {things}/s"
+        self._progress.update(self._bar, completed=done, rate=rate if note is None else note)
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
