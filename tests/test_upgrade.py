@@ -789,8 +789,8 @@ def test_a_lake_that_cannot_be_upgraded_now_is_one_line(
     assert "the view tokens is not a list of files of a lake" in outcome.err
 
 
-@pytest.mark.parametrize("table", sorted(digests.FACTS))
-def test_facts_have_the_columns_that_they_had_when_lakes_began(table: str) -> None:
+@pytest.mark.parametrize("table", sorted(digests.IN_FILES))
+def test_what_is_in_files_has_the_columns_that_it_had_when_lakes_began(table: str) -> None:
     """An upgrade of a lake leaves its files as they are: whoever adds a column has to write them anew."""
     with duckdb.connect() as connection:
         connection.execute(SCHEMA.replace("$d_head", "1"))
