@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from attnrules.errors import AttnRulesError
 from attnrules.ingest import IngestSpec, ingest
+from attnrules.ingest.capture.forward import Capture
 from attnrules.ingest.capture.rotation import logits_are_of_weights
 from attnrules.ingest.embeddings import position_rows, token_rows
 from attnrules.ingest.sources.corpus import CorpusSpec
@@ -218,8 +220,28 @@ def test_logits_that_fall_with_the_distance_are_those_of_the_weights(
     _, hooks = model.bridge.run_with_cache(torch.arange(12)[None], prepend_bos=False)
     scaled = hooks["blocks.1.hook_resid_pre"][0] / hooks["blocks.1.ln1.hook_scale"][0]
     pattern = hooks["blocks.1.attn.hook_pattern"][0]
-    assert logits_are_of_weights(model, 1, scaled, pattern, "float32")
-    assert not logits_are_of_weights(model, 1, scaled.clamp(-1, 1), pattern, "float32")
+    assert logits_are_of_weights(model, 1, scaled, pattern)
+    assert not logits_are_of_weights(model, 1, scaled.clamp(-1, 1), pattern)
+
+
+def test_rounding_does_not_hide_values_that_are_clipped(planted: PlantedModel, tmp_path: Path) -> None:
+    """A clip one hundredth below the largest moves it no more than bfloat16 does."""
+    torch.manual_seed(0)
+    own = build("olmo, values clipped")
+    save(own, tmp_path, planted)
+    tokens = torch.arange(24).reshape(2, 12)
+    seen: list[float] = []
+    for layer in own.model.layers:
+        layer.self_attn.v_proj.register_forward_hook(lambda *given: seen.append(float(given[2].abs().max())))
+    with torch.no_grad():
+        own.eval()(tokens)
+    own.config.clip_qkv = 0.99 * seen[0]
+    own.save_pretrained(tmp_path)
+    rounded = Capture(
+        load_model(str(tmp_path), revision=None, device="cpu"), [], min_attention=0.0, dtype="bfloat16"
+    )
+    with pytest.raises(AttnRulesError, match="is not their attention times what W_V makes of"):
+        rounded.verify(tokens.numpy(), (0,))
 
 
 # --- architectures that do not ---------------------------------------------------------------------

@@ -37,8 +37,20 @@ DTYPES = ("float32", "tf32", "bfloat16")
 # Of features of SAEs over whole layers: what each head has brought, see `Part`.
 CONTRIBUTIONS = "added_contributions"
 # How far the outputs of heads may be from what their weights give, as a share of the largest.
-_TOLERANCE = {"float32": 1e-3}
-_TOLERANCE_ROUNDED = 0.05
+_TOLERANCE = 1e-3
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """Multiply float32 matrices as such in the block, whatever `--dtype` says."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class _StopPassError(Exception):
@@ -169,7 +181,7 @@ class Capture:
         raise to end the pass. Raises the device's out-of-memory error, having kept nothing.
         """
         batch = _Batch(self, targets, first_seq, tokens.shape, check)
-        self._forward(tokens, batch.attention, batch.hooks())
+        self._forward(tokens, batch.attention, batch.hooks(), self.dtype)
         return batch.blocks
 
     def verify(self, tokens: npt.NDArray[np.int64], layers: Sequence[int]) -> dict[int, Rotation | None]:
@@ -179,7 +191,8 @@ class Capture:
         of their heads are not those of the weights and of a rotation. Raises `AttnRulesError` naming the
         model when the attention, run again on its own input, has another pattern: then it reads something
         other than the layer norm of the residual stream and cannot be computed from features. Raises it too
-        where the outputs of heads are not their pattern times what W_V makes of the input.
+        where the outputs of heads are not their pattern times what W_V makes of the input. All of it is
+        tried in float32: rounding must neither hide another architecture nor look like one.
         """
         attention = _Attention(self.model, layers)
         streams: dict[int, Tensor] = {}
@@ -208,10 +221,8 @@ class Capture:
             self._refuse_other_values(layer, scaled, attention.pattern, z)
             first = scaled[0], attention.pattern[0]
             if has_rotary_positions(self.model, attention.call):
-                rotations[layer] = read_rotation(
-                    self.model, layer, first[0], attention.call, first[1], self.dtype
-                )
-            elif not logits_are_of_weights(self.model, layer, *first, self.dtype):
+                rotations[layer] = read_rotation(self.model, layer, first[0], attention.call, first[1])
+            elif not logits_are_of_weights(self.model, layer, *first):
                 raise AttnRulesError(
                     f"model {self.model.name}: the attention of layer {layer} is not what W_Q and W_K make of"
                     " the scaled residual stream (it may clip or normalise queries and keys), so rules cannot"
@@ -225,7 +236,8 @@ class Capture:
             hooks.append((_resid_pre(layer), partial(keep, layer=layer)))
             hooks += attention.hooks_when_seen(layer, partial(compare, layer=layer))
         try:
-            self._forward(tokens, attention, hooks)
+            with _exact_products():
+                self._forward(tokens, attention, hooks, "float32")
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise AttnRulesError(
                 f"model {self.model.name}: its attention cannot be run on another input ({one_line(error)});"
@@ -242,8 +254,7 @@ class Capture:
         values = torch.stack([x @ w.W_V + w.b_V for w in weights], dim=1)
         expected = (pattern.float().cpu() @ values).transpose(1, 2)
         found = z.detach().float().cpu().reshape(expected.shape)
-        tolerance = _TOLERANCE.get(self.dtype, _TOLERANCE_ROUNDED)
-        if not float((found - expected).abs().max()) <= tolerance * float(found.abs().max()):
+        if not float((found - expected).abs().max()) <= _TOLERANCE * float(found.abs().max()):
             raise AttnRulesError(
                 f"model {self.model.name}: what the heads of layer {layer} put out is not their attention"
                 " times what W_V makes of the scaled residual stream (it may clip, normalise or gate values),"
@@ -274,7 +285,11 @@ class Capture:
         return errors
 
     def _forward(
-        self, tokens: npt.NDArray[np.int64], attention: _Attention, hooks: list[tuple[str, Any]]
+        self,
+        tokens: npt.NDArray[np.int64],
+        attention: _Attention,
+        hooks: list[tuple[str, Any]],
+        dtype: str,
     ) -> None:
         import torch
 
@@ -282,7 +297,7 @@ class Capture:
         tensor = torch.as_tensor(tokens, device=self.model.device)
         rounding = (
             torch.autocast(self.model.device.type, dtype=torch.bfloat16)
-            if self.dtype == "bfloat16"
+            if dtype == "bfloat16"
             else nullcontext()
         )
         with (

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # How far a rebuilt pattern may be from the model's. A wrong rotation is off by nearly 1 somewhere.
-_TOLERANCE = {"float32": 0.01}
-_TOLERANCE_ROUNDED = 0.05
+_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def has_rotary_positions(model: Model, call: Mapping[str, Any]) -> bool:
 
 
 def read_rotation(
-    model: Model, layer: int, scaled: Tensor, call: Mapping[str, Any], pattern: Tensor, dtype: str
+    model: Model, layer: int, scaled: Tensor, call: Mapping[str, Any], pattern: Tensor
 ) -> Rotation | None:
     """Return how a layer turns its queries and keys, None where that is not found out.
 
@@ -74,12 +73,12 @@ def read_rotation(
     queries, keys = _queries_and_keys(model, layer, scaled)
     for rotation in _candidates(call.get("position_embeddings"), model.d_head):
         logits = _logits(model, layer, rotation.applied(queries), rotation.applied(keys))
-        if _give(logits, pattern, dtype):
+        if _give(logits, pattern):
             return rotation
     return None
 
 
-def logits_are_of_weights(model: Model, layer: int, scaled: Tensor, pattern: Tensor, dtype: str) -> bool:
+def logits_are_of_weights(model: Model, layer: int, scaled: Tensor, pattern: Tensor) -> bool:
     """Say whether the logits of a layer that turns nothing are those of its weights; as `read_rotation`.
 
     ALiBi lets them fall with the distance, by a slope of each head.
@@ -92,7 +91,7 @@ def logits_are_of_weights(model: Model, layer: int, scaled: Tensor, pattern: Ten
         steps = (pattern.detach().double().cpu().log() - logits).diff(dim=-1).flatten(1)
         slopes = torch.where(steps.isfinite(), steps, torch.nan).nanmedian(dim=1).values
         logits = logits + slopes[:, None, None] * torch.arange(logits.shape[-1])
-    return _give(logits, pattern, dtype)
+    return _give(logits, pattern)
 
 
 def _queries_and_keys(model: Model, layer: int, scaled: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,14 +115,14 @@ def _logits(model: Model, layer: int, queries: Tensor, keys: Tensor) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
-def _give(logits: Tensor, pattern: Tensor, dtype: str) -> bool:
+def _give(logits: Tensor, pattern: Tensor) -> bool:
     """Say whether the softmax of `logits` is `pattern`, both [n_heads, query, key]."""
     import torch
 
     expected = pattern.detach().double().cpu()
     # What the model masks, later positions and those beyond a window, has no attention at all.
     rebuilt = logits.masked_fill(expected == 0, -torch.inf).softmax(-1)
-    return float((rebuilt - expected).abs().max()) < _TOLERANCE.get(dtype, _TOLERANCE_ROUNDED)
+    return float((rebuilt - expected).abs().max()) < _TOLERANCE
 
 
 def _candidates(positions: Any, d_head: int) -> Iterator[Rotation]:
