@@ -173,7 +173,7 @@ def test_a_token_attends_to_what_was_stored_and_for_the_same_reasons(
 def test_what_is_not_there_attends_to_nothing(opened: Warehouse, explainer: Explainer) -> None:
     with pytest.raises(UsageError, match="position 3: the text has tokens 1 to 2"):
         explainer.attended("Paris speaks", FeatureId(0, 0, 0), 3)
-    with pytest.raises(UsageError, match=r"L0H9.1: the warehouse holds no such output feature"):
+    with pytest.raises(UsageError, match=r"L0H9.1: not in this warehouse, which holds the features of L0H0"):
         explainer.attended("Paris", FeatureId(0, 9, 1), 1)
     with pytest.raises(UsageError, match="where the model runs"):
         Explainer(opened, CPU, with_model=False).attended("Paris", FeatureId(0, 0, 0), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from attnrules.errors import AttnRulesError
+from attnrules.errors import AttnRulesError, UsageError
 from attnrules.pages import wording
-from attnrules.queries.questions import ask, questions
+from attnrules.queries.evaluation import EXAMPLE_SETS
+from attnrules.queries.heads import SCALINGS
+from attnrules.queries.questions import ask, questions, why_empty
 from attnrules.queries.stated.language import Atom, InputFeature, parse
 from attnrules.warehouse import Warehouse
 from tests.test_stated_on_model import store
@@ -245,7 +248,14 @@ def test_parts_of_an_activation_are_those_of_the_strongest_where_none_is_named(s
         " ORDER BY layer, head, feature LIMIT 1) USING (layer, head, feature) WHERE pos > 0"
     )
     assert sum(row["amount"] for row in found) == pytest.approx(strongest, abs=1e-3)
-    assert answers(small, "activation_parts", method="no_such_method") == []
+    assert {(row["feature"], row["seq_id"], row["pos"]) for row in found} == set(
+        small.rows(
+            "SELECT format('{}.{}', head_label(layer, head), feature), arg_max(seq_id, (activation, -seq_id, -pos)),"
+            " arg_max(pos, (activation, -seq_id, -pos)) FROM output_activations SEMI JOIN (FROM rules"
+            " WHERE method = 'weighted_groups' ORDER BY layer, head, feature LIMIT 1) USING (layer, head, feature)"
+            " WHERE pos > 0 GROUP BY ALL"
+        )
+    )
 
 
 def test_features_at_a_token_have_the_lift_of_the_view(small: Warehouse) -> None:
@@ -286,3 +296,106 @@ def test_where_rules_fail_names_failures_alone_when_asked(small: Warehouse) -> N
     at = {"layer": layer, "head": head, "feature": feature}
     with pytest.raises(AttnRulesError, match="no list of so many rules"):
         answers(small, "where_rules_fail", n_rules=5, **at)
+
+
+@pytest.mark.parametrize(
+    ("question", "parameters", "says"),
+    [
+        ("feature_metrics", {"feature": 10**6}, "L0H0.1000000: L0H0 has no such feature"),
+        ("head_profile", {"head": 77}, "L0H77: not in this warehouse, which holds L0H0"),
+        ("head_profile", {"layer": 9}, "L9H0: not in this warehouse"),
+        ("worst_reconstructed", {"layer": 9}, "layer 9: not in this warehouse"),
+        ("typical_list", {"head": 77}, "head 77: not in this warehouse"),
+        ("like_rules", {"other_head": 77}, "L0H77: not in this warehouse"),
+        ("like_rules", {"method": "weigthed"}, "did you mean weighted?"),
+        ("best_features", {"example_set": "papers"}, "did you mean paper?"),
+        ("head_roles", {"role": "previous"}, "did you mean previous_token?"),
+        ("absence_by_head", {"scaling": "models"}, "none of paper, model"),
+        ("where_rules_fail", {"outcome": "misses"}, "did you mean miss?"),
+        ("where_rules_fail", {"feature": 3}, "feature=3 needs layer too"),
+        ("activation_parts", {"pos": 3}, "pos=3 needs seq_id too"),
+        ("features_at_token", {"token": "no such"}, "the vocabulary has no such token"),
+        ("attention_between", {"key_token": "no such"}, "key_token='no such'"),
+        ("example_sources", {"seq_id": 10**8}, "holds sequences 0 to"),
+        ("example_sources", {"pos": 10**6}, "holds positions 0 to"),
+        ("why_attends", {"key_pos": 10**6}, "key_pos=1000000"),
+        ("best_features", {"limit": -1}, "limit=-1 is below 0"),
+        ("best_features", {"limit": 2.5}, "not a whole number"),
+        ("best_features", {"limit": True}, "not a whole number"),
+        ("best_features", {"min_f1": float("nan")}, "not a number"),
+        ("features_at_token", {"token": 5}, "not a text"),
+        ("head_profile", {"layer": None}, "not a whole number"),
+    ],
+)
+def test_what_a_warehouse_does_not_hold_is_refused_not_answered_by_no_rows(
+    small: Warehouse, question: str, parameters: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        ask(small, question, parameters)
+    assert says in str(refused.value)
+
+
+def test_a_token_with_other_spaces_is_answered_with_the_one_there_is(
+    small: Warehouse, words: dict[tuple[int, int], str]
+) -> None:
+    token = words[0, 3]
+    with pytest.raises(UsageError) as refused:
+        ask(small, "features_at_token", {"token": f"{token} "})
+    assert str(refused.value).endswith(f"; there is {token!r}")
+
+
+def test_null_is_all_as_none_is(small: Warehouse) -> None:
+    assert answers(small, "typical_list", layer="null") == answers(small, "typical_list")
+    features = answers(small, "best_features", limit=10**6)
+    assert answers(small, "best_features", limit=None) == features
+    assert answers(small, "best_features", limit="null") == features
+
+
+def test_words_that_questions_list_are_those_that_are_stored() -> None:
+    known = {"example_set": EXAMPLE_SETS, "scaling": SCALINGS}
+    listed = [
+        (name, meaning)
+        for question in questions().values()
+        for name, meaning in question.meanings.items()
+        if name in known
+    ]
+    assert listed
+    for name, meaning in listed:
+        assert meaning.startswith("one of ")
+        words = meaning.partition(";")[0].removeprefix("one of ").split(", ")
+        assert sorted(words) == sorted(known[name])
+
+
+def test_no_rows_are_explained_by_the_command_that_makes_them(
+    small: Warehouse, small_ingested_once: Path
+) -> None:
+    with Warehouse.open(small_ingested_once) as ingested:
+        empty = [q for q in questions().values() if not ask(ingested, q.name, {}).fetchall()]
+        for question in empty:
+            if question.needs is None:
+                assert not ask(small, question.name, {}).fetchall(), question.name
+            else:
+                says = f"the table {question.needs} is empty; run `attnrules "
+                assert says in why_empty(ingested, question)
+        assert sum(question.needs is not None for question in empty) > 20
+    best = questions()["best_features"]
+    assert "nothing in the table rule_evaluations is as asked" in why_empty(small, best)
+    assert why_empty(small, questions()["fires_at_text"]) == "no rows: nothing in this warehouse is as asked"
+
+
+def test_a_stated_rule_comes_with_the_words_of_its_input_features(small: Warehouse) -> None:
+    words = dict(small.rows("SELECT format('L{}.i{}', layer, feature), description FROM input_features"))
+    found = answers(small, "stated_rules", min_matches=0, min_precision=0.5, limit=None)
+    assert found
+    seen = 0
+    for row in found:
+        assert row["precision"] >= 0.5
+        named = sorted(set(re.findall(r"L\d+\.i\d+", row["statement"])), key=_numbers)
+        expected = "; ".join(f"{name}: {words[name] or 'never fires'}" for name in named) or None
+        assert row["input_features"] == expected
+        seen += len(named)
+    assert seen
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]

@@ -286,7 +286,7 @@ def test_the_command_says_how_a_rule_does(small_once: Path, attnrules: Callable[
     [
         ("[same] before", "names no feature"),
         ("[same] befor -> L0H0.1", "expected a place"),
-        ("[same] before -> L9H0.1", "no such output feature"),
+        ("[same] before -> L9H0.1", "L9H0.1: not in this warehouse"),
     ],
 )
 def test_the_command_refuses_in_one_line(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 _TABLE_ROWS = 50
+# A question says itself how many rows it has, and those without a limit fit, as headline does.
+_QUESTION_ROWS = 1000
 _DATA_ROWS = 1_000_000
 # Questions in the order in which they come up: from the whole to one position, and rules last.
 _GROUPS = (
@@ -44,7 +46,8 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[st
     "--limit-rows",
     type=click.IntRange(0, 10**15),
     metavar="N",
-    help=f"Rows to write, 0 for all.  [{_TABLE_ROWS} in a table, otherwise {_DATA_ROWS:,}]",
+    help=f"Rows to write, 0 for all.  [in a table {_TABLE_ROWS} of SQL and {_QUESTION_ROWS:,} of a question,"
+    f" otherwise {_DATA_ROWS:,}]",
 )
 @click.option(
     "--timeout",
@@ -74,7 +77,7 @@ def command(
     attnrules query gpt2.duckdb 'FROM vocabulary WHERE token = $t' -p t=5
     attnrules query gpt2.duckdb --list
     """
-    from attnrules.queries.questions import questions
+    from attnrules.queries.questions import questions, why_empty
     from attnrules.warehouse import Warehouse
 
     known = questions()
@@ -84,8 +87,11 @@ def command(
     with Warehouse.open(warehouse, allow_files=allow_files) as opened:
         clock = Clock(opened, timeout)
         relation = _relation(opened, clock, question, _parameters(opened, parameters))
-        limit = (_TABLE_ROWS if form == "table" else _DATA_ROWS) if limit_rows is None else limit_rows
+        default = _QUESTION_ROWS if question in known else _TABLE_ROWS
+        limit = (default if form == "table" else _DATA_ROWS) if limit_rows is None else limit_rows
         rows = write_result(relation, form, clock, limit or None)
+        if question in known and not rows.n:
+            say(why_empty(opened, known[question]))
     if rows.more:
         _tell_of_more(rows.n, asked=limit_rows is not None or form == "table")
 
@@ -106,7 +112,7 @@ def _listed(question: Question) -> str:
 
 
 def _shell_value(value: object) -> str:
-    return quote(value) if isinstance(value, str) else str(value)
+    return "null" if value is None else quote(str(value))
 
 
 def _relation(warehouse: Warehouse, clock: Clock, question: str, parameters: dict[str, object]) -> Any:

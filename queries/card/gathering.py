@@ -6,12 +6,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from attnrules.errors import UsageError
 from attnrules.queries.card.redundancy import minimal_rules
-from attnrules.queries.heads import FeatureId, output_heads
+from attnrules.queries.heads import FeatureId, refuse_unknown_feature
 from attnrules.queries.questions import ask
 from attnrules.queries.stated import read_confirmed
-from attnrules.sql import WHOLE_LAYER, Statements, head_name
+from attnrules.sql import WHOLE_LAYER, Statements
 from attnrules.warehouse import inspect
 
 if TYPE_CHECKING:
@@ -122,14 +121,8 @@ def feature_card(
 
 def feature_facts(warehouse: Warehouse, feature: FeatureId) -> dict[str, Any]:
     """Return the row of a feature; raises `UsageError` when the warehouse does not hold it."""
-    rows = dictionaries(warehouse, "feature", asdict(feature))
-    if not rows:
-        heads = output_heads(warehouse)
-        if (feature.layer, feature.head) in heads:
-            raise UsageError(f"{feature}: {head_name(feature.layer, feature.head)} has no such feature")
-        names = ", ".join(head_name(*of) for of in heads)
-        raise UsageError(f"{feature}: not in this warehouse, which holds the features of {names}")
-    return rows[0]
+    refuse_unknown_feature(warehouse, feature)
+    return dictionaries(warehouse, "feature", asdict(feature))[0]
 
 
 def _minimal(warehouse: Warehouse, feature: FeatureId, at: dict[str, Any]) -> list[dict[str, Any]]:

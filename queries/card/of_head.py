@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from attnrules.errors import UsageError
 from attnrules.queries.card.gathering import dictionaries
-from attnrules.queries.heads import HeadId
+from attnrules.queries.heads import HeadId, refuse_unknown_head
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
@@ -39,13 +38,9 @@ class HeadCard:
 def head_card(warehouse: Warehouse, head: HeadId, *, n_features: int = 5) -> HeadCard:
     """Gather the card of a head; raises `UsageError` when the warehouse does not hold it."""
     at = {"layer": head.layer, "head": head.head}
-    rows = dictionaries(warehouse, "head", at)
-    if not rows:
-        stored = warehouse.rows("SELECT layer, head FROM heads ORDER BY layer, head")
-        names = ", ".join(f"L{layer}H{number}" for layer, number in stored)
-        raise UsageError(f"{head}: not in this warehouse, which holds {names}")
+    refuse_unknown_head(warehouse, head.layer, head.head)
     return HeadCard(
-        head=rows[0],
+        head=dictionaries(warehouse, "head", at)[0],
         roles=dictionaries(warehouse, "head_roles", at),
         distances=dictionaries(warehouse, "head_distances", at),
         keys=dictionaries(warehouse, "head_keys", at),

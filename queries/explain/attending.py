@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnrules.errors import UsageError
 from attnrules.queries.explain.explaining import Facts, give_text
-from attnrules.queries.heads import FeatureId
+from attnrules.queries.heads import FeatureId, refuse_unknown_feature
 from attnrules.sql import Statements
 from attnrules.warehouse.arrow import arrow_table
 from attnrules.warehouse.inspect import dictionaries
@@ -38,11 +38,8 @@ class Attended:
 
 def main_head(warehouse: Warehouse, feature: FeatureId) -> int:
     """Return the head that a feature reads most; raises `UsageError` for a feature that is not there."""
-    at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
-    rows = warehouse.rows(step("main_head"), at)
-    if not rows:
-        raise UsageError(f"{feature}: the warehouse holds no such output feature; see `attnrules info`")
-    return int(rows[0][0])
+    refuse_unknown_feature(warehouse, feature)
+    return int(warehouse.value(step("main_head"), asdict(feature)))
 
 
 def attended(

@@ -16,6 +16,8 @@ from attnrules.queries.heads.selection import (
     output_heads,
     parse_feature,
     parse_head,
+    refuse_unknown_feature,
+    refuse_unknown_head,
     searched_heads,
     through_heads,
 )
@@ -42,6 +44,8 @@ __all__ = [
     "parse_feature",
     "parse_head",
     "refuse_unknown",
+    "refuse_unknown_feature",
+    "refuse_unknown_head",
     "refuse_unknown_rotation",
     "searched_heads",
     "through_heads",

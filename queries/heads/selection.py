@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +74,35 @@ def finished_sequences(warehouse: Warehouse) -> int:
 def output_heads(warehouse: Warehouse) -> list[tuple[int, int]]:
     """Return (layer, head) of every output SAE, in order; head `WHOLE_LAYER` for one over a whole layer."""
     return warehouse.rows(step("output_heads"))
+
+
+def refuse_unknown_feature(warehouse: Warehouse, feature: FeatureId) -> None:
+    """Raise `UsageError` for an output feature that the warehouse does not hold."""
+    if warehouse.rows(step("known_feature"), asdict(feature)):
+        return
+    heads, of = output_heads(warehouse), head_name(feature.layer, feature.head)
+    if (feature.layer, feature.head) in heads:
+        raise UsageError(f"{feature}: {of} has no such feature")
+    raise UsageError(f"{feature}: not in this warehouse, which holds {_features_of(heads)}")
+
+
+def refuse_unknown_head(warehouse: Warehouse, layer: int | None, head: int | None) -> None:
+    """Raise `UsageError` for a head, or layer, that the warehouse does not hold; None stands for any.
+
+    Head `WHOLE_LAYER` is held where the output SAE of a layer reads all of its heads.
+    """
+    stored = warehouse.rows(step("known_heads"))
+    if any(layer in (None, at[0]) and head in (None, at[1]) for at in stored):
+        return
+    one = f"layer {layer}" if layer is not None else f"head {head}"
+    name = one if layer is None or head is None else head_name(layer, head)
+    names = ", ".join(head_name(*at) for at in stored) or "no heads; run `attnrules ingest`"
+    raise UsageError(f"{name}: not in this warehouse, which holds {names}")
+
+
+def _features_of(heads: list[tuple[int, int]]) -> str:
+    names = ", ".join(head_name(*of) for of in heads)
+    return f"the features of {names}" if names else "no output features; run `attnrules ingest`"
 
 
 def choose_heads(

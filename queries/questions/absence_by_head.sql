@@ -1,6 +1,7 @@
 -- How common absence rules are, by layer and head: a distractor key by weight, and confirmed by intervention.
 -- Group: rules
--- $scaling = "paper": scaling of the scores
+-- Needs: distractors
+-- $scaling = "paper": one of paper, model
 SELECT
     d.layer,
     d.head,

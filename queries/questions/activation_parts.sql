@@ -1,12 +1,13 @@
 -- What an activation is made of: rules, keys without one, keys at BOS, biases, and what the features miss.
 -- Group: one position
+-- Needs: rules
 -- $layer = null: layer of the feature; of the first that has such rules, where layer, head and feature are null
 -- $head = null: head of the feature
 -- $feature = null: the output feature
 -- $seq_id = null: the sequence; that of the strongest activation, where seq_id and pos are null
 -- $pos = null: the position in it
 -- $method = "weighted_groups": how the rules were found; not stated, whose rules are conditions and carry nothing
--- $scaling = "paper": paper or model
+-- $scaling = "paper": one of paper, model
 -- $n_rules = 16: first rules of the list
 WITH asked AS (
     SELECT
@@ -35,7 +36,10 @@ SELECT
     p.key_pos,
     token_label(p.key_token) AS key_token,
     p.key_feature,
-    p.words
+    p.words,
+    (SELECT format('{}.{}', head_label(a.layer, a.head), a.feature) FROM asked AS a) AS feature,
+    coalesce($seq_id::INTEGER, (SELECT seq_id FROM strongest)) AS seq_id,
+    coalesce($pos::INTEGER, (SELECT pos FROM strongest)) AS pos
 FROM
     activation_parts(
         (SELECT layer FROM asked),

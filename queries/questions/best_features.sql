@@ -1,6 +1,7 @@
 -- Output features that their rules predict best on held-out text: the shortest list that does nearly as well as any.
 -- Group: features of a head
--- $example_set = "all_positions": what figures are about: all_positions, or the balanced sets paper, uniform, bins
+-- Needs: rule_evaluations
+-- $example_set = "all_positions": one of all_positions, paper, uniform, bins; the last three are balanced
 -- $min_f1 = 0.0: lowest F1 on the test split
 -- $limit = 20: number of features
 SELECT

@@ -1,5 +1,6 @@
 -- Absence rules that intervention confirms most certainly, with what chance would confirm of like cases.
 -- Group: rules
+-- Needs: absence_tests
 -- $limit = 20: how many
 -- $min_examples = 10: fewest sequences in which the tokens were inserted
 -- excess_low is the lower end of the interval of the fall beyond that of neutral tokens, ranked as a share of the activation.

@@ -1,6 +1,7 @@
 -- How common counting rules are, by layer and head.
 -- Group: rules
--- $scaling = "paper": scaling of the scores
+-- Needs: counting_counts
+-- $scaling = "paper": one of paper, model
 SELECT
     c.layer,
     c.head,

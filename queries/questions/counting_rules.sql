@@ -1,5 +1,6 @@
 -- Counting rules that tell most beyond presence and position, on held-out sequences and on the grid of insertions.
 -- Group: rules
+-- Needs: counting_rules
 -- $limit = 20: how many
 SELECT
     format('{}.{}', head_label(c.layer, c.head), c.feature) AS feature,

@@ -1,9 +1,10 @@
 -- How well the rules of a feature predict it, by method and number of rules, beside baselines and ceilings, on test.
 -- Group: one feature
+-- Needs: rule_evaluations
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature
--- $example_set = "all_positions": paper, uniform, bins or all_positions
+-- $example_set = "all_positions": one of all_positions, paper, uniform, bins
 SELECT
     kind,
     method,

@@ -1,5 +1,6 @@
 -- Output features with a rule whose key fires mostly on a token.
 -- Group: tokens and text
+-- Needs: rules
 -- $token = " the": the token, its space included
 -- $n_rules = 16: first rules of each list
 -- $limit = 20: number of features

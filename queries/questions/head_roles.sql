@@ -1,6 +1,6 @@
 -- What each head attends to: previous token, earlier copies, what followed them, BOS, itself; beside control and probe.
 -- Group: heads
--- $role = "all": previous_token, duplicate_token, induction, bos, self or all
+-- $role = "all": one of all, previous_token, duplicate_token, induction, bos, self
 -- $limit = 40: number of rows
 SELECT
     'L' || r.layer || 'H' || r.head AS head,

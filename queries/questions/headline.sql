@@ -1,5 +1,6 @@
 -- The answers in one table, all positions first: how well rules predict, by layer and number of rules, who wins.
 -- Group: the warehouse
+-- Needs: rule_evaluations
 -- $f1 = 0.8: an F1 (at the threshold chosen on train) from which a feature counts as predicted well
 WITH judged AS (
     FROM rule_metrics

@@ -2,7 +2,7 @@
 -- Group: heads
 -- $n_rules = 16: length of the rule lists
 -- $method = "weighted": how the rules were found
--- $example_set = "all_positions": paper, uniform, bins or all_positions
+-- $example_set = "all_positions": one of all_positions, paper, uniform, bins
 -- Of an SAE over a whole layer (head -1), kept_attention is the mean over its heads.
 SELECT
     f.layer,

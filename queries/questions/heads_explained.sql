@@ -1,5 +1,6 @@
 -- The heads that few rules explain: average precision of lists of at most 16 rules beside the ceiling, medians over features.
 -- Group: heads
+-- Needs: rule_evaluations
 -- $min_share = 0.0: least share of the ceiling, such as 0.8
 SELECT
     head_label(layer, head) AS head,

@@ -1,5 +1,6 @@
 -- Features of two heads with like rules: those that share most keys among the first rules.
 -- Group: features of a head
+-- Needs: rules
 -- $layer = 0: layer of both heads
 -- $head = 0: one head
 -- $other_head = 1: the other head, or the same

@@ -1,6 +1,7 @@
 -- Which method predicts best: means over features, by number of rules, beside baselines and ceilings, on the test split.
 -- Group: the warehouse
--- $example_set = "all_positions": paper, uniform, bins or all_positions
+-- Needs: rule_evaluations
+-- $example_set = "all_positions": one of all_positions, paper, uniform, bins
 SELECT
     kind,
     method,

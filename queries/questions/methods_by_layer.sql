@@ -1,6 +1,7 @@
 -- How well each method predicts with so many rules, layer by layer, beside baselines and ceilings: means over features.
 -- Group: the warehouse
--- $example_set = "all_positions": paper, uniform, bins or all_positions
+-- Needs: rule_evaluations
+-- $example_set = "all_positions": one of all_positions, paper, uniform, bins
 WITH judged AS (
     SELECT
         layer,

@@ -1,5 +1,6 @@
 -- What the stated rules of several features of a head ask for: a token or input feature, looked for at a place.
 -- Group: heads
+-- Needs: stated_rules
 -- $layer = null: layer of the head; of the first that has stated rules, where layer and head are null
 -- $head = null: the head; -1 for an SAE over the whole layer
 -- $n_rules = 16: first rules of each feature

@@ -1,5 +1,6 @@
 -- Keys that recur in a head: input features among the first rules of several of its output features.
 -- Group: heads
+-- Needs: rules
 -- $layer = 0: layer of the head
 -- $head = 0: the head; -1 for an SAE over the whole layer
 -- $method = "weighted": how the rules were found

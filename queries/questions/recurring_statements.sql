@@ -1,5 +1,6 @@
 -- Stated rules that recur: what several features of a head ask for in the same words.
 -- Group: heads
+-- Needs: stated_rules
 -- $layer = null: layer of the head; all where null
 -- $head = null: the head, -1 for an SAE over the whole layer; all where null
 -- $limit = 20: number of statements

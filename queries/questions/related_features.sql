@@ -1,5 +1,6 @@
 -- Features like one: those of the same layer, of any head, whose first rules share most keys with its own.
 -- Group: one feature
+-- Needs: rules
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature

@@ -1,5 +1,6 @@
 -- The tokens through which the first rules of a feature act, each with its share of the score.
 -- Group: one feature
+-- Needs: rules
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature

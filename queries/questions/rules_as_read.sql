@@ -1,5 +1,6 @@
 -- The stated rules of a feature, and how each does on test positions exactly as it is read.
 -- Group: one feature
+-- Needs: stated_rules
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature

@@ -1,5 +1,6 @@
 -- Which rules of a feature match at a position, and what each adds to the prediction of its list.
 -- Group: one position
+-- Needs: rules
 -- $layer = 0: layer of the feature
 -- $head = 0: head of the feature; -1 where its SAE reads the whole layer
 -- $feature = 0: the output feature

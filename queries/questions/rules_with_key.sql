@@ -1,5 +1,6 @@
 -- Rules whose key fires on a given text, such as a token.
 -- Group: tokens and text
+-- Needs: rules
 -- $text = "the": text in the description of the key
 -- $limit = 20: number of rules
 SELECT

@@ -1,5 +1,6 @@
 -- Stated rules that the model bears out, surest first: planted they fire the feature, broken they silence it.
 -- Group: rules
+-- Needs: stated_tests
 -- $limit = 20: how many
 -- $verdict = "%": part of the verdict, such as %sufficient% or not confirmed
 -- fires_share is of neutral contexts in which the rule was planted, least_loss the share of the activation that is lost when an

@@ -1,5 +1,6 @@
 -- How many stated rules the model bears out, by layer and head, and how many chance would.
 -- Group: rules
+-- Needs: stated_tests
 -- $rank = 1: the rule of each feature that is counted, 1 for the first
 -- by_chance is the share of controls that would be confirmed in the place of a rule, or of an atom.
 SELECT

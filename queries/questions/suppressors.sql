@@ -1,5 +1,6 @@
 -- Keys that hold features down: rules whose key lowers the feature it is attended for, by V.
 -- Group: rules
+-- Needs: rules
 -- $method = "weighted_signed": how the rules were found; the others keep few suppressors
 -- $n_rules = 16: first rules of each feature
 -- $limit = 20: number of rules

@@ -1,6 +1,7 @@
 -- How well rules predict the median feature: medians over the lists that best_lists chooses, on held-out text.
 -- Group: the warehouse
--- $example_set = "all_positions": what figures are about: all_positions, or the balanced sets paper, uniform, bins
+-- Needs: rule_evaluations
+-- $example_set = "all_positions": one of all_positions, paper, uniform, bins; the last three are balanced
 -- $layer = null: one layer, or all
 -- $head = null: one head, or all
 SELECT

@@ -1,6 +1,7 @@
 -- Features that rules explain least: the lowest share of what all input features together reach.
 -- Group: features of a head
--- $example_set = "all_positions": what figures are about: all_positions, or the balanced sets paper, uniform, bins
+-- Needs: rule_evaluations
+-- $example_set = "all_positions": one of all_positions, paper, uniform, bins; the last three are balanced
 -- $min_ceiling = 0.2: least average precision of the ceiling
 -- $limit = 20: number of features
 SELECT

@@ -1,11 +1,12 @@
 -- Where rules fail, in context: false alarms and misses of a list on the test positions that it was judged on.
 -- Group: one feature
+-- Needs: rule_evaluations
 -- $layer = null: layer of the feature; of the first that was judged so, where layer, head and feature are null
 -- $head = null: head of the feature
 -- $feature = null: the output feature
 -- $method = "weighted_groups": weighted, weighted_signed, weighted_groups, weighted_gates, weighted_pairs or stated
 -- $n_rules = 16: length of the list, one that was judged
--- $outcome = "all": hit, miss, false alarm or all
+-- $outcome = "all": one of all, hit, miss, false alarm
 -- $limit = 20: positions of each kind, the most certain predictions and the strongest activations first
 WITH asked AS (
     SELECT
@@ -41,6 +42,7 @@ chosen AS MATERIALIZED (
 )
 
 SELECT
+    (SELECT format('{}.{}', head_label(a.layer, a.head), a.feature) FROM asked AS a) AS feature,
     o.outcome,
     round(o.activation, 3) AS activation,
     round(o.prediction, 4) AS prediction,

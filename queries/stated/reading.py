@@ -12,7 +12,7 @@ import numpy as np
 from attnrules.errors import UsageError
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval_ends
-from attnrules.queries.heads import FeatureId, finished_sequences, parse_feature
+from attnrules.queries.heads import FeatureId, finished_sequences, parse_feature, refuse_unknown_feature
 from attnrules.queries.intervals import wilson
 from attnrules.queries.stated.language import Statement, parse
 from attnrules.queries.stated.members import resolved, table_of
@@ -86,8 +86,7 @@ def read_rule(
     """
     finished_sequences(warehouse)
     at = {"layer": feature.layer, "head": feature.head}
-    if not warehouse.rows(step("known_feature"), {**at, "feature": feature.feature}):
-        raise UsageError(f"{feature}: the warehouse holds no such output feature; see `attnrules info`")
+    refuse_unknown_feature(warehouse, feature)
     rows = resolved(warehouse, statement)
     with warehouse.session():
         match_given(warehouse, at, [feature.feature], [rows], seed)
