@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from attnrules.errors import closest
+from attnrules.errors import UsageError, closest
 from attnrules.frames import FeatureFrames, HeadFrames, ShownRelation, ShownTable
 from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
@@ -526,7 +526,7 @@ def ingest_into(
 
 
 def _feature(feature: Feature) -> FeatureId:
-    return parse_feature(feature) if isinstance(feature, str) else feature
+    return parse_feature(str(feature))
 
 
 def _features(features: Features) -> tuple[FeatureId, ...]:
@@ -553,4 +553,7 @@ def _number_of(features: Features, n_features: int | None) -> int | None:
 
 
 def _numbers(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if numbers is None else tuple(numbers)
+    try:
+        return None if numbers is None else tuple(numbers)
+    except TypeError as error:
+        raise UsageError(f"{numbers!r}: layers and heads are lists of numbers, such as [0, 3]") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -27,6 +28,12 @@ class WarehouseUnavailableError(AttnRulesError):
     """The warehouse file cannot be opened: missing, locked, not a warehouse, another version."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+def refuse_below(least: int, name: str, value: object) -> None:
+    """Raise `UsageError` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name}{value}: must be a whole number of at least {least}")
 
 
 def one_line(error: BaseException) -> str:

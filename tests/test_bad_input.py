@@ -394,6 +394,24 @@ def test_a_full_disk_loses_nothing(attnrules: Any, sources: dict[str, Path], tmp
         (["query", "{w}", "best_featrues"], "no question named"),
         (["query", "{w}", "best_features", "-p", "limits=3"], "no parameter 'limits'"),
         (["query", "{w}", "best_features", "-p", "limit"], "key=value"),
+        (["query", "{w}", "best_features", "-p", "min_f1=1e999"], "not a number"),
+        (["query", "{w}", "best_features", "--timeout", "nan"], "'nan' is no number"),
+        (
+            ["query", "{w}", "why_attends", "-p", "query_pos=3", "-p", "key_pos=9"],
+            "stands behind query_pos=3",
+        ),
+        (["mine", "{w}", "--features", "L0H0.1", "--layers", "1"], "--layers 1: leaves out L0H0"),
+        (
+            ["mine", "absence", "{w}", "--features", "L0H0.1", "--heads", "1,2"],
+            "--heads 1, 2: leaves out L0H0",
+        ),
+        (
+            ["intervene", "{w}", "--rules", "3"],
+            "--rules: the test of absence and counting rules does not use",
+        ),
+        (["intervene", "{w}", "--outputs", "--copies", "3"], "--copies: --outputs does not use it"),
+        (["intervene", "{w}", "--stated", "--scaling", "paper"], "--scaling: --stated does not use it"),
+        (["intervene", "{w}", "--probe", "--features", "L0H0.1"], "--features: --probe does not use it"),
     ],
 )
 def test_a_name_that_does_not_exist(attnrules: Any, mined_once: Path, words: list[str], names: str) -> None:

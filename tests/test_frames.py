@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,32 @@ def test_all_features_are_asked_for_in_one_word_or_none(wh: RuleWarehouse, featu
     found = wh.predict([list(range(1, 30))], features=features)
     assert set(found["feature"]) <= every
     assert found.equals(wh.predict([list(range(1, 30))], features=sorted(every)))
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda wh: wh.predict("a text"), "'a text': is one text; give a list"),
+        (lambda wh: wh.predict([[1.5]]), "1.5: is neither a token nor the id of one"),
+        (lambda wh: wh.predict([[1]], n_rules=0), "n_rules=0: must be a whole number of at least 1"),
+        (lambda wh: wh.show("L0H0.0", n_rules=-3), "n_rules=-3: must be a whole number of at least 1"),
+        (lambda wh: wh.show("L0H0.0", n_rules="x"), "n_rules=x: must be a whole number of at least 1"),
+        (lambda wh: wh.test("['a'] at 0 -> L0H0.0", n_examples=-1), "n_examples=-1: must be a whole number"),
+        (lambda wh: wh.mine_skipgrams(n_features=0), "--features 0: must be a whole number of at least 1"),
+        (lambda wh: wh.mine_skipgrams(max_rules="9"), "--max-rules 9: must be a whole number of at least 4"),
+        (lambda wh: wh.mine_skipgrams(min_count=-1), "--min-count -1: must be a whole number of at least 0"),
+        (lambda wh: wh.mine_absence(seed=-1), "--seed -1: must be a whole number of at least 0"),
+        (lambda wh: wh.mine_counting(layers=3), "3: layers and heads are lists of numbers"),
+        (lambda wh: wh.feature(None), "'None': not a feature"),
+        (lambda wh: wh.show(3), "'3': not a feature"),
+    ],
+)
+def test_a_slip_in_python_is_refused_by_name(
+    wh: RuleWarehouse, ask: Callable[[RuleWarehouse], object], says: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        ask(wh)
+    assert str(refused.value).startswith(says)
 
 
 def test_a_method_that_is_nearly_right_is_suggested(wh: RuleWarehouse) -> None:

@@ -399,3 +399,15 @@ def test_a_stated_rule_comes_with_the_words_of_its_input_features(small: Warehou
 
 def _numbers(name: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", name)]
+
+
+def test_rules_are_sought_by_the_tokens_of_a_key_not_by_its_shares(small: Warehouse) -> None:
+    described = "FROM rule_texts WHERE contains(key_description, $text)"
+    assert small.rows(described, {"text": "%"})
+    assert answers(small, "rules_with_key", text="%") == []
+    [(description,)] = small.rows(
+        "SELECT key_description FROM rule_texts WHERE key_description LIKE '%''%' LIMIT 1"
+    )
+    token = description.split("'")[1]
+    found = answers(small, "rules_with_key", text=f"'{token}'", limit=10**6)
+    assert len(found) == len(small.rows(described, {"text": f"'{token}'"}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,15 +60,17 @@ def _lines(inside: WarehouseInfo, path: Path) -> list[str]:
         lines.append(f"head       L{head['layer']}H{head['head']}: {state}")
     lines += [f"{'rows' if not i else '':10} {name}: {n:,}" for i, (name, n) in enumerate(_filled(inside))]
     for rule in inside.rules:
-        lines.append(
-            f"rules      {rule['method']} ({rule['scaling']} scaling): {rule['n_rules']:,} of"
-            f" {rule['n_features']} features"
-        )
+        lines.append(f"rules      {_ranked(rule)}: {rule['n_rules']:,} of {rule['n_features']} features")
     for run in inside.runs:
         lines.append(
             f"run        {run['run_id']}: {run['command']}, {run['status']}, {run['started_at']:%F %T}"
         )
     return lines
+
+
+def _ranked(rule: dict[str, Any]) -> str:
+    scaling = rule["scaling"]
+    return rule["method"] if scaling == "none" else f"{rule['method']} ({scaling} scaling)"
 
 
 def _filled(inside: WarehouseInfo) -> list[tuple[str, int]]:

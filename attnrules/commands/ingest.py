@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from attnrules.commands.options import (
+    Amount,
     Count,
     batch_size_option,
     device_option,
@@ -90,7 +91,7 @@ def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> No
 )
 @click.option(
     "--min-attention",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Amount(0, 1, max_open=True),
     default=0.01,
     show_default=True,
     help="Store a pair of positions where the attention exceeds this.",

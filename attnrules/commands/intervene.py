@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from attnrules.commands.options import (
     Count,
@@ -24,6 +25,14 @@ from attnrules.commands.progress import quiet_libraries
 from attnrules.commands.terminal import say
 from attnrules.errors import UsageError
 from attnrules.sql import head_name
+
+# Options of other tests, by the option that asks for a test.
+_UNUSED = {
+    None: {"n_rules"},
+    "--outputs": {"scaling", "copies", "n_tokens", "n_controls", "n_rules"},
+    "--stated": {"scaling", "copies", "n_tokens"},
+    "--probe": {"features", "scaling", "n_examples", "copies", "n_tokens", "n_controls", "n_rules"},
+}
 
 if TYPE_CHECKING:
     from attnrules.ingest.intervene import Laboratory
@@ -94,9 +103,11 @@ if TYPE_CHECKING:
 @device_option("cpu, cuda, mps or auto.")
 @batch_size_option("Sequences in a forward pass.")
 @seed_option
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     warehouse: Path,
-    features: str,
     device: str,
     batch_size: int | None,
     outputs: bool,
@@ -123,6 +134,8 @@ def command(
     asked = [f"--{name}" for name, on in (("outputs", outputs), ("stated", stated), ("probe", probe)) if on]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)}: one test at a time")
+    test = asked[0] if asked else None
+    _refuse_unused(ctx, test)
     quiet_libraries()
     from attnrules.ingest.intervene import Laboratory, LaboratorySpec
     from attnrules.warehouse import Warehouse
@@ -133,19 +146,32 @@ def command(
         device=device,
         batch_size=batch_size,
     )
-    options |= feature_options(features)
+    options = {name: value for name, value in options.items() if name not in _UNUSED[test]}
+    if "features" in options:
+        options |= feature_options(options.pop("features"))
     with Warehouse.open(warehouse, writable=True) as opened:
         say("loading the model ...")
         laboratory = Laboratory.open(opened, sources)
-        tests = {"--outputs": _test_outputs, "--stated": _test_stated, "--probe": _probe}
-        test = tests[asked[0]] if asked else _test_rules
-        test(opened, laboratory, options)
+        tests = {None: _test_rules, "--outputs": _test_outputs, "--stated": _test_stated, "--probe": _probe}
+        tests[test](opened, laboratory, options)
+
+
+def _refuse_unused(ctx: click.Context, test: str | None) -> None:
+    """Raise `UsageError` for an option that was given and that the test asked for does not use."""
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        if name in _UNUSED[test] and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            asked = (
+                f"{test} does not use it"
+                if test
+                else "the test of absence and counting rules does not use it"
+            )
+            raise UsageError(f"{parameter.opts[0]}: {asked}; leave it out")
 
 
 def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import InterveneSpec, intervene
 
-    del options["n_rules"]
     result = intervene(warehouse, InterveneSpec(**options), laboratory, _report)
     for head in result.heads:
         say(
@@ -160,8 +186,6 @@ def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str,
 def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import OutputSpec, intervene_on_outputs
 
-    for name in ("scaling", "copies", "n_controls", "n_rules", "n_tokens"):
-        del options[name]
     result = intervene_on_outputs(warehouse, OutputSpec(**options), laboratory, _report)
     for head in result.heads:
         say(
@@ -175,8 +199,6 @@ def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[st
 def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import StatedSpec, intervene_on_stated
 
-    for name in ("scaling", "copies", "n_tokens"):
-        del options[name]
     result = intervene_on_stated(warehouse, StatedSpec(**options), laboratory, _report)
     for head in result.heads:
         say(
@@ -191,8 +213,7 @@ def _probe(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]
     """Probe the heads that were chosen, and say which role is the clearest of each."""
     from attnrules.queries.interventions import ProbeSpec, probe
 
-    spec = ProbeSpec(layers=options["layers"], heads=options["heads"], seed=options["seed"])
-    rows = probe(warehouse, spec, laboratory, lambda layer: say(f"probing {layer} ..."))
+    rows = probe(warehouse, ProbeSpec(**options), laboratory, lambda layer: say(f"probing {layer} ..."))
     for name in dict.fromkeys(head_name(row["layer"], row["head"]) for row in rows):
         roles = [row for row in rows if head_name(row["layer"], row["head"]) == name]
         words = ", ".join(f"{row['role']} {row['attention']:.2f}" for row in roles)

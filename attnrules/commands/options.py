@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import wraps
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ class Count(click.IntRange):
         number = super().convert(value, param, ctx)
         if number > MOST:
             self.fail(f"{number} is larger than {MOST:,}", param, ctx)
+        return number
+
+
+class Amount(click.FloatRange):
+    """A number between two others, which click says of NaN too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
         return number
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnrules.commands.clock import Clock
-from attnrules.commands.options import named_values, parameter_option, warehouse_argument
+from attnrules.commands.options import Amount, named_values, parameter_option, warehouse_argument
 from attnrules.commands.output import FORMATS, write_result
 from attnrules.commands.terminal import say, tell
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError, UsageError, one_line
 
 if TYPE_CHECKING:
     from attnrules.queries.questions import Question
@@ -51,7 +51,7 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[st
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, 10**8),
+    type=Amount(0, 10**8),
     default=600,
     show_default=True,
     metavar="SECONDS",
@@ -152,4 +152,4 @@ def _typed(warehouse: Warehouse, text: str, kind: str) -> object:
         column = duckdb.ColumnExpression("value").cast(duckdb.sqltype(kind))
         return warehouse.sql("SELECT $text AS value", {"text": text}).select(column).fetchall()[0][0]
     except (AttnRulesError, duckdb.Error) as error:
-        raise UsageError(f"-p: {text} is not of type {kind}: {error}") from error
+        raise UsageError(f"-p: {text} is not of type {kind}: {one_line(error)}") from error

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from attnrules.errors import refuse_below
 from attnrules.queries.card.redundancy import minimal_rules
 from attnrules.queries.heads import FeatureId, refuse_unknown_feature
 from attnrules.queries.questions import ask
@@ -85,6 +86,7 @@ def feature_card(
     Not `every_list`, what only lists other than the stated one are shown with is left out, half of the time:
     `minimal`, and of a feature with stated rules `tokens`.
     """
+    refuse_below(1, "n_rules=", n_rules)
     facts = feature_facts(warehouse, feature)
     at = {"layer": feature.layer, "head": feature.head, "feature": feature.feature}
     rules = dictionaries(warehouse, "rules", {**at, "n_rules": n_rules})

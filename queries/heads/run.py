@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from attnrules.errors import UsageError, closest
+from attnrules.errors import UsageError, closest, refuse_below
 from attnrules.queries.arrays import Ints, one_blas_thread
 from attnrules.queries.heads.rotation import refuse_unknown_rotation
 from attnrules.queries.heads.scores import SCALINGS
@@ -54,11 +54,12 @@ class Spec:
     seed: int = 0
 
     def refuse_out_of_bounds(self, *counts: str) -> None:
-        """Raise `UsageError` for an unknown scaling, or for one of the fields `counts` that is below 1."""
+        """Raise `UsageError` for an unknown scaling, and for features or one of `counts` below 1."""
         refuse_unknown("--scaling", self.scaling, SCALINGS)
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{name.removeprefix('n_').replace('_', '-')}: must be at least 1")
+        refuse_below(0, "--seed ", self.seed)
+        for name in (*counts, *(() if self.n_features is None else ("n_features",))):
+            option = f"--{name.removeprefix('n_').replace('_', '-')} "
+            refuse_below(1, option, getattr(self, name))
 
 
 def refuse_unknown(option: str, value: str, known: Sequence[str]) -> None:

@@ -114,7 +114,7 @@ def choose_heads(
     """Return the (layer, head) pairs asked for, all for None; those of `features` where there are any.
 
     An SAE over a whole layer (head `WHOLE_LAYER`) is left out only where it reads none of `heads`. Raises
-    `UsageError` for what is not in the warehouse.
+    `UsageError` for what is not in the warehouse, and where `layers` or `heads` leave out one of `features`.
     """
     stored = output_heads(warehouse)
     names = ", ".join(head_name(*at) for at in stored)
@@ -124,6 +124,7 @@ def choose_heads(
         for layer, head in wanted:
             if (layer, head) not in stored:
                 raise UsageError(f"{head_name(layer, head)}: not in this warehouse, which holds {names}")
+            _refuse_left_out(layer, head, layers, heads)
             searched_heads(warehouse, layer, head, heads)
         return wanted
     for option, values, present in (
@@ -138,6 +139,17 @@ def choose_heads(
         for layer, head in stored
         if (layers is None or layer in layers) and (heads is None or set(heads) & set(read[layer, head]))
     ]
+
+
+def _refuse_left_out(
+    layer: int, head: int, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None
+) -> None:
+    for option, value, chosen in (("--layers", layer, layers), ("--heads", head, heads)):
+        if value != WHOLE_LAYER and chosen is not None and value not in chosen:
+            numbers, name = ", ".join(map(str, chosen)), head_name(layer, head)
+            raise UsageError(
+                f"{option} {numbers}: leaves out {name}, which --features names; leave out one of both"
+            )
 
 
 def through_heads(warehouse: Warehouse, layer: int, head: int) -> tuple[int, ...]:

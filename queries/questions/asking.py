@@ -110,7 +110,8 @@ def _number(given: object, kind: type) -> int | float | None:
 def _number_of_text(text: str, kind: type) -> int | float | None:
     if _WHOLE.fullmatch(text):
         return int(text)
-    return float(text) if kind is float and _DECIMAL.fullmatch(text) else None
+    number = float(text) if kind is float and _DECIMAL.fullmatch(text) else None
+    return None if number is None or not isfinite(number) else number
 
 
 def questions() -> dict[str, Question]:

@@ -65,6 +65,11 @@ def _refuse_token(warehouse: Warehouse, parameter: str, token: str) -> None:
 
 
 def _refuse_positions(warehouse: Warehouse, question: str, given: Mapping[str, Any]) -> None:
+    query, key = given.get("query_pos"), given.get("key_pos")
+    if query is not None and key is not None and key > query:
+        raise UsageError(
+            f"{question}: key_pos={key} stands behind query_pos={query}; a head looks back alone"
+        )
     asked = {
         name: given[name] for name in ("seq_id", "pos", "query_pos", "key_pos") if given.get(name) is not None
     }

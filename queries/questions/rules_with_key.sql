@@ -1,7 +1,7 @@
 -- Rules whose key fires on a given text, such as a token.
 -- Group: tokens and text
 -- Needs: rules
--- $text = "the": text in the description of the key
+-- $text = "the": text in the description of the key, its shares left out
 -- $limit = 20: number of rules
 SELECT
     head_label(layer, head) || '.' || feature AS feature,
@@ -16,6 +16,6 @@ SELECT
     round(value_score, 3) AS value_score,
     through_head
 FROM rule_texts
-WHERE contains(key_description, $text)
+WHERE contains(regexp_replace(key_description, '('') \d+%(, |$)', '\1\2', 'g'), $text)
 ORDER BY rank, layer, head, rule_texts.feature, through_head
 LIMIT $limit;

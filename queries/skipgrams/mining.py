@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError, UsageError, refuse_below
 from attnrules.queries.arrays import Ints
 from attnrules.queries.evaluation import (
     AGGREGATIONS,
@@ -216,8 +216,10 @@ def _validate(spec: SkipgramSpec) -> None:
     for name in spec.example_sets:
         refuse_unknown("--example-sets", name, EXAMPLE_SETS)
     spec.refuse_out_of_bounds("num_values", "num_queries", "examples_per_split", "held_out")
-    if spec.max_rules < 4:
-        raise UsageError("--max-rules: must be at least 4")
+    refuse_below(4, "--max-rules ", spec.max_rules)
+    for option, count in (("--min-count ", spec.min_count), ("--max-count ", spec.max_count)):
+        if count is not None:
+            refuse_below(0, option, count)
 
 
 def _choose_features(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError, UsageError, refuse_below
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.stated.language import Token
 from attnrules.queries.stated.reading import match_tokens
@@ -44,10 +44,13 @@ def predict(
     A row is a feature and a position at which one of its rules holds: text (place in `texts`), pos (BOS is
     0), token, feature, probability (the weights of the rules that hold, as judged), rules (their ranks) and
     n_left_out, rules of the feature that name input features and so cannot be decided. Raises `UsageError`
-    for a token that the vocabulary lacks or a feature without stated rules, `AttnRulesError` for a text
-    without `tokenize`.
+    for a token that the vocabulary lacks, a feature without stated rules, or what is no list of texts, and
+    `AttnRulesError` for a text without `tokenize`.
     """
+    if isinstance(texts, str):
+        raise UsageError(f"{texts!r}: is one text; give a list of texts, such as [text]")
     most = _MOST_RULES if n_rules is None else n_rules
+    refuse_below(1, "n_rules=", most)
     tables = [_token_ids(warehouse, text, tokenize) for text in texts]
     known = warehouse.rows(step("stated_features"), {"n_rules": most})
     stored = {FeatureId(*row[:3]): row[3] for row in known}
@@ -97,6 +100,9 @@ def _token_ids(
                 "a warehouse holds no tokenizer: give tokens, their ids, or tokenize=, which makes ids"
             )
         text = tokenize(text)
+    for token in text:
+        if not isinstance(token, str | int | np.integer):
+            raise UsageError(f"{token!r}: is neither a token nor the id of one")
     words = sorted({token for token in text if isinstance(token, str)})
     ids: dict[str, list[int]] = {}
     for token, token_id in warehouse.rows(step("tokens_of_text"), {"texts": words}):

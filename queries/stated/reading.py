@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.errors import UsageError
+from attnrules.errors import UsageError, refuse_below
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval_ends
 from attnrules.queries.heads import FeatureId, finished_sequences, parse_feature, refuse_unknown_feature
@@ -84,6 +84,7 @@ def read_rule(
     Raises `UsageError` for a token or feature that the warehouse does not have, `AttnRulesError` where its
     ingest is not finished.
     """
+    refuse_below(0, "n_examples=", n_examples)
     finished_sequences(warehouse)
     at = {"layer": feature.layer, "head": feature.head}
     refuse_unknown_feature(warehouse, feature)
