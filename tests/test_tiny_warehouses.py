@@ -567,3 +567,43 @@ def expected_metrics(
         "f1_always_active": 2 * n_active / (n_active + len(pairs)),
         **dict(zip(INTERVALS, ends, strict=True)),
     }
+
+
+# --- lists that were mined with other draws --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"seed": 1},
+        {"examples_per_split": 2},
+        {"bos_keys": True},
+        {"example_sets": ("paper", "uniform", "all_positions")},
+    ],
+    ids=["seed", "examples", "BOS", "sets"],
+)
+def test_a_list_is_not_judged_on_what_it_may_have_learnt_from(
+    otherwise: dict[str, Any], tmp_path: Path
+) -> None:
+    shape = Tiny(seed=7, n_seqs=20, seq_len=5, steep=False, sparse=False)
+    where = {"layers": (0,), "heads": (0,), "n_features": None, "min_count": 3, "max_count": 17}
+    options = {**where, "examples_per_split": 1, "baselines": False}
+    figures = "SELECT method, n_rules, average_precision, f1 FROM rule_metrics ORDER BY ALL"
+    read = "SELECT DISTINCT method FROM rule_readings ORDER BY method"
+    with tiny.build(tmp_path / "w.duckdb", shape) as warehouse:
+        first = mine_skipgrams(warehouse, SkipgramSpec(method="weighted", **options))
+        mine_skipgrams(warehouse, SkipgramSpec(method="mined", **options))
+        before, rules = warehouse.rows(figures), warehouse.rows("FROM rules ORDER BY ALL")
+        assert {row[0] for row in before} == {"mined", "weighted"}
+        other = mine_skipgrams(warehouse, SkipgramSpec(method="mined", **{**options, **otherwise}))
+        assert {row[0] for row in warehouse.rows(figures)} == {"mined"}
+        assert warehouse.rows(read) == [("mined",)]
+        assert warehouse.rows("FROM rules WHERE method = 'weighted' ORDER BY ALL") == [
+            row for row in rules if row[3] == "weighted"
+        ]
+        # Mined as before, the list that stayed is judged as before.
+        again = mine_skipgrams(warehouse, SkipgramSpec(method="mined", **options))
+        assert warehouse.rows(figures) == before
+    assert (first.not_judged, again.not_judged) == ([], [])
+    [line] = other.not_judged
+    assert line.startswith("L0H0: rules of weighted of ")

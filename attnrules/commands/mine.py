@@ -207,7 +207,7 @@ def skipgrams(
 
 
 def _skipgram_words(warehouse: Warehouse, result: SkipgramResult) -> Iterator[str]:
-    for line in (*result.ineligible, *result.short):
+    for line in (*result.ineligible, *result.short, *result.not_judged):
         yield f"attnrules: note: {line}"
     for head in result.heads:
         name = head_name(head.layer, head.head)

@@ -10,6 +10,7 @@ from attnrules.queries.evaluation.judging import (
     Judge,
     draw_examples,
     evaluate,
+    lists_not_judged,
     metric_replicates,
     split_sequences,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "draw_examples",
     "evaluate",
     "interval",
+    "lists_not_judged",
     "metric_replicates",
     "split_sequences",
 ]

@@ -6,7 +6,7 @@ not, ends as the temporary table `predictions`, and from there the same statemen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 step = Statements("attnrules.queries", "evaluation")
 
 EXAMPLE_SETS = ("paper", "uniform", "bins", "all_positions")
+# Those whose examples are drawn beside the set `paper`, which always is.
+DRAWN_SETS = ("uniform", "bins")
 AGGREGATIONS = ("max", "sum", "max_of_sums", "sum_of_maxima")
 # The scaling of what has none.
 NO_SCALING = "none"
@@ -100,10 +102,11 @@ def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> Non
     for table in ("examples", "rule_evaluations", "rule_metric_values", "rule_readings"):
         warehouse.execute(step(f"delete_{table}"), at)
     split_sequences(warehouse, judge.seed, judge.held_out)
+    _find_other_runs(warehouse, judge)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(step("make_feature_sequences"), at)
     salts = {"uniform_salt": UNIFORM_EXAMPLES_SALT, "split_salt": EXAMPLE_SPLIT_SALT}
-    for example_set in ("paper", *(s for s in judge.example_sets if s in ("uniform", "bins"))):
+    for example_set in ("paper", *(s for s in judge.example_sets if s in DRAWN_SETS)):
         warehouse.execute(
             step("make_new_examples"),
             {
@@ -115,6 +118,27 @@ def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> Non
             },
         )
         warehouse.execute(step("insert_examples"))
+
+
+def lists_not_judged(
+    warehouse: Warehouse, at: dict[str, int], features: Sequence[int], judge: Judge
+) -> list[tuple[str, int]]:
+    """Return methods and how many of `features` have lists of theirs that are not judged with those of now.
+
+    They were learnt with other draws: sequences that are held out now may be what they have learnt from.
+    """
+    mined_now = [" ".join(way) for way in judge.mined_now]
+    asked = {**at, "features": list(features), "mined_now": mined_now}
+    with warehouse.session():
+        _find_other_runs(warehouse, judge)
+        found: list[tuple[str, int]] = warehouse.rows(step("lists_of_other_runs"), asked)
+    return found
+
+
+def _find_other_runs(warehouse: Warehouse, judge: Judge) -> None:
+    draws = {"seed": judge.seed, "n_per_label": judge.n_per_label, "bos_keys": judge.bos_keys}
+    drawn_sets = [name for name in judge.example_sets if name in DRAWN_SETS]
+    warehouse.execute(step("make_other_runs"), {**draws, "drawn_sets": drawn_sets})
 
 
 def split_sequences(warehouse: Warehouse, seed: int, n_held_out: int) -> None:

@@ -2,7 +2,7 @@
 -- shortest list of the grid that holds it. Besides the stored rules there are two baselines made from the magnitude
 -- rules: `key_anywhere` drops the query, `random` swaps both features for others that fire about as often. Both keep the
 -- head that a rule acts through.
--- Reads: input_features, mined_features, rules, stated_rules
+-- Reads: input_features, mined_features, other_runs, rules, stated_rules
 -- Makes: lists
 CREATE OR REPLACE TEMP TABLE lists AS
 WITH stored AS (
@@ -19,6 +19,7 @@ WITH stored AS (
         r.score
     FROM rules AS r
     SEMI JOIN mined_features AS f ON r.feature = f.feature
+    ANTI JOIN other_runs AS o ON r.run_id = o.run_id
     WHERE r.layer = $layer AND r.head = $head
 ),
 
@@ -56,6 +57,7 @@ stated AS (
         t.weight AS score
     FROM stated_rules AS t
     SEMI JOIN mined_features AS f ON t.feature = f.feature
+    ANTI JOIN other_runs AS o ON t.run_id = o.run_id
     WHERE t.layer = $layer AND t.head = $head
 ),
 

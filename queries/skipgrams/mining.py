@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from attnrules.queries.evaluation import (
     Judge,
     draw_examples,
     evaluate,
+    lists_not_judged,
 )
 from attnrules.queries.heads import (
     HeadRun,
@@ -148,12 +149,14 @@ class SkipgramResult:
 
     Arguments:
         ineligible: features asked for that are not eligible, with the reason. short: of heads with features
-            that have fewer examples than asked for, how many.
+            that have fewer examples than asked for, how many. not_judged: of heads with lists that were
+            mined with other draws, which.
     """
 
     heads: list[HeadResult] = field(default_factory=list)
     ineligible: list[str] = field(default_factory=list)
     short: list[str] = field(default_factory=list)
+    not_judged: list[str] = field(default_factory=list)
 
 
 def mine_skipgrams(
@@ -184,6 +187,7 @@ def plan_skipgrams(warehouse: Warehouse, spec: SkipgramSpec) -> Mining[SkipgramS
     if not any(len(features) for features, _ in chosen):
         summaries = [summary for _, summary in chosen]
         raise AttnRulesError(_nothing_eligible(spec, n_sequences, summaries, result.ineligible))
+    result.not_judged.extend(_not_judged(warehouse, spec, zip(heads, chosen, strict=True)))
     places = [(*at, features) for at, (features, _) in zip(heads, chosen, strict=True)]
     run = Run(warehouse, "mine skipgrams", spec, n_sequences, places)
     return Mining(run, _mine_head, _Mined, partial(_summed, result, heads, chosen))
@@ -280,6 +284,22 @@ def _few_examples(
         f" kind, active or silent, for the {spec.n_per_label} examples of each label; their figures rest on"
         " these"
     )
+
+
+def _not_judged(
+    warehouse: Warehouse, spec: SkipgramSpec, chosen: Iterable[tuple[tuple[int, int], tuple[Ints, Any]]]
+) -> Iterator[str]:
+    """Say of each head which lists of its features are not judged beside those that are mined now."""
+    for (layer, head), (features, _) in chosen:
+        at = {"layer": layer, "head": head}
+        lists = lists_not_judged(warehouse, at, features.tolist(), spec.judge())
+        if lists:
+            methods = ", ".join(f"{method} of {n:,} features" for method, n in lists)
+            yield (
+                f"{head_name(layer, head)}: rules of {methods} were mined with another --seed,"
+                " --examples-per-split, --example-sets or --bos-keys: they may have learnt from what is held"
+                " out now, so they lose their figures until they are mined anew"
+            )
 
 
 def _split(features: Ints, at_once: int) -> list[Ints]:

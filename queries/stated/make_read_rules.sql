@@ -1,6 +1,6 @@
 -- Grain: a rule of a mined feature that is judged as it is read, numbered by `rule`: every stated rule, and the first
 -- n_read of every other list, which are read as "one of the keys anywhere up to here, one of the queries here".
--- Reads: methods, mined_features, rules, stated_rules
+-- Reads: methods, mined_features, other_runs, rules, stated_rules
 -- Makes: read_rules
 CREATE OR REPLACE TEMP TABLE read_rules AS
 WITH found AS (
@@ -14,6 +14,7 @@ WITH found AS (
         s.prior
     FROM stated_rules AS s
     INNER JOIN methods AS m ON m.match_score = 'holds'
+    ANTI JOIN other_runs AS o ON s.run_id = o.run_id
     WHERE s.layer = $layer AND s.head = $head
     UNION ALL
     SELECT DISTINCT
@@ -25,6 +26,7 @@ WITH found AS (
         0 AS weight,
         0 AS prior
     FROM rules AS r
+    ANTI JOIN other_runs AS o ON r.run_id = o.run_id
     WHERE r.layer = $layer AND r.head = $head AND r.rank <= $n_read
 )
 
