@@ -352,9 +352,10 @@ class RuleWarehouse(Warehouse):
         """Return the card of a feature, written `"L0H3.17"`."""
         return feature_card(self, _feature(feature), n_rules=n_rules)
 
-    def test(self, rule: str, *, n_examples: int = 4, seed: int = 0) -> Reading:
+    def test(self, rule: str, *, n_examples: int = 4, seed: int | None = None) -> Reading:
         """Judge a rule such as `"[' a'] at -1 -> L0H3.17"` as it is read, on all test positions.
 
+        The `seed` says which sequences these are; None for that with which rules of the feature were mined.
         Raises `UsageError` for what is no rule, names no feature, or names what the warehouse does not have.
         """
         statement, feature = parse_rule(rule)

@@ -244,6 +244,19 @@ def test_rounding_does_not_hide_values_that_are_clipped(planted: PlantedModel, t
         rounded.verify(tokens.numpy(), (0,))
 
 
+def test_rounding_is_no_reason_to_refuse_a_model(planted: PlantedModel, tmp_path: Path) -> None:
+    """Sharp attention in bfloat16 is far from what the weights give, and is looked at in float32."""
+    torch.manual_seed(0)
+    sharp = build("gpt-2")
+    save(sharp, tmp_path, planted)
+    for parameter in sharp.parameters():
+        torch.nn.init.normal_(parameter)
+    sharp.save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), revision=None, device="cpu")
+    capture = Capture(model, [], min_attention=0.0, dtype="bfloat16")
+    assert capture.verify(torch.randint(40, (2, 12)).numpy(), [0, 1]) == {}
+
+
 # --- architectures that do not ---------------------------------------------------------------------
 
 

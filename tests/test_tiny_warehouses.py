@@ -15,9 +15,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from attnrules.queries.evaluation import AGGREGATIONS, EXAMPLE_SETS, NO_SCALING
+from attnrules.queries.heads import FeatureId
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.queries.skipgrams.weighted import MAX_KEY_RULES
+from attnrules.queries.stated import parse, read_rule
 from attnrules.sql import methods
 from attnrules.warehouse import Warehouse
 from tests import slow, slow_stated, tiny
@@ -607,3 +609,36 @@ def test_a_list_is_not_judged_on_what_it_may_have_learnt_from(
     assert (first.not_judged, again.not_judged) == ([], [])
     [line] = other.not_judged
     assert line.startswith("L0H0: rules of weighted of ")
+
+
+def test_a_list_is_not_judged_on_examples_of_sequences_added_since(tmp_path: Path) -> None:
+    shape = Tiny(seed=7, n_seqs=20, seq_len=5, steep=False, sparse=False)
+    where = {"layers": (0,), "heads": (0,), "n_features": None, "min_count": 3, "max_count": 17}
+    options = {**where, "examples_per_split": 1, "baselines": False}
+    ingested = (
+        "INSERT INTO runs (run_id, command, arguments, versions, started_at, status) SELECT"
+        " coalesce(max(run_id), 0) + 1, 'ingest', {'n_sequences': $n}::JSON, '{}', now(), 'done' FROM runs"
+    )
+    with tiny.build(tmp_path / "w.duckdb", shape) as warehouse:
+        warehouse.execute(ingested, {"n": 10})
+        mine_skipgrams(warehouse, SkipgramSpec(method="weighted", **options))
+        same = mine_skipgrams(warehouse, SkipgramSpec(method="mined", **options))
+        warehouse.execute(ingested, {"n": 20})
+        more = mine_skipgrams(warehouse, SkipgramSpec(method="mined", **options))
+        assert warehouse.rows("SELECT DISTINCT method FROM rule_metrics") == [("mined",)]
+    assert (len(same.not_judged), len(more.not_judged)) == (0, 1)
+
+
+def test_a_rule_is_tested_on_what_its_mining_held_out(tmp_path: Path) -> None:
+    shape = Tiny(seed=7, n_seqs=20, seq_len=5, steep=False, sparse=False)
+    options = {"layers": (0,), "heads": (0,), "n_features": None, "min_count": 3, "max_count": 17}
+    statement, of_seed = parse("position 1..")[0], {}
+    with tiny.build(tmp_path / "w.duckdb", shape) as warehouse:
+        for seed in (0, 5):
+            spec = SkipgramSpec(method="unigram", examples_per_split=1, baselines=False, seed=seed, **options)
+            mine_skipgrams(warehouse, spec)
+            [(feature,)] = warehouse.rows("SELECT min(feature) FROM rules")
+            found = read_rule(warehouse, FeatureId(0, 0, feature), statement)
+            assert found == read_rule(warehouse, FeatureId(0, 0, feature), statement, seed=seed)
+            of_seed[seed] = found
+    assert of_seed[0] != of_seed[5]

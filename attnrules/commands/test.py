@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from attnrules.commands.options import Count, json_option, seed_option, warehouse_argument
+from attnrules.commands.options import Count, json_option, warehouse_argument
 from attnrules.commands.output import tell_json
 from attnrules.commands.terminal import tell, visible
 from attnrules.commands.wording import in_sequences, narrowing_words
@@ -33,10 +33,12 @@ _KINDS = {
     help="In place of RULE, what confirmed absence and counting rules add to a rule.",
 )
 @click.option("--examples", type=Count(0), default=4, show_default=True, help="Of each kind.")
-@seed_option
+@click.option(
+    "--seed", type=Count(0), help="Says which sequences are for testing.  [that of the mining, or 0]"
+)
 @json_option("As JSON.")
 def command(
-    warehouse: Path, rule: str | None, confirmed: bool, examples: int, seed: int, as_json: bool
+    warehouse: Path, rule: str | None, confirmed: bool, examples: int, seed: int | None, as_json: bool
 ) -> None:
     """Judge a rule exactly as it is read, on every position after BOS of the test sequences.
 
@@ -50,7 +52,7 @@ def command(
     if confirmed == (rule is not None):
         raise UsageError("name one RULE, or --confirmed for those that the model confirms")
     if rule is None:
-        _test_confirmed(warehouse, seed, as_json=as_json)
+        _test_confirmed(warehouse, seed or 0, as_json=as_json)
     else:
         _test(warehouse, rule, examples, seed, as_json=as_json)
 
@@ -75,7 +77,7 @@ def _test_confirmed(warehouse: Path, seed: int, *, as_json: bool) -> None:
         tell("no absence or counting rule is confirmed: `attnrules intervene` tests them")
 
 
-def _test(warehouse: Path, rule: str, examples: int, seed: int, *, as_json: bool) -> None:
+def _test(warehouse: Path, rule: str, examples: int, seed: int | None, *, as_json: bool) -> None:
     from attnrules.queries.stated import parse_rule, read_rule
     from attnrules.warehouse import Warehouse
 

@@ -29,6 +29,12 @@ _TYPES: tuple[tuple[str, type, str], ...] = (
     ("rescale_acts_by_decoder_norm", bool, "true or false"),
     ("dtype", str, "a name"),
 )
+# What is read and, in configurations of transcoders, what is written instead.
+_READ_AND_WRITTEN = (
+    ("hook_name", "hook_name_out"),
+    ("hook_head_index", "hook_head_index_out"),
+    ("d_in", "d_out"),
+)
 _NOT_IDENTITY = {"device", "metadata"}
 
 # Ways of loading a model that leave the residual stream and the heads' outputs as they are.
@@ -155,12 +161,25 @@ def check_saelens_config(path: Path, config: Mapping[str, Any]) -> None:
         if not isinstance(config.get(name, kind()), kind):
             raise AttnRulesError(f"SAE configuration {path}: {name} {_shown(config[name])} is not {words}")
     _check_activation(path, config, architecture)
+    _refuse_transcoder(path, config)
     known = {f.name for f in fields(SAE_CLASS_REGISTRY[architecture][1])}
     for name in _FUNCTION_KEYS:
         if config.get(name) and name not in known:
             raise AttnRulesError(
                 f"SAE configuration {path}: {name} {_shown(config[name])} means nothing for architecture"
                 f" {architecture}; is the architecture right?"
+            )
+
+
+def _refuse_transcoder(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse what writes another place than it reads, whatever its architecture is called."""
+    said = {**config, **metadata_of(path, config)}
+    for read, written in _READ_AND_WRITTEN:
+        if said.get(written) is not None and said.get(read) is not None and said[written] != said[read]:
+            raise AttnRulesError(
+                f"SAE configuration {path}: {written} {_shown(said[written])} is not {read}"
+                f" {_shown(said[read])}: a transcoder, which writes another place of the model than it reads, is"
+                " not supported"
             )
 
 

@@ -297,8 +297,9 @@ def _not_judged(
             methods = ", ".join(f"{method} of {n:,} features" for method, n in lists)
             yield (
                 f"{head_name(layer, head)}: rules of {methods} were mined with another --seed,"
-                " --examples-per-split, --example-sets or --bos-keys: they may have learnt from what is held"
-                " out now, so they lose their figures until they are mined anew"
+                " --examples-per-split, --example-sets or --bos-keys, or before sequences were added: they"
+                " may have learnt from what is held out now, so they lose their figures until they are mined"
+                " anew"
             )
 
 

@@ -77,9 +77,17 @@ class Reading:
 
 
 def read_rule(
-    warehouse: Warehouse, feature: FeatureId, statement: Statement, *, seed: int = 0, n_examples: int = 4
+    warehouse: Warehouse,
+    feature: FeatureId,
+    statement: Statement,
+    *,
+    seed: int | None = None,
+    n_examples: int = 4,
 ) -> Reading:
     """Judge a rule on all test sequences, exactly as it is read.
+
+    The `seed` says which sequences these are; None for that with which rules of the feature were mined, which
+    have learnt from the others, 0 where there are none.
 
     Raises `UsageError` for a token or feature that the warehouse does not have, `AttnRulesError` where its
     ingest is not finished.
@@ -89,6 +97,19 @@ def read_rule(
     at = {"layer": feature.layer, "head": feature.head}
     refuse_unknown_feature(warehouse, feature)
     rows = resolved(warehouse, statement)
+    if seed is None:
+        seed = (
+            next(
+                (
+                    of_run
+                    for (of_run,) in warehouse.rows(
+                        step("seed_of_feature"), {**at, "feature": feature.feature}
+                    )
+                ),
+                None,
+            )
+            or 0
+        )
     with warehouse.session():
         match_given(warehouse, at, [feature.feature], [rows], seed)
         read = readings(warehouse, seed, arrays(warehouse, step("reading_counts")))
