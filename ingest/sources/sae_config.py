@@ -178,8 +178,8 @@ def _refuse_transcoder(path: Path, config: Mapping[str, Any]) -> None:
         if said.get(written) is not None and said.get(read) is not None and said[written] != said[read]:
             raise AttnRulesError(
                 f"SAE configuration {path}: {written} {_shown(said[written])} is not {read}"
-                f" {_shown(said[read])}: a transcoder, which writes another place of the model than it reads, is"
-                " not supported"
+                f" {_shown(said[read])}: a transcoder, which writes another place of the model than it reads,"
+                " is not supported"
             )
 
 
