@@ -608,7 +608,7 @@ def test_a_list_is_not_judged_on_what_it_may_have_learnt_from(
         assert warehouse.rows(figures) == before
     assert (first.not_judged, again.not_judged) == ([], [])
     [line] = other.not_judged
-    assert line.startswith("L0H0: rules of weighted of ")
+    assert line.startswith("L0H0: rules by weighted of ")
 
 
 def test_a_list_is_not_judged_on_examples_of_sequences_added_since(tmp_path: Path) -> None:

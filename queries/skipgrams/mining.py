@@ -294,9 +294,12 @@ def _not_judged(
         at = {"layer": layer, "head": head}
         lists = lists_not_judged(warehouse, at, features.tolist(), spec.judge())
         if lists:
-            methods = ", ".join(f"{method} of {n:,} features" for method, n in lists)
+            most = max(n for _, n in lists)
+            methods = ", ".join(method for method, _ in lists)
+            of_features = f"{most:,} feature{'' if most == 1 else 's'}"
             yield (
-                f"{head_name(layer, head)}: rules of {methods} were mined with another --seed,"
+                f"{head_name(layer, head)}: rules by {methods} of {of_features} were mined with"
+                " another --seed,"
                 " --examples-per-split, --example-sets or --bos-keys, or before sequences were added: they"
                 " may have learnt from what is held out now, so they lose their figures until they are mined"
                 " anew"
