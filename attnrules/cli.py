@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from attnrules import __version__
+from attnrules.commands.group import SentenceGroup
 from attnrules.commands.terminal import (
     ReaderGoneError,
     discard_stdout,
@@ -54,7 +55,7 @@ _COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SentenceGroup):
     """A group whose subcommands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

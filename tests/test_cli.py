@@ -110,10 +110,29 @@ def test_show_as_json_holds_the_same_rules(attnrules: Any, mined_once: Path, pla
     assert key_query == planted.skipgram_rules[layer, head, feature][0]
 
 
+@pytest.mark.parametrize("words", [("--help",), ("mine", "--help")])
+def test_help_says_of_each_command_a_whole_sentence(attnrules: Any, words: tuple[str, ...]) -> None:
+    listed = attnrules(*words).out.partition("Commands:\n")[2]
+    said = re.split(r"\n  (?=\S)", f"\n{listed.rstrip()}")[1:]
+    assert len(said) >= 3
+    for one in said:
+        assert re.search(r"[^.]\.?$", one)
+
+
+def test_questions_are_listed_without_a_warehouse_too(attnrules: Any, mined_once: Path) -> None:
+    listed = attnrules("query", "--list")
+    assert listed.code == 0
+    assert set(questions()) <= set(listed.out.split())
+    assert attnrules("query", mined_once).out == attnrules("query", mined_once, "--list").out == listed.out
+
+
 def test_info_counts_what_is_stored(attnrules: Any, mined_once: Path) -> None:
     inside = json.loads(attnrules("info", mined_once, "--json").out)
     assert inside["n_sequences"] == 600
     assert inside["rows"]["tokens"] == 600 * inside["corpus"]["seq_len"]
+    with Warehouse.open(mined_once) as opened:
+        [stated] = opened.rows("SELECT count(DISTINCT (layer, head, feature)), count(*) FROM stated_rules")
+    assert [(r["n_features"], r["n_rules"]) for r in inside["rules"] if r["method"] == "stated"] == [stated]
 
 
 def commands(group: Any, prefix: str = "attnrules") -> list[tuple[str, Any]]:

@@ -263,11 +263,9 @@ def test_outcomes_are_those_of_the_question_beside_them(head: tuple[Warehouse, H
         methods.add(row["method"])
         at = {"layer": found.layer, "head": found.head, "feature": row["feature"]}
         of_list = {"method": row["method"], "n_rules": row["n_rules"]}
-        asked = ask(warehouse, "where_rules_fail", {**at, **of_list, "limit": 3}).fetchall()
-        # outcome, seq_id, pos, and the text.
-        assert [
-            (r["outcome"], r["seq_id"], r["pos"], r["before"], r["token"], r["after"]) for r in shown
-        ] == [(r[0], *r[4:]) for r in asked]
+        asked = ask(warehouse, "where_rules_fail", {**at, **of_list, "limit": 3}).pl().to_dicts()
+        names = ("outcome", "seq_id", "pos", "before", "token", "after")
+        assert [[r[name] for name in names] for r in shown] == [[r[name] for name in names] for r in asked]
         n = dict(
             warehouse.rows(
                 "SELECT outcome, count(*) FROM held_out_outcomes($layer, $head, $feature, $method, $n_rules)"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnrules.commands.group import SentenceGroup
 from attnrules.commands.options import (
     Count,
     bos_features_option,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 
-class _Mining(click.Group):
+class _Mining(SentenceGroup):
     """A group that takes a warehouse in place of a subcommand and mines skip-gram rules then."""
 
     def resolve_command(

@@ -37,6 +37,15 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[st
     return [name for name in questions() if name.startswith(incomplete)]
 
 
+def _list(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """List the questions, which are the same of every warehouse, and end."""
+    from attnrules.queries.questions import questions
+
+    if asked:
+        tell(*_listing(questions().values()))
+        ctx.exit()
+
+
 @click.command("query")
 @warehouse_argument
 @click.argument("question", required=False, shell_complete=_complete)
@@ -58,7 +67,14 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[st
     help="How long DuckDB may compute, 0 for as long as it takes.",
 )
 @click.option("--allow-files", is_flag=True, help="Let SQL read files and the network.")
-@click.option("--list", "listing", is_flag=True, help="List the named questions.")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list,
+    help="List the named questions.",
+)
 def command(
     warehouse: Path,
     question: str | None,
@@ -67,7 +83,6 @@ def command(
     limit_rows: int | None,
     timeout: float,
     allow_files: bool,
-    listing: bool,
 ) -> None:
     """Ask a named question, or run SQL that reads.
 
@@ -75,13 +90,13 @@ def command(
     attnrules query gpt2.duckdb best_features -p min_f1=0.4
     attnrules query gpt2.duckdb "FROM rule_metrics_by_head" --format csv
     attnrules query gpt2.duckdb 'FROM vocabulary WHERE token = $t' -p t=5
-    attnrules query gpt2.duckdb --list
+    attnrules query --list
     """
     from attnrules.queries.questions import questions, why_empty
     from attnrules.warehouse import Warehouse
 
     known = questions()
-    if listing or question is None:
+    if question is None:
         tell(*_listing(known.values()))
         return
     with Warehouse.open(warehouse, allow_files=allow_files) as opened:
