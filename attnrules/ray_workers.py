@@ -112,14 +112,14 @@ class _Actor:
         self._do: Callable[[int], bool] | None = None
 
     def do(self, task: int) -> None:
-        with _named_machine():
+        with named_machine():
             if self._do is None:
                 self._do = self._open.enter_context(_tasks(self._lake).worker(self._means))
             self._do(task)
 
 
 def _do_one(lake: str, task: int, memory_limit: str) -> None:
-    with _named_machine():
+    with named_machine():
         _tasks(lake).perform(task, Means(1, memory_limit))
 
 
@@ -131,7 +131,7 @@ def _tasks(lake: str) -> Tasks:
 
 
 @contextmanager
-def _named_machine() -> Iterator[None]:
+def named_machine() -> Iterator[None]:
     """Let a failure say on which machine it was."""
     try:
         yield

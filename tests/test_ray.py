@@ -21,7 +21,7 @@ from attnrules.ingest import IngestSpec
 from attnrules.ingest_tasks import IngestTasks
 from attnrules.mining_tasks import MiningTasks
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
-from attnrules.ray_workers import _named_machine, run_on_ray
+from attnrules.ray_workers import named_machine, run_on_ray
 from attnrules.spread import Means
 from attnrules.warehouse import Warehouse
 from attnrules.warehouse.convert import convert
@@ -91,7 +91,7 @@ def test_a_task_that_fails_is_named_and_not_repeated(cluster: tuple[Any, Any], l
 
 
 def test_a_fault_of_ours_is_named_with_its_machine_too() -> None:
-    with pytest.raises(AttnRulesError, match=r"^ValueError: odd \(on "), _named_machine():
+    with pytest.raises(AttnRulesError, match=r"^ValueError: odd \(on "), named_machine():
         raise ValueError("odd")
 
 

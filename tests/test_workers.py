@@ -116,7 +116,7 @@ def test_a_terminal_has_one_bar_for_the_features_of_all_workers(
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with Reporter() as reporter:
-        report = mine._of_all_workers(tasks, reporter)
+        report = mine.of_all_workers(tasks, reporter)
         report(1, 1)
     shown = terminal.getvalue()
     for n, heads in ((0, 0), (sizes[1], 1)):

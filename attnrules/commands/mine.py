@@ -84,13 +84,13 @@ def _mine(
         tasks = MiningTasks.begin(path, mine.__name__.replace("_", " "), spec)
         with Reporter() as reporter:
             means = Means(memory_limit=memory_limit)
-            to_do = do_elsewhere(tasks, spread, means, _of_all_workers(tasks, reporter))
+            to_do = do_elsewhere(tasks, spread, means, of_all_workers(tasks, reporter))
             said = [to_do] if to_do is not None else tasks.finish(read, _of_storing(tasks, reporter))
     for line in said:
         say(line)
 
 
-def _of_all_workers(tasks: MiningTasks, reporter: Reporter) -> Report:
+def of_all_workers(tasks: MiningTasks, reporter: Reporter) -> Report:
     """Return what is told of each head, by whichever process it was mined, and shows how far all are."""
     sizes, n = [len(features) for _, _, features in tasks.heads], len(tasks.heads)
     left = {*tasks.pending()}
