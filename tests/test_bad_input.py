@@ -405,6 +405,8 @@ def test_a_full_disk_loses_nothing(attnrules: Any, sources: dict[str, Path], tmp
             ["mine", "absence", "{w}", "--features", "L0H0.1", "--heads", "1,2"],
             "--heads 1, 2: leaves out L0H0",
         ),
+        (["report", "{w}", "{w}.pages", "--features", "L9H9.1"], "L9H9.1: not in this warehouse"),
+        (["report", "{w}", "{w}.pages", "--features", ""], "'': not a feature"),
         (
             ["intervene", "{w}", "--rules", "3"],
             "--rules: the test of absence and counting rules does not use",

@@ -32,7 +32,7 @@ def command(warehouse: Path, folder: Path, features: str | None) -> None:
     from attnrules.queries.heads import parse_feature
     from attnrules.warehouse import Warehouse
 
-    wanted = [parse_feature(name.strip()) for name in features.split(",")] if features else []
+    wanted = [parse_feature(name.strip()) for name in features.split(",")] if features is not None else []
     with Warehouse.open(warehouse) as opened:
         written = write_site(opened, folder, features=wanted, report=lambda name: say(f"writing {name} ..."))
     say(

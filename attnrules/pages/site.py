@@ -18,7 +18,7 @@ from attnrules.commands.describe import methods
 from attnrules.errors import UsageError
 from attnrules.pages import figures, wording
 from attnrules.pages.examples import arcs, shaded, waterfall
-from attnrules.queries.heads import FeatureId
+from attnrules.queries.heads import FeatureId, refuse_unknown_feature
 from attnrules.queries.pages import HeadPages, Site, head_pages, methods_compared, site
 from attnrules.queries.pages.gathering import RECURRING, shown_query
 from attnrules.sql import head_name
@@ -63,10 +63,13 @@ def write_site(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is not an empty folder; name a new one")
+    chosen = list(features)
+    for feature in chosen:
+        refuse_unknown_feature(warehouse, feature)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        written = _write(warehouse, unfinished, list(features), report)
+        written = _write(warehouse, unfinished, chosen, report)
         unfinished.chmod(0o755)
         if folder.exists():
             folder.rmdir()
