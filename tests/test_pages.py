@@ -206,8 +206,13 @@ def test_a_chosen_feature_alone_has_a_page(small_once: Path, tmp_path: Path) -> 
         )
         written = write_site(warehouse, tmp_path / "one", features=[FeatureId(layer, head, feature)])
         assert written.n_features == 1
-        with pytest.raises(UsageError, match="never fires, or is not in this warehouse"):
+        with pytest.raises(UsageError, match="has no such feature"):
             write_site(warehouse, tmp_path / "none", features=[FeatureId(layer, head, 10**6)])
+        [silent] = warehouse.rows(
+            "SELECT layer, head, feature FROM output_features WHERE n_tokens = 0 ORDER BY ALL LIMIT 1"
+        )
+        with pytest.raises(UsageError, match="never fires"):
+            write_site(warehouse, tmp_path / "none", features=[FeatureId(*silent)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one"]
 
 

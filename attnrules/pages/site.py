@@ -97,7 +97,7 @@ def _write(
         asked = [f.feature for f in features if (f.layer, f.head) == at] if features else None
         found = head_pages(warehouse, *at, asked)
         if unknown := set(asked or ()) - set(found.shown):
-            raise UsageError(f"{row['name']}.{min(unknown)}: never fires, or is not in this warehouse")
+            raise UsageError(f"{row['name']}.{min(unknown)}: never fires, so that there is nothing to show")
         n_features += _write_head(pages, folder / row["name"], found, row, has_page)
     n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Written(len(first.heads), n_features, n_bytes)
