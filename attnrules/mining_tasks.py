@@ -90,7 +90,8 @@ class MiningTasks(Tasks):
         def write(task: int, rows: Path) -> None:
             layer, head, features = self.heads[task]
             with Warehouse.open(self.copy(rows.parent), writable=True) as warehouse:
-                warehouse.limit_memory(means.memory_limit)
+                if means.memory_limit is not None:
+                    warehouse.limit_memory(means.memory_limit)
                 if means.threads is not None:
                     warehouse.execute("SET threads = $n", {"n": means.threads})
                 found = PLANS[self.command][1](warehouse, self.typed).one_head(task)

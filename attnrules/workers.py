@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shlex
 import subprocess
@@ -17,6 +16,7 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest.devices import devices_of_workers
 from attnrules.spread import Means, Report, Spread
 from attnrules.tasks import Tasks
+from attnrules.warehouse.connection import processors
 
 # What DuckDB may hold in a task where a scheduler has to be told.
 DEFAULT_LIMIT = "4GB"
@@ -77,8 +77,8 @@ class _Processes:
         self._pending = tasks.pending()
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
-        threads = max(1, (os.cpu_count() or 1) // n_workers)
-        limit = means.memory_limit or f"{_memory() // n_workers // 2 >> 20}MB"
+        threads = max(1, processors() // n_workers)
+        limit = means.memory_limit or f"{50 / n_workers:.3g}%"
         self._means = Means(means.threads or threads, limit, means.device)
 
     def run(self) -> None:
@@ -151,10 +151,6 @@ def failure_of(tasks: Tasks, task: int) -> str:
     return f"{tasks.names[task]}: could not be {tasks.done_word}"
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def write_slurm_script(tasks: Tasks, script: Path, means: Means, n_elements: int | None) -> str:
     """Write a script for `sbatch` whose elements do every task, and return what to do with it.
 
@@ -193,5 +189,7 @@ def bytes_of_process(limit: str) -> int:
     """Return what a process may hold whose DuckDB may hold `limit`, such as 4GB: twice that, bytes."""
     match = re.match(r"([0-9.]+)\s*([MGT])", limit, re.IGNORECASE)
     if match is None:
-        raise UsageError(f"--memory-limit {limit}: is not a size such as 8GB")
+        raise UsageError(
+            f"--memory-limit {limit}: is not a size such as 8GB: another machine is asked for it"
+        )
     return int(2 * float(match[1]) * 10 ** {"M": 6, "G": 9, "T": 12}[match[2].upper()])

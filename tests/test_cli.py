@@ -251,14 +251,16 @@ def test_a_card_has_the_tokens_of_rules_with_several_keys_or_queries(mined_once:
 
 def test_memory_limit_is_a_size(mined: Path, attnrules: Any) -> None:
     options = ("--features", "all", "--layers", "0", "--heads", "0", "--examples-per-split", "3")
-    limited = attnrules(
-        "mine", "skipgrams", mined, *options, "--method", "unigram", "--memory-limit", "500MB"
-    )
-    assert limited.code == 0, limited.err
-    refused = attnrules("mine", "skipgrams", mined, *options, "--memory-limit", "plenty")
-    assert refused.code == 2
-    assert "--memory-limit" in refused.err
-    assert "not a size such as 8GB" in refused.err
+    for size in ("500MB", "12.5%"):
+        limited = attnrules(
+            "mine", "skipgrams", mined, *options, "--method", "unigram", "--memory-limit", size
+        )
+        assert limited.code == 0, limited.err
+    for size in ("plenty", "0%", "0.0%", "120%"):
+        refused = attnrules("mine", "skipgrams", mined, *options, "--memory-limit", size)
+        assert refused.code == 2
+        assert "--memory-limit" in refused.err
+        assert "not a size such as 8GB or 25%" in refused.err
 
 
 def test_mined_says_what_it_pruned(mined: Path, attnrules: Any) -> None:

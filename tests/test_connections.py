@@ -441,3 +441,26 @@ def test_a_file_in_use_names_the_process_that_holds_it(mined: Path, attnrules: A
 def test_a_path_that_no_file_can_have_is_refused() -> None:
     with pytest.raises(WarehouseUnavailableError, match="cannot be opened: embedded null byte"):
         package.open("a\0b")
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_half_of_the_memory_of_a_job_is_left_to_the_rest_of_it(mined_once: Path, writable: bool) -> None:
+    """A job of 4 GB on a larger machine, as SLURM tells it of itself; 4,096 MB are 3.8 GiB."""
+    code = (
+        "import sys; from pathlib import Path; from attnrules.warehouse import Warehouse\n"
+        "with Warehouse.open(Path(sys.argv[1]), writable=sys.argv[2] == 'True') as w:\n"
+        "    print(w.value(\"SELECT current_setting('memory_limit')\"))"
+    )
+    words = [sys.executable, "-c", code, str(mined_once), str(writable)]
+    job = {**os.environ, "SLURM_MEM_PER_NODE": "4096"}
+    assert subprocess.check_output(words, env=job, text=True) == "1.9 GiB\n"
+
+
+def test_processors_are_those_that_the_process_may_use() -> None:
+    """On a machine of more, a process bound to one, or of a job of one."""
+    code = "import os, sys; from attnrules.warehouse.connection import processors\n"
+    bind = "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+    job = {**os.environ, "SLURM_CPUS_ON_NODE": "1"}
+    for said, env in ((code + bind, None), (code, job)):
+        words = [sys.executable, "-c", said + "print(processors())"]
+        assert subprocess.check_output(words, env=env, text=True) == "1\n"

@@ -6,8 +6,10 @@ or load code, so every connection is opened with the configuration locked.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -19,6 +21,9 @@ _Settings = dict[str, str | bool | int | float | list[str]]
 
 # DuckDB takes a nested loop for an ASOF join whose left side it estimates as small, and estimates badly.
 _PLANS: _Settings = {"asof_loop_join_threshold": 0}
+# Of what the process may have, a container's or a job's share where it is in one. DuckDB's own 80% leaves too
+# little to what stands around it: a model, numpy, another process.
+_MEMORY: _Settings = {"memory_limit": "50%"}
 NO_DOWNLOADS: _Settings = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 # Adjusted while a command that writes runs.
 _TUNABLE = ["threads", "memory_limit"]
@@ -39,7 +44,7 @@ def connect(
     and later. Raises `WarehouseUnavailableError` when it cannot be opened.
     """
     locked = {} if allow_files else _locked(writable)
-    settings: _Settings = {**_PLANS, **NO_DOWNLOADS, **({} if folders else locked)}
+    settings: _Settings = {**_PLANS, **_MEMORY, **NO_DOWNLOADS, **({} if folders else locked)}
     if folders and locked:
         # Differs from what `allow_files` opens with, so that DuckDB does not hand out the same connection.
         settings["allowed_configs"] = locked["allowed_configs"]
@@ -55,13 +60,22 @@ def connect(
         raise _open_error(path, error, writable=writable) from error
 
 
+def processors() -> int:
+    """Return how many processors this process may use: in a container or a job fewer than the machine has."""
+    with closing(duckdb.connect()) as connection:
+        # DuckDB knows limits of containers and of SLURM, and not which processors a process is bound to.
+        (found,) = connection.execute("SELECT current_setting('threads')").fetchall()[0]
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else found
+    return int(min(found, bound))
+
+
 def connect_beside(old: Path, new: Path, folders: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection:
     """Open two database files in one connection: `old`, to read, and `new`, to write, under these names.
 
     Files of `folders` may be read and written. The settings are those of every connection. Raises
     `WarehouseUnavailableError` when one cannot be opened.
     """
-    connection = duckdb.connect(config={**_PLANS, **NO_DOWNLOADS})
+    connection = duckdb.connect(config={**_PLANS, **_MEMORY, **NO_DOWNLOADS})
     try:
         connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(old.absolute())})
         connection.execute("ATTACH $path AS new", {"path": str(new.absolute())})

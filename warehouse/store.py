@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from attnrules.errors import AttnRulesError, WarehouseUnavailableError, closest
 from attnrules.sql.methods import METHODS
 from attnrules.warehouse import catalogue, digests, files
 from attnrules.warehouse.asked import Asked, Query
-from attnrules.warehouse.connection import connect
+from attnrules.warehouse.connection import connect, processors
 from attnrules.warehouse.handle import Connection, Handle
 from attnrules.warehouse.relation import Recipe, Relation, TableHandle
 
@@ -360,20 +359,19 @@ class Warehouse:
     @contextmanager
     def writing_beside_cpu(self) -> Iterator[None]:
         """Leave most cores to other work during the block, which writes while it computes."""
-        self.execute("SET threads = $n", {"n": max(1, (os.cpu_count() or 1) // 4)})
+        self.execute("SET threads = $n", {"n": max(1, processors() // 4)})
         try:
             yield
         finally:
             with suppress(AttnRulesError):
                 self.execute("RESET threads")
 
-    def limit_memory(self, size: str | None = None) -> None:
-        """Let DuckDB hold `size`, such as 8GB, before it spills; by default half of the machine's memory.
+    def limit_memory(self, size: str) -> None:
+        """Let DuckDB hold `size` before it spills, such as 8GB or 25% of what the process may have.
 
-        What it may hold otherwise, 80%, leaves too little to the process around it.
+        Every connection begins with 50%.
         """
-        default = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2} bytes"
-        self.execute("SET memory_limit = $size", {"size": size or default})
+        self.execute("SET memory_limit = $size", {"size": size})
 
     @property
     def n_bytes(self) -> int:

@@ -75,7 +75,8 @@ def _mine(
         from attnrules.warehouse import Warehouse
 
         with Warehouse.open(path, writable=True) as opened:
-            opened.limit_memory(memory_limit)
+            if memory_limit is not None:
+                opened.limit_memory(memory_limit)
             said = read(opened, mine(opened, spec, lambda head: say(f"mining {head} ...")))
     else:
         from attnrules.mining_tasks import MiningTasks

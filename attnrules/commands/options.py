@@ -185,14 +185,15 @@ def batch_size_option(meaning: str) -> Decorator:
 
 
 class Size(click.ParamType[str]):
-    """An amount of memory, such as 8GB."""
+    """An amount of memory, such as 8GB or 25%."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return it as DuckDB reads it."""
-        if not re.fullmatch(r"[1-9]\d*(\.\d+)?\s*[MGT]i?B", str(value), re.IGNORECASE):
-            self.fail(f"{value!r} is not a size such as 8GB", param, ctx)
+        size, share = r"[1-9]\d*(\.\d+)?\s*[MGT]i?B", r"(?!0+(\.0+)?%)\d{1,2}(\.\d+)?%"
+        if not re.fullmatch(f"{size}|{share}", str(value), re.IGNORECASE):
+            self.fail(f"{value!r} is not a size such as 8GB or 25%", param, ctx)
         return str(value)
 
 
@@ -200,7 +201,7 @@ memory_limit_option = click.option(
     "--memory-limit",
     type=Size(),
     metavar="SIZE",
-    help="What DuckDB may hold before it spills to disk, such as 8GB.  [half of the machine's memory]",
+    help="What DuckDB may hold before it spills to disk, such as 8GB.  [half of what the process may have]",
 )
 
 
