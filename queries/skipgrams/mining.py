@@ -298,11 +298,10 @@ def _not_judged(
             methods = ", ".join(method for method, _ in lists)
             of_features = f"{most:,} feature{'' if most == 1 else 's'}"
             yield (
-                f"{head_name(layer, head)}: rules by {methods} of {of_features} were mined with"
-                " another --seed,"
-                " --examples-per-split, --example-sets or --bos-keys, or before sequences were added: they"
-                " may have learnt from what is held out now, so they lose their figures until they are mined"
-                " anew"
+                f"{head_name(layer, head)}: rules by {methods} of {of_features} were mined with another"
+                " --seed, --examples-per-split, --example-sets or --bos-keys, or before sequences were added:"
+                " they may have learnt from what is held out now, so they lose their figures until they are"
+                " mined anew"
             )
 
 

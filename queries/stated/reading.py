@@ -98,18 +98,8 @@ def read_rule(
     refuse_unknown_feature(warehouse, feature)
     rows = resolved(warehouse, statement)
     if seed is None:
-        seed = (
-            next(
-                (
-                    of_run
-                    for (of_run,) in warehouse.rows(
-                        step("seed_of_feature"), {**at, "feature": feature.feature}
-                    )
-                ),
-                None,
-            )
-            or 0
-        )
+        found = warehouse.rows(step("seed_of_feature"), {**at, "feature": feature.feature})
+        seed = next((of_run for (of_run,) in found if of_run is not None), 0)
     with warehouse.session():
         match_given(warehouse, at, [feature.feature], [rows], seed)
         read = readings(warehouse, seed, arrays(warehouse, step("reading_counts")))
