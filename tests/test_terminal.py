@@ -177,6 +177,19 @@ def test_data_cut_at_the_limit_of_rows_is_a_failure(attnrules: Any, mined_once: 
     assert "stopped after the first 1,000,000 rows; there are more" in asked.err
 
 
+def test_rows_whose_columns_do_not_fit_side_by_side_stand_one_below_the_other(
+    attnrules: Any, mined_once: Path
+) -> None:
+    values = ["1", "0.25::FLOAT", "NULL", "true", "'a' || chr(10) || 'b'", "[1, 2]"]
+    columns = ", ".join(f"{value} AS a_long_name_of_a_column_{i}" for i, value in enumerate(values * 2))
+    asked = attnrules("query", mined_once, f"SELECT {columns} FROM range(2)")
+    shown = ["1", "0.25", "null", "true", "a⏎b", "[1, 2]"] * 2
+    row = [f"{'a_long_name_of_a_column_' + str(i):>26}  {value}" for i, value in enumerate(shown)]
+    assert asked.out.splitlines() == [*row, "", *row]
+    nothing = attnrules("query", mined_once, f"SELECT {columns} WHERE false")
+    assert nothing.out == ", ".join(f"a_long_name_of_a_column_{i}" for i in range(12)) + "\n"
+
+
 @given(st.text(max_size=30))
 def test_what_is_shown_moves_no_cursor_and_forges_no_line(text: str) -> None:
     assert not {unicodedata.category(character) for character in visible(text)} & {

@@ -262,6 +262,9 @@ def _write_table(names: list[str], schema: pa.Schema, batches: Iterable[pa.Recor
     frames = [pl.DataFrame(batch, schema=names) for batch in batches]
     frame = pl.concat(frames) if frames else pl.DataFrame(schema.empty_table(), schema=names)
     width = shutil.get_terminal_size((120, 24)).columns if on_terminal() else 200
+    if sum(len(name) + len(" ┆ ") for name in names) + 1 > width:
+        write_text(_records(frame) or f"{', '.join(names)}\n")
+        return
     with pl.Config(
         tbl_formatting="UTF8_FULL_CONDENSED" if _draws_boxes() else "ASCII_FULL_CONDENSED",
         tbl_rows=-1,
@@ -272,6 +275,23 @@ def _write_table(names: list[str], schema: pa.Schema, batches: Iterable[pa.Recor
         tbl_hide_column_data_types=True,
     ):
         write_text(f"{_made_visible(frame)}\n")
+
+
+def _records(frame: pl.DataFrame) -> str:
+    """Return rows one below the other, a line for each column: for names that do not fit side by side."""
+    longest = max(map(len, frame.columns))
+    rows = (
+        "".join(f"{name:>{longest}}  {_cell(value)}\n" for name, value in row.items())
+        for row in frame.iter_rows(named=True)
+    )
+    return "\n".join(rows)
+
+
+def _cell(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    # As many digits as single precision has.
+    return f"{value:.7g}" if isinstance(value, float) else visible(str(value))
 
 
 def _draws_boxes() -> bool:
