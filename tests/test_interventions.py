@@ -48,10 +48,12 @@ from attnrules.queries.interventions.trials import (
 )
 from attnrules.queries.pages import head_pages
 from attnrules.queries.stated import Narrowing, parse, read_confirmed
+from attnrules.sql import Statements
 from attnrules.warehouse import Warehouse, check
-from tests import slow
+from tests import slow, tiny
 from tests.planted import PlantedModel
 from tests.slow_stated import texts
+from tests.tiny import Tiny
 
 
 def put_to_test(path: Path, **options: Any) -> None:
@@ -146,6 +148,39 @@ def test_replacing_a_real_distractor_brings_the_activation_back(
             assert low == pytest.approx(usual, rel=1e-3)
             assert control == 0
             assert rise == pytest.approx(usual, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", [3, 6, 7])
+def test_a_replacement_leaves_key_and_query_where_they_are(tmp_path: Path, seed: int) -> None:
+    """In tiny warehouses, where the distractor is often the query itself: then its own position stays."""
+    of_examples = Statements("attnrules.queries", "interventions")
+    with tiny.build(tmp_path / "w.duckdb", Tiny(seed, 20, 5, steep=False, sparse=False)) as warehouse:
+        mine_absence(warehouse, AbsenceSpec(pairs=5, layers=(0,), heads=(0,)))
+        active = defaultdict(set)
+        for feature, seq, pos in warehouse.rows(
+            "SELECT feature, seq_id, pos FROM input_activations WHERE layer = 0"
+        ):
+            active[feature, seq].add(pos)
+        features = [row[0] for row in warehouse.rows("SELECT DISTINCT feature FROM distractors")]
+        chosen = {"layer": 0, "head": 0, "scaling": "paper", "features": features}
+        drawn = {"seq_len": 5, "n_examples": 100, "seed": 1}
+        with warehouse.transaction():
+            warehouse.execute(of_examples("make_test_examples"), {**chosen, **drawn})
+            examples = warehouse.rows(of_examples("test_examples"), {"layer": 0})
+        involved = {
+            row[:2]: row[2:]
+            for row in warehouse.rows(
+                "SELECT feature, pair, key_feature, query_feature, distractor_feature FROM distractors"
+                " WHERE layer = 0 AND head = 0 AND has_distractor_key"
+            )
+        }
+    for feature, pair, _, seq, key_pos, query_pos, distractors, others in examples:
+        key, query, distractor = involved[feature, pair]
+        up_to = set(range(query_pos + 1))
+        stays = (active[key, seq] | (active[query, seq] if query != distractor else {query_pos})) & up_to
+        assert set(others) == stays >= {key_pos, query_pos}
+        assert set(distractors or ()) == active[distractor, seq] & up_to
+    assert any(query == distractor for _, query, distractor in (involved[row[:2]] for row in examples))
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Example:
-    """A sequence to change: where key and query stand, and where distractor, key or query are active."""
+    """A sequence to change: where key and query stand, where the distractor is active, and what must stay."""
 
     kind: str
     seq_id: int
