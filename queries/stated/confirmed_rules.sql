@@ -1,6 +1,6 @@
 -- Grain: an absence rule, or a counting rule without an opponent, that the model confirms; of one head or feature, where these are
--- named.
--- Reads: absence_summary, counting_summary
+-- named. Of a counting rule the seed too: which sequences its threshold was chosen on follows from that.
+-- Reads: absence_summary, counting_rules, counting_summary, runs
 WITH found AS (
     SELECT
         'absence' AS kind,
@@ -17,16 +17,19 @@ WITH found AS (
     UNION ALL BY NAME
     SELECT
         'counting' AS kind,
-        layer,
-        head,
-        feature,
-        scaling,
-        pair,
-        key_feature,
-        query_feature,
-        threshold AS at_least
-    FROM counting_summary
-    WHERE confirmed AND opponent_feature IS NULL
+        c.layer,
+        c.head,
+        c.feature,
+        c.scaling,
+        c.pair,
+        c.key_feature,
+        c.query_feature,
+        c.threshold AS at_least,
+        coalesce((r.arguments ->> '$.seed')::BIGINT, 0) AS chosen_by_seed
+    FROM counting_summary AS c
+    INNER JOIN counting_rules AS k USING (layer, head, feature, scaling, pair)
+    LEFT JOIN runs AS r ON k.run_id = r.run_id
+    WHERE c.confirmed AND c.opponent_feature IS NULL
 )
 
 SELECT *

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from attnrules.queries.arrays import Floats, arrays
+from attnrules.queries.arrays import Floats, Ints, arrays, mix32
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval
 from attnrules.queries.heads import FeatureId, HeadId, finished_sequences
+from attnrules.queries.heads.run import COUNTING_SPLIT_SALT
 from attnrules.queries.stated.language import Atom, InputFeature, Place, Statement
 from attnrules.queries.stated.members import member_rows
 from attnrules.queries.stated.reading import Interval, by_sequence, match_given
@@ -30,6 +31,8 @@ _HERE, _BEFORE, _ANYWHERE = Place(), Place("offset", 1, None), Place("offset", 0
 @dataclass(frozen=True)
 class Narrowing:
     """A rule with one condition more, and without it, on every position after BOS of the test sequences.
+
+    Of a counting rule, on those of them alone that its threshold was not chosen on.
 
     Arguments:
         kind: `absence`, where the condition is that no distractor stands there, or `counting`, where it is
@@ -108,7 +111,20 @@ def _read(warehouse: Warehouse, rules: Sequence[dict[str, Any]], seed: int) -> l
         by_sequence(counts["rule"], counts, name, sequences, len(rows)) for name in ("n_matches", "n_hits")
     )
     both = zip(rules, pairs, matches.reshape(len(rules), 2, -1), hits.reshape(len(rules), 2, -1), strict=True)
-    return [_narrowing(rule, pair, m, h, weights) for rule, pair, m, h in both]
+    held_out = [_held_out(rule, sequences) for rule in rules]
+    return [
+        _narrowing(rule, pair, m[:, kept], h[:, kept], weights[kept])
+        for (rule, pair, m, h), kept in zip(both, held_out, strict=True)
+    ]
+
+
+def _held_out(rule: dict[str, Any], sequences: Ints) -> Ints:
+    """Return the places of the sequences that a rule was not chosen on."""
+    if rule["kind"] == "absence":
+        return np.arange(len(sequences))
+    # A counting rule's threshold was fitted to the even half (counting/make_count_positions.sql).
+    salted = np.array(rule["chosen_by_seed"] + COUNTING_SPLIT_SALT)
+    return np.flatnonzero(mix32(mix32(salted) + sequences) % 2)
 
 
 def _statements(rule: dict[str, Any]) -> tuple[Statement, Statement]:
