@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,6 +182,61 @@ def test_a_replacement_leaves_key_and_query_where_they_are(tmp_path: Path, seed:
         assert set(others) == stays >= {key_pos, query_pos}
         assert set(distractors or ()) == active[distractor, seq] & up_to
     assert any(query == distractor for _, query, distractor in (involved[row[:2]] for row in examples))
+
+
+def test_a_query_at_bos_is_not_tested(tmp_path: Path) -> None:
+    """What is put right after BOS comes after it, and stands where such a query would be looked for."""
+    of_examples = Statements("attnrules.queries", "interventions")
+    with tiny.build(tmp_path / "w.duckdb", Tiny(3, 20, 5, steep=False, sparse=False)) as warehouse:
+        mine_absence(warehouse, AbsenceSpec(pairs=5, layers=(0,), heads=(0,), bos_keys=True))
+        warehouse.execute("UPDATE distractor_examples SET activation = 1")
+        chosen = {"layer": 0, "head": 0, "scaling": "paper", "features": list(range(tiny.N_OUTPUTS))}
+        drawn = {"seq_len": 5, "n_examples": 100, "seed": 1}
+        with warehouse.transaction():
+            warehouse.execute(of_examples("make_test_examples"), {**chosen, **drawn})
+            found = warehouse.rows("SELECT feature, pair, kind, seq_id, query_pos FROM test_examples")
+        mined = warehouse.rows(
+            "SELECT feature, pair, kind, seq_id, query_pos FROM distractor_examples"
+            " INNER JOIN distractors USING (layer, head, feature, scaling, pair) WHERE has_distractor_key"
+        )
+    assert any(q == 0 for *_, q in mined)
+    assert set(found) == {row for row in mined if row[-1] > 0 and (row[2] == "has_distractor" or row[-1] < 4)}
+
+
+@pytest.mark.parametrize("bos_keys", [False, True])
+@pytest.mark.parametrize("opponent", [None, 4])
+def test_a_grid_begins_where_neither_key_nor_opponent_is(
+    tmp_path: Path, bos_keys: bool, opponent: int | None
+) -> None:
+    """At BOS too, where the rule counts what stands there."""
+    key, query = 3, 5
+    with tiny.build(tmp_path / "w.duckdb", Tiny(0, 20, 5, steep=False, sparse=False)) as warehouse:
+        with warehouse.run("mine counting", {"bos_keys": bos_keys}) as run_id, warehouse.transaction():
+            columns = warehouse.rows(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'counting_rules'"
+                " AND NOT is_nullable"
+            )
+            row = {name: "" if kind == "VARCHAR" else 0 for name, kind in columns}
+            row |= {"scaling": "paper", "key_feature": key, "query_feature": query, "run_id": run_id}
+            warehouse.append("counting_rules", pa.Table.from_pylist([{**row, "opponent_feature": opponent}]))
+        chosen = {"layer": 0, "head": 0, "scaling": "paper", "features": [0]}
+        drawn = {"seq_len": 5, "room": 1, "n_examples": 100, "seed": 1}
+        step = Statements("attnrules.queries", "interventions")("grid_examples")
+        found = [row[2:] for row in warehouse.rows(step, {**chosen, **drawn})]
+        active = defaultdict(set)
+        for seq, feature, pos in warehouse.rows(
+            "SELECT seq_id, feature, pos FROM input_activations WHERE layer = 0"
+        ):
+            active[seq, feature].add(pos)
+    expected = []
+    for seq in range(20):
+        places = sorted(active[seq, query] - {0})
+        counted = active[seq, key] | active[seq, opponent]
+        first = 0 if bos_keys else 1
+        if places and places[0] < 4 and not counted & set(range(first, places[0] + 1)):
+            expected.append((seq, places[0]))
+    assert found == expected
+    assert expected
 
 
 @pytest.fixture(scope="module")
@@ -644,6 +700,30 @@ def test_a_condition_that_never_changes_a_rule_is_not_kept(tested: Path) -> None
         found = [one for one in read_confirmed(warehouse) if one.kind == "absence"]
     assert found
     assert {(one.n_matches, one.gain, one.kept) for one in found} == {(0, None, False)}
+
+
+@pytest.mark.parametrize("bos_keys", [False, True])
+def test_a_rule_that_looks_at_bos_is_not_said_in_the_language(tested: Path, bos_keys: bool) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        before = read_confirmed(warehouse)
+        [(layer, key)] = warehouse.rows(
+            "SELECT layer, key_feature FROM absence_summary WHERE confirmed ORDER BY ALL LIMIT 1"
+        )
+        warehouse.execute("DELETE FROM input_activations WHERE pos = 0")
+        warehouse.execute(
+            "INSERT INTO input_activations BY NAME SELECT $layer AS layer, 0 AS seq_id, 0 AS pos,"
+            " $key AS feature, 1 AS activation",
+            {"layer": layer, "key": key},
+        )
+        warehouse.execute(
+            "UPDATE runs SET arguments = json_merge_patch(arguments, $changed::JSON)",
+            {"changed": json.dumps({"bos_keys": bos_keys})},
+        )
+        after = read_confirmed(warehouse)
+    left_out = [one for one in before if one not in after]
+    assert [one for one in before if one in after] == after
+    assert left_out == [one for one in before if bos_keys and f"[L{layer}.i{key}]" in one.statement]
+    assert bool(left_out) == bos_keys
 
 
 def test_a_distractor_that_is_the_query_is_looked_for_before(tested: Path) -> None:

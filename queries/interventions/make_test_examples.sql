@@ -1,5 +1,5 @@
 -- Grain: an example to change: without a distractor and with the feature active (insertion), or with a distractor
--- (replacement); a seeded draw of at most $n_examples of each per pair.
+-- (replacement); a seeded draw of at most $n_examples of each per pair. A query at BOS sees nothing that could be changed.
 -- Reads: distractor_examples, distractors
 -- Makes: test_examples
 CREATE OR REPLACE TEMP TABLE test_examples AS
@@ -20,6 +20,7 @@ WHERE
     AND e.head = $head
     AND e.scaling = $scaling
     AND d.has_distractor_key
+    AND e.query_pos > 0
     AND e.feature IN (SELECT unnest($features::INTEGER[]))
     AND (e.kind = 'has_distractor' OR (e.activation > 0 AND e.query_pos < $seq_len - 1))
 QUALIFY
