@@ -102,7 +102,6 @@ def draw_examples(warehouse: Warehouse, at: dict[str, int], judge: Judge) -> Non
     for table in ("examples", "rule_evaluations", "rule_metric_values", "rule_readings"):
         warehouse.execute(step(f"delete_{table}"), at)
     split_sequences(warehouse, judge.seed, judge.held_out)
-    _find_other_runs(warehouse, judge)
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(step("make_feature_sequences"), at)
     salts = {"uniform_salt": UNIFORM_EXAMPLES_SALT, "split_salt": EXAMPLE_SPLIT_SALT}
@@ -164,6 +163,7 @@ def evaluate(warehouse: Warehouse, layer: int, head: int, judge: Judge, *, run_i
 
 
 def _evaluate(warehouse: Warehouse, at: dict[str, int], judge: Judge, run_id: int) -> None:
+    _find_other_runs(warehouse, judge)
     seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
     if judge.baselines:
         warehouse.execute(step("make_token_means"), at)
