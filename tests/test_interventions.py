@@ -164,7 +164,7 @@ def test_a_replacement_leaves_key_and_query_where_they_are(tmp_path: Path, seed:
             active[feature, seq].add(pos)
         features = [row[0] for row in warehouse.rows("SELECT DISTINCT feature FROM distractors")]
         chosen = {"layer": 0, "head": 0, "scaling": "paper", "features": features}
-        drawn = {"seq_len": 5, "n_examples": 100, "seed": 1}
+        drawn = {"seq_len": 5, "copies": 1, "n_examples": 100, "seed": 1}
         with warehouse.transaction():
             warehouse.execute(of_examples("make_test_examples"), {**chosen, **drawn})
             examples = warehouse.rows(of_examples("test_examples"), {"layer": 0})
@@ -184,14 +184,15 @@ def test_a_replacement_leaves_key_and_query_where_they_are(tmp_path: Path, seed:
     assert any(query == distractor for _, query, distractor in (involved[row[:2]] for row in examples))
 
 
-def test_a_query_at_bos_is_not_tested(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_a_query_at_bos_is_not_tested_nor_one_that_copies_push_off(tmp_path: Path, copies: int) -> None:
     """What is put right after BOS comes after it, and stands where such a query would be looked for."""
     of_examples = Statements("attnrules.queries", "interventions")
     with tiny.build(tmp_path / "w.duckdb", Tiny(3, 20, 5, steep=False, sparse=False)) as warehouse:
         mine_absence(warehouse, AbsenceSpec(pairs=5, layers=(0,), heads=(0,), bos_keys=True))
         warehouse.execute("UPDATE distractor_examples SET activation = 1")
         chosen = {"layer": 0, "head": 0, "scaling": "paper", "features": list(range(tiny.N_OUTPUTS))}
-        drawn = {"seq_len": 5, "n_examples": 100, "seed": 1}
+        drawn = {"seq_len": 5, "copies": copies, "n_examples": 100, "seed": 1}
         with warehouse.transaction():
             warehouse.execute(of_examples("make_test_examples"), {**chosen, **drawn})
             found = warehouse.rows("SELECT feature, pair, kind, seq_id, query_pos FROM test_examples")
@@ -200,7 +201,9 @@ def test_a_query_at_bos_is_not_tested(tmp_path: Path) -> None:
             " INNER JOIN distractors USING (layer, head, feature, scaling, pair) WHERE has_distractor_key"
         )
     assert any(q == 0 for *_, q in mined)
-    assert set(found) == {row for row in mined if row[-1] > 0 and (row[2] == "has_distractor" or row[-1] < 4)}
+    assert set(found) == {
+        row for row in mined if row[-1] > 0 and (row[2] == "has_distractor" or row[-1] + copies < 5)
+    }
 
 
 @pytest.mark.parametrize("bos_keys", [False, True])

@@ -1,5 +1,6 @@
 -- Grain: an example to change: without a distractor and with the feature active (insertion), or with a distractor
--- (replacement); a seeded draw of at most $n_examples of each per pair. A query at BOS sees nothing that could be changed.
+-- (replacement); a seeded draw of at most $n_examples of each per pair. A query at BOS sees nothing that could be changed. All
+-- $copies that are inserted leave the query in the sequence: means over 1, 2, ... copies are over the same examples.
 -- Reads: distractor_examples, distractors
 -- Makes: test_examples
 CREATE OR REPLACE TEMP TABLE test_examples AS
@@ -22,7 +23,7 @@ WHERE
     AND d.has_distractor_key
     AND e.query_pos > 0
     AND e.feature IN (SELECT unnest($features::INTEGER[]))
-    AND (e.kind = 'has_distractor' OR (e.activation > 0 AND e.query_pos < $seq_len - 1))
+    AND (e.kind = 'has_distractor' OR (e.activation > 0 AND e.query_pos + $copies < $seq_len))
 QUALIFY
     row_number() OVER (
         PARTITION BY e.feature, e.pair, e.kind

@@ -158,7 +158,13 @@ def _test_head(bench: Bench) -> InterveneHead:
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(
         step("make_test_examples"),
-        {**chosen, "seq_len": seq_len, "n_examples": spec.n_examples, "seed": spec.seed + TEST_EXAMPLES_SALT},
+        {
+            **chosen,
+            "seq_len": seq_len,
+            "copies": spec.copies,
+            "n_examples": spec.n_examples,
+            "seed": spec.seed + TEST_EXAMPLES_SALT,
+        },
     )
     examples: dict[tuple[int, int], list[_Example]] = defaultdict(list)
     for feature, pair, *example in warehouse.rows(step("test_examples"), {"layer": here.layer}):
@@ -264,17 +270,16 @@ def _add_insertions(trials: Trials, pair: _Pair, example: _Example, tokens: Arra
         arms += [("distractor", token, n) for token in pair.tokens]
         arms += [("control", token, n) for token in pair.controls]
     for arm, token, n in arms:
-        if example.query_pos + n < len(tokens):
-            trials.add(
-                insert(tokens, [token] * n),
-                example.query_pos + n,
-                # A key at BOS stays where it is.
-                keys=[example.key_pos + n if example.key_pos else 0],
-                changed=list(range(1, n + 1)),
-                probe=pair.distractor,
-                through_head=pair.through_head,
-                row=_row(pair, example, "insertion", arm, token if n else None, n),
-            )
+        trials.add(
+            insert(tokens, [token] * n),
+            example.query_pos + n,
+            # A key at BOS stays where it is.
+            keys=[example.key_pos + n if example.key_pos else 0],
+            changed=list(range(1, n + 1)),
+            probe=pair.distractor,
+            through_head=pair.through_head,
+            row=_row(pair, example, "insertion", arm, token if n else None, n),
+        )
 
 
 def _add_replacements(trials: Trials, pair: _Pair, example: _Example, tokens: Array) -> None:
