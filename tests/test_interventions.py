@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 import attnrules as package
 from attnrules.commands.wording import EVIDENCE, counting_words
+from attnrules.errors import UsageError
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 from attnrules.ingest.sources.corpus import CorpusSpec
@@ -411,6 +412,13 @@ def everything(path: Path) -> list[Any]:
             sorted(warehouse.rows(f"SELECT * EXCLUDE (run_id) FROM {table}"), key=repr)
             for table in ("interventions", "absence_tests", "counting_tests")
         ]
+
+
+def test_more_copies_than_fit_are_refused(tested: Path) -> None:
+    with Warehouse.open(tested) as warehouse:
+        seq_len = warehouse.value("SELECT seq_len FROM corpus")
+    with pytest.raises(UsageError, match=f"--copies {seq_len - 1}: .* room for {seq_len - 2} before a query"):
+        put_to_test(tested, copies=seq_len - 1)
 
 
 def test_testing_again_replaces(tested: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnrules.errors import AttnRulesError
+from attnrules.errors import AttnRulesError, UsageError
 from attnrules.queries.evaluation import SequenceBootstrap
 from attnrules.queries.heads import HeadRun, Run, Spec
 from attnrules.queries.heads.run import TEST_EXAMPLES_SALT
@@ -134,9 +134,15 @@ def intervene(
     """Test absence and counting rules on the model; each head is stored in a transaction of its own.
 
     Earlier outcomes of the same features and scaling are replaced. Raises `AttnRulesError` when no rules
-    were mined, `UsageError` for a head or feature that is not in the warehouse.
+    were mined, `UsageError` for a head or feature that is not in the warehouse, or more copies than fit.
     """
     spec.refuse_out_of_bounds("n_examples", "copies", "n_tokens", "n_controls")
+    seq_len = warehouse.value("SELECT seq_len FROM corpus")
+    if seq_len is not None and spec.copies + 1 >= seq_len:
+        raise UsageError(
+            f"--copies {spec.copies}: a sequence of {seq_len} tokens has room for {max(0, seq_len - 2)}"
+            " before a query"
+        )
     run = Run.as_asked(warehouse, "intervene", spec)
     if not warehouse.value(step("any_rules"), {"scaling": spec.scaling}):
         raise AttnRulesError(
