@@ -34,28 +34,42 @@ WITH found AS (
     WHERE c.confirmed AND c.opponent_feature IS NULL
 ),
 
-at_bos AS (
-    SELECT DISTINCT
+of_run AS (
+    SELECT
+        f.* EXCLUDE (run_id),
+        coalesce((r.arguments ->> '$.seed')::BIGINT, 0) AS chosen_by_seed,
+        coalesce((r.arguments ->> '$.bos_keys')::BOOLEAN, FALSE) AS bos_keys
+    FROM found AS f
+    LEFT JOIN runs AS r ON f.run_id = r.run_id
+),
+
+inputs AS (
+    SELECT
+        kind,
         layer,
-        feature
-    FROM input_activations
-    WHERE pos = 0 AND EXISTS (SELECT 1 FROM runs WHERE (arguments ->> '$.bos_keys')::BOOLEAN)
+        head,
+        feature,
+        scaling,
+        pair,
+        unnest([key_feature, query_feature, distractor_feature]) AS input_feature
+    FROM of_run
+    WHERE bos_keys
+),
+
+at_bos AS (
+    SELECT i.*
+    FROM inputs AS i
+    INNER JOIN input_activations AS a ON i.layer = a.layer AND i.input_feature = a.feature
+    WHERE a.pos = 0
 )
 
-SELECT
-    f.* EXCLUDE (run_id),
-    coalesce((r.arguments ->> '$.seed')::BIGINT, 0) AS chosen_by_seed
-FROM found AS f
-LEFT JOIN runs AS r ON f.run_id = r.run_id
+SELECT f.* EXCLUDE (bos_keys)
+FROM of_run AS f
+ANTI JOIN at_bos AS b
+    ON
+        f.kind = b.kind AND f.layer = b.layer AND f.head = b.head AND f.feature = b.feature
+        AND f.scaling = b.scaling AND f.pair = b.pair
 WHERE
     ($layer IS NULL OR f.layer = $layer AND f.head = $head)
     AND ($feature IS NULL OR f.feature = $feature)
-    AND NOT (
-        coalesce((r.arguments ->> '$.bos_keys')::BOOLEAN, FALSE)
-        AND EXISTS (
-            SELECT 1
-            FROM at_bos AS b
-            WHERE b.layer = f.layer AND b.feature IN (f.key_feature, f.query_feature, f.distractor_feature)
-        )
-    )
 ORDER BY f.layer, f.head, f.feature, f.kind, f.scaling, f.pair;
