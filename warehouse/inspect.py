@@ -74,14 +74,7 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
         ),
         n_sequences=int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks")),
         rows={name: len(warehouse.relation(name)) for name in sql.table_names()},
-        rules=dictionaries(
-            warehouse,
-            "SELECT method, scaling, count(DISTINCT (layer, head, feature)) AS n_features,"
-            " count(DISTINCT (layer, head, feature, rank)) AS n_rules FROM ("
-            "SELECT method, scaling, layer, head, feature, rank FROM rules UNION ALL SELECT m.method, 'none',"
-            " s.layer, s.head, s.feature, s.rank FROM stated_rules AS s INNER JOIN methods AS m"
-            " ON m.match_score = 'holds') GROUP BY ALL ORDER BY ALL",
-        ),
+        rules=dictionaries(warehouse, sql.ledger_statement("mined_lists")),
         runs=dictionaries(warehouse, "SELECT run_id, command, status, started_at FROM runs ORDER BY run_id"),
         file_bytes=warehouse.n_bytes,
     )
