@@ -19,13 +19,25 @@ WITH found AS (
         s.rank
     FROM stated_rules AS s
     INNER JOIN methods AS m ON m.match_score = 'holds'
+),
+
+by_feature AS (
+    SELECT
+        method,
+        scaling,
+        layer,
+        head,
+        feature,
+        count(DISTINCT rank) AS n_rules
+    FROM found
+    GROUP BY ALL
 )
 
 SELECT
     method,
     scaling,
-    count(DISTINCT (layer, head, feature)) AS n_features,
-    count(DISTINCT (layer, head, feature, rank)) AS n_rules
-FROM found
+    count(*) AS n_features,
+    cast(sum(n_rules) AS BIGINT) AS n_rules
+FROM by_feature
 GROUP BY ALL
 ORDER BY ALL;
