@@ -27,6 +27,8 @@ def test_numpy_column_is_what_to_numpy_returns(flags: list[bool | None], numbers
         pa.array(numbers, pa.float64())[1:],
         pa.array(numbers, pa.int32())[2:],
         pa.chunked_array([pa.array(numbers, pa.int64())[1:], pa.array(numbers[:1], pa.int64())]),
+        pa.chunked_array([], pa.bool_()),
+        pa.chunked_array([], pa.int32()),
     ):
         expected = (
             column.to_numpy()
@@ -34,6 +36,8 @@ def test_numpy_column_is_what_to_numpy_returns(flags: list[bool | None], numbers
             else column.to_numpy(zero_copy_only=False)
         )
         np.testing.assert_array_equal(numpy_column(column), expected)
+        if not len(column):
+            assert numpy_column(column).dtype == expected.dtype
 
 
 def test_arrow_table_repeats_texts_and_makes_masked_entries_null() -> None:
@@ -50,16 +54,19 @@ def test_arrow_table_of_any_length(n: int) -> None:
     }
 
 
-def test_columns_are_handed_over_without_pandas(small_ingested_once: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["best", "weighted"])
+def test_columns_are_handed_over_without_pandas(
+    method: str, small_ingested_once: Path, tmp_path: Path
+) -> None:
     path = shutil.copy(small_ingested_once, tmp_path / "planted.duckdb")
     code = (
         "import sys; from pathlib import Path; from attnrules.warehouse import Warehouse;"
         "from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams;"
-        "spec = SkipgramSpec(layers=(0,), heads=(0,), n_features=1, examples_per_split=4);"
+        "spec = SkipgramSpec(layers=(0,), heads=(0,), n_features=1, examples_per_split=4, method=sys.argv[2]);"
         "w = Warehouse.open(Path(sys.argv[1]), writable=True); mine_skipgrams(w, spec); w.close();"
         "sys.exit('pandas' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code, path, method], check=False).returncode == 0
 
 
 def test_labels_are_the_names_of_their_codes() -> None:

@@ -48,6 +48,9 @@ def numpy_column(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     import pyarrow as pa
 
     if isinstance(values, pa.ChunkedArray):
+        if not values.num_chunks:
+            # `combine_chunks` would make an array of none, and that imports pandas too.
+            return np.empty(0, _dtype(values.type))
         values = values.combine_chunks()
     if values.null_count:
         numbers = np.full(len(values), np.nan)
