@@ -54,19 +54,27 @@ def test_arrow_table_of_any_length(n: int) -> None:
     }
 
 
-@pytest.mark.parametrize("method", ["best", "weighted"])
+@pytest.mark.parametrize(
+    "mining",
+    [
+        "mine_skipgrams(w, SkipgramSpec(**heads, examples_per_split=4))",
+        "mine_skipgrams(w, SkipgramSpec(**heads, examples_per_split=4, method='weighted'))",
+        "mine_absence(w, AbsenceSpec(**heads))",
+    ],
+)
 def test_columns_are_handed_over_without_pandas(
-    method: str, small_ingested_once: Path, tmp_path: Path
+    mining: str, small_ingested_once: Path, tmp_path: Path
 ) -> None:
     path = shutil.copy(small_ingested_once, tmp_path / "planted.duckdb")
     code = (
         "import sys; from pathlib import Path; from attnrules.warehouse import Warehouse;"
+        "from attnrules.queries.absence import AbsenceSpec, mine_absence;"
         "from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams;"
-        "spec = SkipgramSpec(layers=(0,), heads=(0,), n_features=1, examples_per_split=4, method=sys.argv[2]);"
-        "w = Warehouse.open(Path(sys.argv[1]), writable=True); mine_skipgrams(w, spec); w.close();"
+        "heads = dict(layers=(0,), heads=(0,), n_features=1);"
+        f"w = Warehouse.open(Path(sys.argv[1]), writable=True); {mining}; w.close();"
         "sys.exit('pandas' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code, path, method], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0
 
 
 def test_labels_are_the_names_of_their_codes() -> None:

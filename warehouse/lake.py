@@ -29,6 +29,7 @@ import pyarrow as pa
 from attnrules import sql
 from attnrules.errors import AttnRulesError, WarehouseUnavailableError
 from attnrules.warehouse import catalogue
+from attnrules.warehouse.arrow import numpy_column
 from attnrules.warehouse.digests import IN_FILES, RESULTS
 from attnrules.warehouse.files import CATALOGUE, FACTS_FOLDER, RESULTS_FOLDER, flush
 
@@ -345,7 +346,7 @@ def _by_place(rows: pa.Table, keys: Sequence[str]) -> Iterator[tuple[Place, pa.T
     """Yield the rows of each layer and head, which lie together in few runs."""
     if not rows.num_rows:
         return
-    columns = np.stack([np.zeros(rows.num_rows, np.int64), *(rows.column(key).to_numpy() for key in keys)])
+    columns = np.stack([np.zeros(rows.num_rows, np.int64), *(numpy_column(rows.column(key)) for key in keys)])
     starts = np.flatnonzero(np.r_[True, (columns[:, 1:] != columns[:, :-1]).any(axis=0)])
     found: dict[Place, list[pa.Table]] = {}
     for start, end in zip(starts, [*starts[1:], rows.num_rows], strict=True):

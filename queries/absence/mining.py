@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from attnrules.errors import AttnRulesError
 from attnrules.queries.arrays import Floats, Ints, arrays
@@ -15,6 +16,7 @@ from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
 from attnrules.queries.heads import HeadRun, HeadScores, Mining, Run, Spec, head_scores, live_features
 from attnrules.queries.skipgrams.weights import magnitude_rules
 from attnrules.sql import Statements
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -396,9 +398,11 @@ def _distractor_table(
     spec: AbsenceSpec,
     run_id: int,
 ) -> pa.Table:
-    import pyarrow as pa
+    n = len(found.feature)
 
-    n, none = len(found.feature), ~found.found
+    def where_found(values: npt.NDArray[Any]) -> np.ma.MaskedArray[Any, Any]:
+        return np.ma.masked_array(values, ~found.found)
+
     nothing = (None,) * len(_STATISTICS)
     of_corpus = [
         statistics.get((int(f), int(p)), nothing) for f, p in zip(found.feature, found.pair, strict=True)
@@ -407,7 +411,7 @@ def _distractor_table(
         "layer": np.full(n, at["layer"]),
         "head": np.full(n, at["head"]),
         "feature": found.feature,
-        "scaling": [spec.scaling] * n,
+        "scaling": spec.scaling,
         "pair": found.pair,
         "through_head": found.through_head,
         "key_feature": found.key,
@@ -415,16 +419,17 @@ def _distractor_table(
         "value_score": found.value,
         "attn_score": found.attn,
         "key_rank": found.key_rank,
-        "distractor_feature": pa.array(found.distractor, mask=none),
-        "distractor_rank": pa.array(found.distractor_rank, mask=none),
-        "distractor_value_score": pa.array(found.distractor_value, mask=none),
-        "distractor_attn_score": pa.array(found.distractor_attn, mask=none),
+        "distractor_feature": where_found(found.distractor),
+        "distractor_rank": where_found(found.distractor_rank),
+        "distractor_value_score": where_found(found.distractor_value),
+        "distractor_attn_score": where_found(found.distractor_attn),
         "has_distractor_key": found.outranks,
         "run_id": np.full(n, run_id),
     }
-    if found.attn_distance is not None:
+    if found.attn_distance is not None and found.distractor_attn_distance is not None:
         columns["attn_distance"] = found.attn_distance
-        columns["distractor_attn_distance"] = pa.array(found.distractor_attn_distance, mask=none)
+        columns["distractor_attn_distance"] = where_found(found.distractor_attn_distance)
     for name, values in zip(_STATISTICS, zip(*of_corpus, strict=True), strict=True):
-        columns[name] = pa.array(values, pa.float64())
-    return pa.table(columns)
+        unknown = [value is None for value in values]
+        columns[name] = np.ma.masked_array(np.array(values, np.float64), unknown)
+    return arrow_table(columns)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+import numpy as np
 
 from attnrules.errors import UsageError
 from attnrules.queries.heads import FeatureId, HeadId, parse_feature
@@ -16,6 +16,7 @@ from attnrules.queries.stated import read_confirmed
 from attnrules.queries.stated.reading import match
 from attnrules.sql import WHOLE_LAYER, Statement, Statements
 from attnrules.sql.methods import best, names
+from attnrules.warehouse.arrow import arrow_table
 from attnrules.warehouse.inspect import as_dictionaries, dictionaries
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _example_tokens(warehouse: Warehouse, at: Row, examples: dict[int, list[Row]
     warehouse.execute(step("make_asked_examples"))
     warehouse.append(
         "asked_examples",
-        pa.table({n: pa.array([row[n] for row in rows], pa.int32()) for n in ("feature", "seq_id", "pos")}),
+        arrow_table({n: np.array([row[n] for row in rows], np.int32) for n in ("feature", "seq_id", "pos")}),
     )
     warehouse.execute(step("make_asked_sources"), at)
     return _rows(warehouse, "example_tokens", {})

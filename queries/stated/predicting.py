@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from attnrules.errors import AttnRulesError, UsageError, refuse_below
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.stated.language import Token
 from attnrules.queries.stated.reading import match_tokens
 from attnrules.sql import Statements
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
     from attnrules.warehouse import Warehouse
 
@@ -126,4 +127,4 @@ def _given(warehouse: Warehouse, texts: Sequence[Sequence[int]]) -> pa.Table:
     pos = np.concatenate([np.arange(n) for n in lengths] or [lengths])
     seq_id = np.repeat(np.arange(len(texts)), lengths)
     columns = {"scope": np.zeros(len(tokens)), "seq_id": seq_id, "pos": pos, "token_id": tokens}
-    return pa.table({name: pa.array(np.asarray(column, np.int32)) for name, column in columns.items()})
+    return arrow_table({name: np.asarray(column, np.int32) for name, column in columns.items()})
