@@ -28,6 +28,8 @@ class Method:
         per_block: whether the finder reads the corpus in one pass for as many features as memory allows.
         ranks_by_attn: whether S(i,j) decides which rules it finds, so that it has to be known at a distance.
         in_best: whether `--method best` mines it.
+        learns: whether its rules follow from examples, not from the weights alone: a list is then not to be
+            judged on some of them.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Method:
     per_block: bool = False
     ranks_by_attn: bool = False
     in_best: bool = False
+    learns: bool = True
 
     @property
     def is_sum(self) -> bool:
@@ -73,6 +76,7 @@ METHODS: dict[str, Method] = {
             match_score="product",
             finder=f"{_SKIPGRAMS}.weights:magnitude",
             ranks_by_attn=True,
+            learns=False,
         ),
         Method(
             "importance",
@@ -88,6 +92,7 @@ METHODS: dict[str, Method] = {
             "keys by V, no query, the paper's",
             match_score="product",
             finder=f"{_SKIPGRAMS}.weights:unigram",
+            learns=False,
         ),
         Method(
             "mined",

@@ -737,6 +737,26 @@ def test_a_rule_that_looks_at_bos_is_not_said_in_the_language(tested: Path, bos_
     assert bool(left_out) == bos_keys
 
 
+def test_a_counting_rule_that_leaves_its_opponent_out_of_account_is_said(tested: Path) -> None:
+    with Warehouse.open(tested, writable=True) as warehouse:
+        before = {one.feature for one in read_confirmed(warehouse) if one.kind == "counting"}
+        chosen = "WHERE opponent_weight > 0 AND confirmed"
+        [(*at, key, query)] = warehouse.rows(
+            f"SELECT layer, head, feature, key_feature, query_feature FROM counting_summary {chosen} LIMIT 1"
+        )
+        warehouse.execute(
+            "UPDATE counting_rules SET opponent_weight = 0, key_weight = 1, threshold = 3"
+            " WHERE layer = $1 AND head = $2 AND feature = $3",
+            dict(zip("123", at, strict=True)),
+        )
+        said = {one.feature: one for one in read_confirmed(warehouse) if one.kind == "counting"}
+    added = str(FeatureId(*at))
+    assert added not in before
+    inputs = [f"[L{at[0]}.i{feature}]" for feature in (key, query)]
+    assert said[added].statement == f"{inputs[1]} at 0 and at least 3 of {inputs[0]} anywhere"
+    assert said[added].without == f"{inputs[1]} at 0 and {inputs[0]} anywhere"
+
+
 def test_a_distractor_that_is_the_query_is_looked_for_before(tested: Path) -> None:
     with Warehouse.open(tested, writable=True) as warehouse:
         warehouse.execute("UPDATE distractors SET distractor_feature = query_feature")

@@ -387,6 +387,13 @@ def test_its_rules_are_mined_and_tested_on_the_model_through_their_heads(
         # What is probed are heads, here those that the SAE reads.
         probe(warehouse, ProbeSpec(heads=(1, 3), n_tokens=3, n_sequences=2), laboratory)
         assert warehouse.rows("SELECT DISTINCT layer, head FROM head_probes ORDER BY ALL") == [(1, 1), (1, 3)]
+        before = tests_by_head(warehouse)
+        intervene(warehouse, InterveneSpec(heads=(3,), n_examples=2, copies=1, n_controls=1), laboratory)
+        after = tests_by_head(warehouse)
+        # Tested anew is what acts through that head, and nothing else is lost.
+        assert [row for row in after if row[1] != 3] == [row for row in before if row[1] != 3]
+        assert [row[:4] for row in after] == [row[:4] for row in before]
+        assert {row[-1] for row in after if row[1] == 3} & {row[-1] for row in before} == set()
         rows = warehouse.rows(
             "SELECT d.through_head, i.attention_to_key, a.weight, i.activation, o.activation"
             " FROM interventions AS i INNER JOIN distractors AS d USING (layer, head, feature, scaling, pair)"
@@ -401,6 +408,19 @@ def test_its_rules_are_mined_and_tested_on_the_model_through_their_heads(
     for _, attention, weight, activation, stored in rows:
         assert attention == pytest.approx(weight, rel=1e-4)
         assert activation == pytest.approx(stored, rel=1e-4, abs=1e-5)
+
+
+def tests_by_head(warehouse: Warehouse) -> list[Any]:
+    """What is stored of tests of absence and counting: room, head, feature, pair, passes, examples, run."""
+    return warehouse.rows(
+        "SELECT room, through_head, t.feature, t.pair, count(i.seq_id), n_examples, t.run_id FROM ("
+        " SELECT 'absence' AS room, through_head, a.* FROM distractors INNER JOIN absence_tests AS a"
+        " USING (layer, head, feature, scaling, pair) UNION ALL BY NAME"
+        " SELECT 'counting' AS room, through_head, c.* FROM counting_rules INNER JOIN counting_tests AS c"
+        " USING (layer, head, feature, scaling, pair)) AS t LEFT JOIN interventions AS i"
+        " ON t.layer = i.layer AND t.head = i.head AND t.feature = i.feature AND t.pair = i.pair"
+        " AND t.scaling = i.scaling AND (room = 'counting') = (i.experiment = 'counting') GROUP BY ALL ORDER BY ALL"
+    )
 
 
 def test_its_stated_rules_are_tested_on_the_model(planted: PlantedModel, home: Path) -> None:

@@ -611,6 +611,29 @@ def test_a_list_is_not_judged_on_what_it_may_have_learnt_from(
     assert line.startswith("L0H0: rules by weighted of ")
 
 
+@pytest.mark.parametrize("method", ["magnitude", "unigram"])
+@pytest.mark.parametrize("otherwise", [{"seed": 1}, {"bos_keys": True}], ids=["seed", "BOS"])
+def test_a_list_of_weights_alone_has_learnt_from_nothing(
+    method: str, otherwise: dict[str, Any], tmp_path: Path
+) -> None:
+    shape = Tiny(seed=7, n_seqs=20, seq_len=5, steep=False, sparse=False)
+    where = {"layers": (0,), "heads": (0,), "n_features": None, "min_count": 3, "max_count": 17}
+    options = {**where, "examples_per_split": 1, "baselines": False}
+    figures = "SELECT * FROM rule_metrics WHERE method = $m ORDER BY ALL"
+    with tiny.build(tmp_path / "w.duckdb", shape) as warehouse:
+        mine_skipgrams(warehouse, SkipgramSpec(method=method, **options))
+        other = mine_skipgrams(warehouse, SkipgramSpec(method="mined", **{**options, **otherwise}))
+        kept, read = (
+            warehouse.rows(sql, {"m": method})
+            for sql in (figures, "SELECT 1 FROM rule_readings WHERE method = $m")
+        )
+        mine_skipgrams(warehouse, SkipgramSpec(method=method, **{**options, **otherwise}))
+        # Keys at BOS count otherwise, whatever a list has learnt from.
+        expected = [] if "bos_keys" in otherwise else warehouse.rows(figures, {"m": method})
+    assert kept == expected
+    assert bool(read) == bool(kept) == (other.not_judged == [])
+
+
 def test_a_list_is_not_judged_on_examples_of_sequences_added_since(tmp_path: Path) -> None:
     shape = Tiny(seed=7, n_seqs=20, seq_len=5, steep=False, sparse=False)
     where = {"layers": (0,), "heads": (0,), "n_features": None, "min_count": 3, "max_count": 17}

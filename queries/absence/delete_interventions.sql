@@ -1,4 +1,6 @@
--- Grain: what is stored of the features that are mined again.
+-- Grain: a forward pass of a test of features that are mined or tested again: of the pairs that act through the heads
+-- $through, of all where that is NULL.
+-- Reads: distractors
 -- Writes: interventions
 DELETE FROM interventions
 WHERE
@@ -6,4 +8,18 @@ WHERE
     AND head = $head
     AND scaling = $scaling
     AND feature IN (SELECT unnest($features::INTEGER[]))
-    AND experiment <> 'counting';
+    AND experiment <> 'counting'
+    AND (
+        $through IS NULL
+        OR (feature, pair) IN (
+            SELECT
+                p.feature,
+                p.pair
+            FROM distractors AS p
+            WHERE
+                p.layer = $layer
+                AND p.head = $head
+                AND p.scaling = $scaling
+                AND p.through_head IN (SELECT unnest($through::INTEGER[]))
+        )
+    );

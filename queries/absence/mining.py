@@ -261,8 +261,10 @@ def _mine_head(here: HeadRun[AbsenceSpec], bootstrap: SequenceBootstrap) -> Abse
     scores = head_scores(warehouse, here.layer, here.head, spec.scaling, here.through, bos_keys=spec.bos_keys)
     found = find_distractors(scores, here.features, pairs=spec.pairs, candidates=candidates)
     of_features = {**at, "scaling": spec.scaling, "features": here.features.tolist()}
-    for table in ("distractors", "distractor_examples", "interventions", "absence_tests"):
+    for table in ("distractors", "distractor_examples"):
         warehouse.execute(step(f"delete_{table}"), of_features)
+    for table in ("interventions", "absence_tests"):
+        warehouse.execute(step(f"delete_{table}"), {**of_features, "through": None})
     warehouse.execute(step("make_found_examples"), _case_parameters(spec, at, found))
     warehouse.execute(step("insert_examples"), {**at, "scaling": spec.scaling})
     statistics = _statistics(warehouse, found, bootstrap)

@@ -1,6 +1,6 @@
 -- Grain: a case and a position at which its query is active: how many keys and opponents stand at or before it, and what
 -- the output feature does. All cases of a head at once.
--- Reads: input_activations, output_activations
+-- Reads: counting_splits, input_activations, output_activations
 -- Makes: count_positions
 CREATE OR REPLACE TEMP TABLE count_positions AS
 WITH cases AS (
@@ -67,11 +67,12 @@ SELECT
     p.pair,
     p.seq_id,
     p.pos::INTEGER AS pos,
-    CASE mix32(mix32($seed) + p.seq_id) % 2 WHEN 0 THEN 'train' ELSE 'test' END AS split,
+    s.split,
     p.n_key::INTEGER AS n_key,
     p.n_opponent::INTEGER AS n_opponent,
     coalesce(y.activation, 0) AS activation
 FROM opposed AS p
+INNER JOIN counting_splits AS s ON p.seq_id = s.seq_id
 LEFT JOIN output_activations AS y
     ON
         y.layer = $layer

@@ -14,7 +14,6 @@ from attnrules.queries.absence import Distractors, find_distractors
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.evaluation import FEWEST, SequenceBootstrap, interval
 from attnrules.queries.heads import HeadRun, Mining, Run, Spec, head_scores, live_features
-from attnrules.queries.heads.run import COUNTING_SPLIT_SALT
 from attnrules.sql import Statements
 
 if TYPE_CHECKING:
@@ -132,10 +131,12 @@ def _mine_head(here: HeadRun[CountingSpec], bootstrap: SequenceBootstrap) -> Cou
     candidates = live_features(warehouse, here.layer, bos_keys=spec.bos_keys)
     scores = head_scores(warehouse, here.layer, here.head, spec.scaling, here.through, bos_keys=spec.bos_keys)
     found = find_distractors(scores, features, pairs=spec.pairs, candidates=candidates)
-    for table in ("counting_counts", "counting_rules", "counting_tests", "interventions"):
-        warehouse.execute(
-            step(f"delete_{table}"), {**at, "scaling": spec.scaling, "features": features.tolist()}
-        )
+    of_features = {**at, "scaling": spec.scaling, "features": features.tolist()}
+    for table in ("counting_counts", "counting_rules"):
+        warehouse.execute(step(f"delete_{table}"), of_features)
+    for table in ("counting_tests", "interventions"):
+        warehouse.execute(step(f"delete_{table}"), {**of_features, "through": None})
+    warehouse.execute(step("make_counting_splits"), {"seed": spec.seed})
     same = {**at, "scaling": spec.scaling, "run_id": here.run_id}
     n_counted = n_beat_presence = n_rules = 0
     for start in range(0, len(features), _FEATURES_AT_ONCE):
@@ -182,7 +183,6 @@ def _mine_batch(
             "queries": found.query[rows].tolist(),
             "opponents": opponents,
             "bos_keys": spec.bos_keys,
-            "seed": spec.seed + COUNTING_SPLIT_SALT,
         },
     )
     names = ("feature", "pair", "split", "n_key", "n_opponent", "n_positions", "n_active", "mean_activation")

@@ -27,7 +27,7 @@ from attnrules.queries.heads import head_values, key_numbers, through_heads
 from attnrules.queries.heads.run import EXAMPLE_SPLIT_SALT, UNIFORM_EXAMPLES_SALT
 from attnrules.queries.stated.reading import match_rules, store_readings
 from attnrules.sql import Statements
-from attnrules.sql.methods import method_named, names
+from attnrules.sql.methods import METHODS, method_named, names
 from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
@@ -137,7 +137,10 @@ def lists_not_judged(
 def _find_other_runs(warehouse: Warehouse, judge: Judge) -> None:
     draws = {"seed": judge.seed, "n_per_label": judge.n_per_label, "bos_keys": judge.bos_keys}
     drawn_sets = [name for name in judge.example_sets if name in DRAWN_SETS]
-    warehouse.execute(step("make_other_runs"), {**draws, "drawn_sets": drawn_sets})
+    learn_nothing = [name for name, method in METHODS.items() if not method.learns]
+    warehouse.execute(
+        step("make_other_runs"), {**draws, "drawn_sets": drawn_sets, "learn_nothing": learn_nothing}
+    )
 
 
 def split_sequences(warehouse: Warehouse, seed: int, n_held_out: int) -> None:

@@ -23,7 +23,7 @@ SELECT
     f.method,
     count(DISTINCT f.feature) AS n_features
 FROM found AS f
-SEMI JOIN other_runs AS o ON f.run_id = o.run_id
+SEMI JOIN other_runs AS o ON f.run_id = o.run_id AND f.method = o.method
 WHERE list_contains($features, f.feature) AND NOT list_contains($mined_now, f.method || ' ' || f.scaling)
 GROUP BY f.method
 ORDER BY f.method;

@@ -19,7 +19,7 @@ WITH stored AS (
         r.score
     FROM rules AS r
     SEMI JOIN mined_features AS f ON r.feature = f.feature
-    ANTI JOIN other_runs AS o ON r.run_id = o.run_id
+    ANTI JOIN other_runs AS o ON r.run_id = o.run_id AND r.method = o.method
     WHERE r.layer = $layer AND r.head = $head
 ),
 
@@ -57,7 +57,7 @@ stated AS (
         t.weight AS score
     FROM stated_rules AS t
     SEMI JOIN mined_features AS f ON t.feature = f.feature
-    ANTI JOIN other_runs AS o ON t.run_id = o.run_id
+    ANTI JOIN other_runs AS o ON t.run_id = o.run_id AND o.method = 'stated'
     WHERE t.layer = $layer AND t.head = $head
 ),
 

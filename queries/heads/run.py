@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 # Added to the seed where two draws would otherwise put the same sequences in the same order: the examples of
-# a rule would then be those that it is tested on, or the train half those that come first.
+# a rule would then be those that it is tested on, or the train half those that come first. The halves of
+# counting have 2 (counting/make_counting_splits.sql).
 TEST_EXAMPLES_SALT = 1
-COUNTING_SPLIT_SALT = 2
 GRID_EXAMPLES_SALT = 3
 OUTPUT_EXAMPLES_SALT = 4
 # Of the examples of a set: bits of the golden ratio and of the square root of 2, far from any seed.

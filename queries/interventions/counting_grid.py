@@ -84,13 +84,12 @@ def run_grid(bench: Bench) -> tuple[int, int, int, int]:
     here, chosen = bench.here, bench.chosen
     warehouse, spec = here.warehouse, here.spec
     rules = _rules(bench)
-    seq_len = warehouse.value("SELECT seq_len FROM corpus")
     examples: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for feature, pair, seq_id, query_pos in warehouse.rows(
         step("grid_examples"),
         {
             **chosen,
-            "seq_len": seq_len,
+            "seq_len": bench.seq_len,
             "room": 2 * COPIES,
             "n_examples": spec.n_examples,
             "seed": spec.seed + GRID_EXAMPLES_SALT,
@@ -109,7 +108,7 @@ def run_grid(bench: Bench) -> tuple[int, int, int, int]:
         by_rule[row["feature"], row["pair"]].append(row)
     tests = [_judge(rule, by_rule[rule.feature, rule.pair], bench.bootstrap) for rule in rules]
     for table, new in (("interventions", rows), ("counting_tests", tests)):
-        warehouse.execute(of_counting(f"delete_{table}"), chosen)
+        warehouse.execute(of_counting(f"delete_{table}"), bench.sought)
         append_rows(warehouse, table, new, bench.same)
     n_tested = sum(test["status"] == "tested" for test in tests)
     return len(rules), n_tested, sum(test["confirmed"] for test in tests), len(rows)

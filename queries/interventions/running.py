@@ -133,8 +133,9 @@ def intervene(
 ) -> InterveneResult:
     """Test absence and counting rules on the model; each head is stored in a transaction of its own.
 
-    Earlier outcomes of the same features and scaling are replaced. Raises `AttnRulesError` when no rules
-    were mined, `UsageError` for a head or feature that is not in the warehouse, or more copies than fit.
+    Earlier outcomes of the same rules are replaced; of an SAE over a whole layer those of rules that act
+    through other heads than the spec's stay. Raises `AttnRulesError` when no rules were mined, `UsageError`
+    for a head or feature that is not in the warehouse, or more copies than fit.
     """
     spec.refuse_out_of_bounds("n_examples", "copies", "n_tokens", "n_controls")
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
@@ -152,7 +153,7 @@ def intervene(
     bootstrap = SequenceBootstrap(spec.seed)
 
     def test(here: HeadRun[InterveneSpec]) -> InterveneHead:
-        return _test_head(Bench(here, laboratory, bootstrap))
+        return _test_head(Bench(here, laboratory, bootstrap, seq_len))
 
     return InterveneResult(run.over_heads(test, report))
 
@@ -161,12 +162,11 @@ def _test_head(bench: Bench) -> InterveneHead:
     here, chosen = bench.here, bench.chosen
     warehouse, spec = here.warehouse, here.spec
     pairs = _pairs(bench)
-    seq_len = warehouse.value("SELECT seq_len FROM corpus")
     warehouse.execute(
         step("make_test_examples"),
         {
             **chosen,
-            "seq_len": seq_len,
+            "seq_len": bench.seq_len,
             "copies": spec.copies,
             "n_examples": spec.n_examples,
             "seed": spec.seed + TEST_EXAMPLES_SALT,
@@ -202,7 +202,7 @@ def _test_head(bench: Bench) -> InterveneHead:
     ]
     _confirm(tests)
     for table, new in (("interventions", rows), ("absence_tests", tests)):
-        warehouse.execute(of_absence(f"delete_{table}"), chosen)
+        warehouse.execute(of_absence(f"delete_{table}"), bench.sought)
         append_rows(warehouse, table, new, bench.same)
     counting = run_grid(bench)
     return InterveneHead(

@@ -111,8 +111,8 @@ def intervene_on_stated(
 ) -> StatedResult:
     """Test stated rules on the model; each head is stored in a transaction of its own.
 
-    Earlier outcomes of the same features are replaced. Raises `AttnRulesError` when no stated rules were
-    mined, `UsageError` for a head or feature that is not in the warehouse.
+    Earlier outcomes of the same rules are replaced. Raises `AttnRulesError` when no stated rules were mined,
+    `UsageError` for a head or feature that is not in the warehouse.
     """
     spec.refuse_out_of_bounds("n_rules", "n_examples", "n_controls")
     run = Run.as_asked(warehouse, "intervene --stated", spec)
@@ -168,7 +168,7 @@ def _test_block(
         rows_of = of_test[*of_rule, test["kind"], test["atom"]]
         judged.append(_judge(test, rows_of, unchanged[of_rule], bootstrap))
     for table, new in (("stated_trials", rows), ("stated_tests", judged)):
-        here.warehouse.execute(_of_stated(f"delete_{table}"), chosen)
+        here.warehouse.execute(_of_stated(f"delete_{table}"), {**chosen, "n_rules": here.spec.n_rules})
         append_rows(here.warehouse, table, new, {**here.at, "run_id": here.run_id})
     return judged, len(rows)
 

@@ -51,11 +51,12 @@ class Laboratory(Protocol):
 
 @dataclass(frozen=True)
 class Bench:
-    """A head whose rules are tested, and what they are tested with."""
+    """A head whose rules are tested, and what they are tested with: sequences of `seq_len` tokens."""
 
     here: HeadRun[InterveneSpec]
     laboratory: Laboratory
     bootstrap: SequenceBootstrap
+    seq_len: int
 
     @property
     def chosen(self) -> dict[str, Any]:

@@ -363,8 +363,8 @@ def _store(
     if isinstance(found, StatedRules):
         # What tested the rules of before says nothing of these.
         for table in ("stated_tests", "stated_trials"):
-            chosen = {**batch.at, "features": batch.features.tolist()}
-            warehouse.execute(_of_stated(f"delete_{table}"), chosen)
+            everything = {**batch.at, "features": batch.features.tolist(), "n_rules": None}
+            warehouse.execute(_of_stated(f"delete_{table}"), everything)
         for table, rows in (("stated_rules", found.rules), ("stated_atoms", found.atoms)):
             warehouse.execute(step(f"delete_{table}"), batch.at)
             numbers = {**batch.at, "run_id": run_id}.items()

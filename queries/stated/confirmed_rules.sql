@@ -1,4 +1,4 @@
--- Grain: an absence rule, or a counting rule without an opponent, that the model confirms; of one head or feature, where these are
+-- Grain: an absence rule, or a counting rule that weighs no opponent, that the model confirms; of one head or feature, where these are
 -- named. Of a counting rule the seed too: which sequences its threshold was chosen on follows from that. No rule that looks
 -- at BOS, which the language cannot.
 -- Reads: absence_summary, counting_rules, counting_summary, distractors, input_activations, runs
@@ -31,7 +31,7 @@ WITH found AS (
         k.run_id
     FROM counting_summary AS c
     INNER JOIN counting_rules AS k USING (layer, head, feature, scaling, pair)
-    WHERE c.confirmed AND c.opponent_feature IS NULL
+    WHERE c.confirmed AND c.opponent_weight = 0
 ),
 
 of_run AS (

@@ -1,4 +1,9 @@
--- Grain of the deletion: an output feature of $features whose rules are found or tested anew.
+-- Grain of the deletion: a rule of an output feature of $features that is found or tested anew: one of the first $n_rules, any
+-- where that is NULL.
 -- Writes: stated_trials
 DELETE FROM stated_trials
-WHERE layer = $layer AND head = $head AND feature IN (SELECT unnest($features::INTEGER[]));
+WHERE
+    layer = $layer
+    AND head = $head
+    AND feature IN (SELECT unnest($features::INTEGER[]))
+    AND ($n_rules IS NULL OR rank <= $n_rules);

@@ -14,7 +14,7 @@ WITH found AS (
         s.prior
     FROM stated_rules AS s
     INNER JOIN methods AS m ON m.match_score = 'holds'
-    ANTI JOIN other_runs AS o ON s.run_id = o.run_id
+    ANTI JOIN other_runs AS o ON s.run_id = o.run_id AND m.method = o.method
     WHERE s.layer = $layer AND s.head = $head
     UNION ALL
     SELECT DISTINCT
@@ -26,7 +26,7 @@ WITH found AS (
         0 AS weight,
         0 AS prior
     FROM rules AS r
-    ANTI JOIN other_runs AS o ON r.run_id = o.run_id
+    ANTI JOIN other_runs AS o ON r.run_id = o.run_id AND r.method = o.method
     WHERE r.layer = $layer AND r.head = $head AND r.rank <= $n_read
 )
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from attnrules.queries.arrays import Floats, Ints, arrays, mix32
+from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval
 from attnrules.queries.heads import FeatureId, HeadId, finished_sequences
-from attnrules.queries.heads.run import COUNTING_SPLIT_SALT
 from attnrules.queries.stated.language import Atom, InputFeature, Place, Statement
 from attnrules.queries.stated.members import member_rows
 from attnrules.queries.stated.reading import Interval, by_sequence, match_given
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "stated")
+_of_counting = Statements("attnrules.queries", "counting")
 
 _HERE, _BEFORE, _ANYWHERE = Place(), Place("offset", 1, None), Place("offset", 0, None)
 
@@ -79,7 +79,8 @@ def read_confirmed(
     """Judge the absence and counting rules that the model confirms as they are read, in the language.
 
     An absence rule says `[key] anywhere and [query] at 0 and no [distractor] anywhere`, a counting rule
-    `[query] at 0 and at least n of [key] anywhere`; keys weighed against an opponent cannot be said.
+    `[query] at 0 and at least n of [key] anywhere`; one that weighs its key against an opponent cannot be
+    said, one that leaves its opponent out of account can.
 
     Arguments:
         of: whose; of every feature of a head where it is one, of all where None.
@@ -106,25 +107,27 @@ def _read(warehouse: Warehouse, rules: Sequence[dict[str, Any]], seed: int) -> l
         match_given(warehouse, at, features, rows, seed)
         counts = arrays(warehouse, step("reading_counts"))
         sequences = arrays(warehouse, step("reading_sequences"))["seq_id"]
+        held_out = _held_out(warehouse, rules, sequences)
     weights = np.c_[np.ones(len(sequences)), bootstrap_weights(sequences, seed)]
     matches, hits = (
         by_sequence(counts["rule"], counts, name, sequences, len(rows)) for name in ("n_matches", "n_hits")
     )
     both = zip(rules, pairs, matches.reshape(len(rules), 2, -1), hits.reshape(len(rules), 2, -1), strict=True)
-    held_out = [_held_out(rule, sequences) for rule in rules]
     return [
         _narrowing(rule, pair, m[:, kept], h[:, kept], weights[kept])
         for (rule, pair, m, h), kept in zip(both, held_out, strict=True)
     ]
 
 
-def _held_out(rule: dict[str, Any], sequences: Ints) -> Ints:
-    """Return the places of the sequences that a rule was not chosen on."""
-    if rule["kind"] == "absence":
-        return np.arange(len(sequences))
-    # A counting rule's threshold was fitted to the even half (counting/make_count_positions.sql).
-    salted = np.array(rule["chosen_by_seed"] + COUNTING_SPLIT_SALT)
-    return np.flatnonzero(mix32(mix32(salted) + sequences) % 2)
+def _held_out(warehouse: Warehouse, rules: Sequence[dict[str, Any]], sequences: Ints) -> list[Ints]:
+    """Return by rule the places of the sequences that it was not chosen on: of a counting rule, its half."""
+    halves = {}
+    for seed in {rule["chosen_by_seed"] for rule in rules if rule["kind"] == "counting"}:
+        warehouse.execute(_of_counting("make_counting_splits"), {"seed": seed})
+        of_test = arrays(warehouse, step("counting_test_sequences"))["seq_id"]
+        halves[seed] = np.flatnonzero(np.isin(sequences, of_test))
+    everything = np.arange(len(sequences))
+    return [everything if rule["kind"] == "absence" else halves[rule["chosen_by_seed"]] for rule in rules]
 
 
 def _statements(rule: dict[str, Any]) -> tuple[Statement, Statement]:
