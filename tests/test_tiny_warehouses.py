@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from attnrules.queries.evaluation import AGGREGATIONS, EXAMPLE_SETS, NO_SCALING
@@ -289,6 +289,8 @@ def check_tokens(found: Mined, f: int, rules: dict[str, list[tuple[Any, ...]]]) 
 
 @settings(few, max_examples=5)
 @given(shape=tiny.shapes(6), at=heads)
+# A token whose sources cancel out is none: rounding left three units of it.
+@example(shape=Tiny(seed=13481, n_seqs=6, seq_len=5, steep=True, sparse=True), at=(0, 0))
 def test_tokens_of_a_feature_follow_their_definition(shape: Tiny, at: tuple[int, int]) -> None:
     layer, head = at
     with TemporaryDirectory() as folder, tiny.build(Path(folder) / "tiny.duckdb", shape) as warehouse:

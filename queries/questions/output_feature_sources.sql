@@ -7,7 +7,7 @@
 -- A source k brings A[q,k] (sum over i of a[k,i] V(f,i)) / sigma_k to the pre-activation at q (method.md section 8), but
 -- for constants that all sources share; through every head, where the SAE reads the whole layer. contribution is the mean of what a token brings at no more than 1,000 drawn
 -- positions where the feature is active, contribution_everywhere the same at 8,192 of all; share is a token's part of the
--- difference.
+-- difference. Each amount is rounded to a unit, so that a sum within half a unit of each is nothing but rounding.
 WITH active AS (
     SELECT
         seq_id,
@@ -74,7 +74,9 @@ by_token AS (
         a.token_id,
         coalesce(sum(exact_units(a.weight * i.activation * k.value_score)) FILTER (WHERE a.is_active), 0) AS when_active,
         coalesce(sum(exact_units(a.weight * i.activation * k.value_score)) FILTER (WHERE NOT a.is_active), 0)
-            AS everywhere
+            AS everywhere,
+        count(*) FILTER (WHERE a.is_active) AS n_active,
+        count(*) AS n_amounts
     FROM attended AS a
     INNER JOIN input_activations AS i ON a.seq_id = i.seq_id AND a.key_pos = i.pos
     INNER JOIN key_values AS k ON a.head = k.head AND i.feature = k.key_feature
@@ -90,6 +92,6 @@ SELECT
     (b.when_active - b.everywhere) / sum(b.when_active - b.everywhere) OVER () AS share
 FROM by_token AS b
 INNER JOIN vocabulary AS v ON b.token_id = v.token_id
-WHERE b.when_active > 0 AND b.when_active > b.everywhere
+WHERE b.when_active > b.n_active / 2 AND b.when_active - b.everywhere > b.n_amounts / 2
 ORDER BY b.when_active - b.everywhere DESC, b.token_id ASC
 LIMIT $limit;
