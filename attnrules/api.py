@@ -538,6 +538,8 @@ def _features(features: Features) -> tuple[FeatureId, ...]:
         return ()
     if isinstance(features, str):
         return tuple(map(parse_feature, features.split(",")))
+    if not isinstance(features, Iterable):
+        raise UsageError(f"{features!r}: names no features; write 'L0H3.17' or a list of such names")
     return tuple(map(_feature, features))
 
 

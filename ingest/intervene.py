@@ -241,14 +241,20 @@ class Laboratory:
         """
         return self._in_batches(trials, partial(self._read, layer, head))
 
-    def activations(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+    def activations(
+        self, layer: int, head: int, trials: Mapping[str, Array]
+    ) -> tuple[Array, dict[str, Array]]:
         """Run the model on every trial; read an output feature at its query position, and input features.
 
-        A trial is an entry of the arrays `tokens` [n, seq_len], `query_pos` and `feature` [n], and
-        `probe_pos` and `probe_feature` [n, m], positions and input features, -1 for none. Returns
-        `activation` [n] of the output feature and `probed` [n, m] of the input features, NaN for none.
+        A trial is an entry of the arrays `tokens` [n, seq_len], `query_pos` and `feature` [n], `inputs`
+        [n, m], input features, -1 for none, and `nearest` and `farthest` [n], how far back from the query
+        position these are looked for; never at BOS. Returns the activation of the output feature [n], and
+        where input features are active, the columns `trial`, `pos`, `feature` and `activation`.
         """
-        return self._in_batches(trials, partial(self._read_features, layer, head))
+        found: list[dict[str, Array]] = []
+        numbered = {**trials, "trial": np.arange(len(trials["tokens"]))}
+        read = self._in_batches(numbered, partial(self._read_features, layer, head, found))
+        return read["activation"], {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def log_probabilities(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on every trial as it is, without a feature's contribution, and without a control's.
@@ -314,16 +320,25 @@ class Laboratory:
         probed = self._probe(layer, reading.residual, trials["changed"], trials["probe"])
         return dict(zip(_READINGS, (activation, *to, probed), strict=True))
 
-    def _read_features(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
+    def _read_features(
+        self, layer: int, head: int, found: list[dict[str, Array]], trials: Mapping[str, Array]
+    ) -> dict[str, Array]:
         import torch
 
         tokens = torch.as_tensor(trials["tokens"], device=self._model.device)
         reading = read_layer(self._model, layer, tokens)
-        probed = np.full(trials["probe_pos"].shape, np.nan)
-        row, column = np.nonzero(trials["probe_pos"] >= 0)
-        pos, feature = (trials[name][row, column] for name in ("probe_pos", "probe_feature"))
-        probed[row, column] = self._inputs(layer, reading.residual, row, pos, feature)
-        return {"activation": self._output(layer, head, reading, trials), "probed": probed}
+        activation = self._output(layer, head, reading, trials)
+        back = trials["query_pos"][:, None] - np.arange(tokens.shape[1])
+        near, far = trials["nearest"][:, None], trials["farthest"][:, None]
+        looked_at = (back >= near) & (back <= far) & (trials["inputs"] >= 0).any(axis=1, keepdims=True)
+        looked_at[:, 0] = False
+        row, pos = np.nonzero(looked_at)
+        features = trials["inputs"][row]
+        read = self._inputs(layer, reading.residual, row, pos, features.clip(min=0))
+        at, column = np.nonzero((read > 0) & (features >= 0))
+        columns = trials["trial"][row[at]], pos[at], features[at, column], read[at, column]
+        found.append(dict(zip(("trial", "pos", "feature", "activation"), columns, strict=True)))
+        return {"activation": activation}
 
     def _output(self, layer: int, head: int, reading: LayerReading, trials: Mapping[str, Array]) -> Array:
         """Return each row's activation of its output feature at its query position."""
@@ -362,22 +377,23 @@ class Laboratory:
         """Return each row's mean activation of its input feature over the marked positions."""
         row, pos = np.nonzero(where)
         total = np.zeros(len(where))
-        np.add.at(total, row, self._inputs(layer, residual, row, pos, probe[row]))
+        np.add.at(total, row, self._inputs(layer, residual, row, pos, probe[row, None])[:, 0])
         with np.errstate(invalid="ignore"):
             return np.asarray(total / where.sum(axis=1))
 
-    def _inputs(self, layer: int, residual: Tensor, row: Array, pos: Array, feature: Array) -> Array:
-        """Return the activations of input features, each at a row and position: [n]."""
+    def _inputs(self, layer: int, residual: Tensor, row: Array, pos: Array, features: Array) -> Array:
+        """Return the activations of input features [n, m], those of an entry at its row and position."""
         import torch
 
         sae = self._sae("input", Location(layer))
-        found = np.zeros(len(row))
+        found = np.zeros(features.shape)
         step = max(1, _ENCODE_FLOATS // sae.d_sae)
         for start in range(0, len(row), step):
             at = slice(start, start + step)
             with torch.no_grad():
                 activations = sae.encode(residual[row[at], pos[at]].float())
-            found[at] = activations[np.arange(len(activations)), feature[at]].float().cpu().numpy()
+            places = torch.as_tensor(features[at], device=activations.device)
+            found[at] = activations.gather(1, places).float().cpu().numpy()
         return found
 
     def _sae(self, role: Role, location: Location) -> Sae:

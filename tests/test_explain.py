@@ -115,6 +115,13 @@ def test_a_status_says_what_fires_and_what_holds(
     assert status[6, knocks] == STATUSES[2]
 
 
+def test_a_feature_that_is_named_twice_is_explained_once(opened: Warehouse, explainer: Explainer) -> None:
+    text, features = text_of(opened, SEQUENCES[0]), explained_features(opened)
+    once, twice = (explainer.explain(text, [*features, *more]) for more in ((), features))
+    assert twice.rows.equals(once.rows)
+    assert (twice.left_out, bool(once.rows.height)) == (once.left_out, True)
+
+
 def test_without_the_model_rules_of_tokens_say_the_same(opened: Warehouse, explainer: Explainer) -> None:
     features = explained_features(opened)
     alone = Explainer(opened, CPU, with_model=False)

@@ -133,6 +133,12 @@ def test_all_features_are_asked_for_in_one_word_or_none(wh: RuleWarehouse, featu
     [
         (lambda wh: wh.predict("a text"), "'a text': is one text; give a list"),
         (lambda wh: wh.predict([[1.5]]), "1.5: is neither a token nor the id of one"),
+        (lambda wh: wh.predict([[True]]), "True: is neither a token nor the id of one"),
+        (lambda wh: wh.predict(5), "5: is no list of texts"),
+        (lambda wh: wh.predict([5]), "5: is no text, nor a list of tokens"),
+        (lambda wh: wh.predict([[1]], features=5), "5: names no features; write 'L0H3.17' or a list"),
+        (lambda wh: wh.test("['a'] at 0 -> L0H0.0", seed=-1), "seed=-1: must be a whole number of at least"),
+        (lambda wh: wh.test_confirmed(seed=-1), "seed=-1: must be a whole number of at least 0"),
         (lambda wh: wh.predict([[1]], n_rules=0), "n_rules=0: must be a whole number of at least 1"),
         (lambda wh: wh.show("L0H0.0", n_rules=-3), "n_rules=-3: must be a whole number of at least 1"),
         (lambda wh: wh.show("L0H0.0", n_rules="x"), "n_rules=x: must be a whole number of at least 1"),

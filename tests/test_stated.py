@@ -202,6 +202,13 @@ def test_predictions_from_python_are_what_a_reader_finds(path: Path) -> None:
     assert (found["probability"] > 0.5).all()
 
 
+def test_a_feature_that_is_named_twice_is_predicted_once(path: Path) -> None:
+    with package.open(path) as warehouse:
+        once, twice = (warehouse.predict([[1, 1]], features=names) for names in (["L0H2.0"], ["L0H2.0"] * 2))
+    assert twice.equals(once)
+    assert once.height
+
+
 def test_rules_that_name_input_features_are_counted_as_left_out(path: Path) -> None:
     with package.open(path) as warehouse:
         found = warehouse.predict([[1, 1]], features=["L0H0.0", "L0H2.0"])

@@ -18,7 +18,7 @@ from attnrules.queries.heads import FeatureId
 from attnrules.queries.interventions import StatedSpec, intervene_on_stated
 from attnrules.queries.interventions.changes import Example, Plan, Rule, RuleAtom, broken, denied
 from attnrules.queries.stated import parse
-from attnrules.queries.stated.language import Atom
+from attnrules.queries.stated.language import Atom, InputFeature, Statement
 from attnrules.queries.stated.members import resolved, table_of
 from attnrules.warehouse import Warehouse, check
 from tests.planted import PlantedModel
@@ -107,33 +107,133 @@ def test_every_pass_has_the_activation_that_the_planted_rules_demand(
     assert {arm for _, _, _, arm, *_ in rows} == {"none", "rule", "control"}
 
 
-def test_shares_are_what_the_passes_say(tested: Warehouse) -> None:
+def as_meant(kind: str, control: int, holds: bool | None) -> bool:
+    """Whether a rule planted holds, one broken does not, and a control does the contrary."""
+    wanted = (kind == "sufficient") == (control == 0)
+    return holds is not None and holds == wanted
+
+
+@pytest.mark.parametrize("of", ["path", "doctored"])
+def test_shares_are_what_the_passes_say(of: str, request: pytest.FixtureRequest) -> None:
     """Of both kinds, counted slowly from the rows of `stated_trials`."""
-    passes: dict[Any, list[Any]] = defaultdict(list)
-    before = {}
-    for layer, head, feature, kind, atom, arm, control, seq, holds, y in tested.rows(
-        "SELECT layer, head, feature, kind, atom, arm, control, seq_id, holds, activation FROM stated_trials"
-    ):
+    with Warehouse.open(request.getfixturevalue(of)) as tested:
+        trials = tested.rows(
+            "SELECT layer, head, feature, kind, atom, arm, control, seq_id, holds, activation FROM stated_trials"
+        )
+        tests = tested.rows(
+            "SELECT layer, head, feature, kind, atom, n_examples, holds_share, share, control_share,"
+            " largest_control_share FROM stated_tests WHERE status = 'tested'"
+        )
+    passes: dict[Any, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    before, holding = {}, defaultdict(list)
+    for *at, kind, atom, arm, control, seq, holds, y in trials:
         if arm == "none":
-            before[layer, head, feature, seq] = y
-        else:
-            passes[layer, head, feature, kind, atom].append((control or 0, seq, holds, y))
-    for layer, head, feature, kind, atom, n, share, control_share, largest in tested.rows(
-        "SELECT layer, head, feature, kind, atom, n_examples, share, control_share, largest_control_share"
-        " FROM stated_tests WHERE status = 'tested'"
-    ):
-        rows = passes[layer, head, feature, kind, atom]
-        judged = {seq for control, seq, holds, _ in rows if control == 0 and holds is not False}
-        total = sum(before[layer, head, feature, seq] for seq in judged) if kind == "necessary" else n
-        of_control: dict[int, float] = defaultdict(float)
-        for control, seq, _, y in rows:
-            if seq in judged:
-                lost = before[layer, head, feature, seq] - y if kind == "necessary" else float(y > 0)
-                of_control[control] += lost / total
-        of_rule = of_control.pop(0)
-        assert (n, len(of_control)) == (len(judged), 9)
-        assert (share, largest) == pytest.approx((of_rule, max(of_control.values())), abs=1e-6)
-        assert control_share == pytest.approx(np.mean(list(of_control.values())), abs=1e-6)
+            before[*at, seq] = y
+        elif as_meant(kind, control or 0, holds):
+            passes[*at, kind, atom][control or 0][seq] = y
+        if arm == "rule":
+            holding[*at, kind, atom].append(holds is True)
+    for *at, kind, atom, n, holds_share, share, control_share, largest in tests:
+        changed, *controls = (passes[*at, kind, atom][control] for control in range(10))
+        controls = [{seq: y for seq, y in one.items() if seq in changed} for one in controls]
+        controls = [one for one in controls if len(one) >= min(5, len(changed))]
+        judged = [seq for seq in changed if any(seq in one for one in controls)]
+        whole = np.mean([before[*at, seq] for seq in judged]) if kind == "necessary" else 1
+
+        def effect(y: float, seq: int, kind: str = kind, at: Any = at, whole: float = whole) -> float:
+            return (before[*at, seq] - y) / whole if kind == "necessary" else float(y > 0)
+
+        did = [{seq: effect(y, seq) for seq, y in one.items() if seq in judged} for one in controls]
+        of_controls = [np.mean([one[seq] for one in did if seq in one]) for seq in judged]
+        assert n == len(judged)
+        assert share == pytest.approx(np.mean([effect(changed[seq], seq) for seq in judged]), abs=1e-6)
+        assert largest == pytest.approx(max(np.mean([*one.values()]) for one in did), abs=1e-6)
+        assert control_share == pytest.approx(np.mean(of_controls), abs=1e-6)
+        assert holds_share == pytest.approx(np.mean(holding[*at, kind, atom]))
+
+
+# Rules about classes of words, and the words on which the corpus is made to say that a class never fires.
+HIDDEN = {"[animal]": {"dog", "horse"}, "[predator]": {"wolf", "owl"}}
+DOCTORED = {
+    "animal's meal": "[animal] before and ['eats', 'drinks'] at 0",
+    "mouse at food": "[food] before and ['squeaks'] at 0 and no [predator] before",
+}
+
+
+@pytest.fixture(scope="module")
+def doctored(ingested_once: Path, planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse by which some tokens seem neutral that are not, tested. Not to be written to."""
+    made = Path(shutil.copy(ingested_once, tmp_path_factory.mktemp("doctored") / "planted.duckdb"))
+    with Warehouse.open(made, writable=True) as warehouse:
+        for name, words in HIDDEN.items():
+            warehouse.execute(
+                "DELETE FROM input_activations AS a WHERE layer = 0 AND feature = $feature AND (seq_id, pos) IN"
+                " (SELECT (seq_id, pos) FROM tokens WHERE token_id IN (SELECT unnest($tokens::INTEGER[])))",
+                {
+                    "feature": planted.input_features[0, name],
+                    "tokens": [planted.vocabulary.index(word) for word in words],
+                },
+            )
+        for (layer, head, name), feature in planted.output_features.items():
+            if layer == 0 and name in DOCTORED:
+                statement = DOCTORED[name]
+                for (_, named), number in planted.input_features.items():
+                    statement = statement.replace(named, f"[L0.i{number}]") if "[" in named else statement
+                store(warehouse, (0, head, feature), 1, statement)
+        put_to_test(warehouse, layers=(0,), heads=(0, 1))
+    return made
+
+
+@pytest.mark.parametrize("of", ["path", "doctored"])
+def test_holds_says_whether_the_rule_holds_in_the_changed_sequence(
+    of: str, planted: PlantedModel, request: pytest.FixtureRequest
+) -> None:
+    with Warehouse.open(request.getfixturevalue(of)) as warehouse:
+        sequences = texts(warehouse)
+        rules = {
+            (layer, head, feature): parse(statement)[0]
+            for layer, head, feature, statement in warehouse.rows(
+                "SELECT layer, head, feature, statement FROM stated_rules"
+            )
+        }
+        rows = warehouse.rows(
+            "SELECT layer, head, feature, kind, arm, atom, seq_id, query_pos, positions, token_ids, holds"
+            " FROM stated_trials"
+        )
+    named = {(member.layer, member.feature) for rule in rules.values() for member in features_of(rule)}
+    for layer, head, feature, kind, arm, number, seq, q, positions, token_ids, holds in rows:
+        tokens = list(sequences[seq].tokens)
+        for position, token in zip(positions, token_ids, strict=True):
+            tokens[position] = token, planted.vocabulary[token]
+        active = {
+            (at, k): {f: planted.input_activation(at, f, token) for of_layer, f in named if of_layer == at}
+            for at in {at for at, _ in named}
+            for k, (token, _) in enumerate(tokens)
+        }
+        text, rule = Text(tokens, active), rules[layer, head, feature]
+        failing = {n for n, one in enumerate(rule.atoms, 1) if not text.holds(Statement((one,)), q)}
+        says_nothing = kind == "necessary" and arm == "rule" and failing - {number}
+        assert holds == (None if says_nothing else not failing)
+
+
+def features_of(rule: Statement) -> list[InputFeature]:
+    sets = [one.members for one in rule.atoms if isinstance(one, Atom)]
+    return [member for members in sets for member in members if isinstance(member, InputFeature)]
+
+
+def test_what_does_not_do_what_it_is_meant_to_is_not_judged(doctored: Path) -> None:
+    """Where an animal replaces an animal the rule still holds: that says nothing against the atom."""
+    with Warehouse.open(doctored) as warehouse:
+        rows = warehouse.rows("SELECT kind, atom, arm, holds FROM stated_trials WHERE arm <> 'none'")
+        tests = warehouse.rows("SELECT kind, status, n_examples, share, control_share FROM stated_tests")
+        summaries = warehouse.rows("SELECT DISTINCT verdict FROM stated_summary")
+    odd = {row[:3] for row in rows if not as_meant(row[0], row[2] == "control", row[3])}
+    assert {("necessary", 1, "rule"), ("necessary", 3, "control")} <= odd
+    assert summaries == [(BOTH,)]
+    for kind, status, n, share, control_share in tests:
+        assert (status, n > 5) == ("tested", True)
+        assert share == pytest.approx(1, abs=1e-5)
+        assert control_share < 1e-5 or kind == "necessary"
 
 
 def test_contexts_are_free_of_the_rule_and_examples_are_not(tested: Warehouse) -> None:
@@ -171,7 +271,7 @@ def test_a_planted_feature_fires_where_it_is_planted(tested: Warehouse, planted:
     )
     night = planted.vocabulary.index("night")
     assert all(holds and night in tokens for holds, arm, _, tokens in rows if arm == "rule")
-    assert all(holds is None and night not in tokens for holds, arm, _, tokens in rows if arm == "control")
+    assert not any(holds or night in tokens for holds, arm, _, tokens in rows if arm == "control")
 
 
 def test_a_tested_warehouse_is_sound_and_damage_is_found(path: Path, tmp_path: Path) -> None:
@@ -191,6 +291,25 @@ def test_testing_again_gives_the_same(path: Path, tmp_path: Path) -> None:
         assert warehouse.rows(ask) == before
     assert (head.n_rules, head.n_rules_tested, head.n_rules_confirmed) == (2, 1, 1)
     assert (head.n_atoms_tested, head.n_atoms_confirmed) == (4, 4)
+
+
+def test_only_the_rules_that_are_tested_anew_are_replaced(doctored: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(doctored, tmp_path / "w.duckdb"))
+    ask = "SELECT rank, count(*), count(DISTINCT run_id), max(run_id) FROM stated_tests GROUP BY rank ORDER BY rank"
+    with Warehouse.open(copy, writable=True) as warehouse:
+        at = warehouse.rows("SELECT layer, head, feature FROM stated_rules WHERE head = 0")[0]
+        store(warehouse, at, 2, "['eats'] at 0")
+        only = {"layers": (0,), "heads": (0,), "n_examples": 5, "n_controls": 1}
+        put_to_test(warehouse, n_rules=2, **only)
+        before, passes = (
+            warehouse.rows(ask),
+            warehouse.value("SELECT count(*) FROM stated_trials WHERE rank = 2"),
+        )
+        put_to_test(warehouse, n_rules=1, **only)
+        after = warehouse.rows(ask)
+        assert passes == warehouse.value("SELECT count(*) FROM stated_trials WHERE rank = 2") > 0
+    assert after[1] == before[1]
+    assert after[0][3] > before[0][3]
 
 
 def test_the_card_shows_it_with_the_rule(

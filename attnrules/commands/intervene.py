@@ -196,6 +196,9 @@ def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[st
         )
 
 
+_NOT_AS_MEANT = "the change left the rule as it was, or a control did not"
+
+
 def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
     from attnrules.queries.interventions import StatedSpec, intervene_on_stated
 
@@ -206,6 +209,7 @@ def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str
             f" rules planted are sufficient{_by_chance(head.n_rules_by_chance)} ({head.n_rules} rules),"
             f" {head.n_atoms_confirmed} of {head.n_atoms_tested} atoms broken are"
             f" necessary{_by_chance(head.n_atoms_by_chance)}; {head.n_passes} sequences run"
+            + (f", {head.n_left_out} not judged: {_NOT_AS_MEANT}" if head.n_left_out else "")
         )
 
 

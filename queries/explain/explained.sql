@@ -24,7 +24,7 @@ fired AS (
         o.activation
     FROM text_outputs AS o
     SEMI JOIN stated_rules AS s ON o.layer = s.layer AND o.head = s.head AND o.feature = s.feature
-    INNER JOIN (
+    SEMI JOIN (
         SELECT
             unnest($layers::INTEGER[]) AS layer,
             unnest($heads::INTEGER[]) AS head,

@@ -17,7 +17,7 @@ SELECT
     r.statement
 FROM stated_rules AS r
 INNER JOIN methods AS m ON m.match_score = 'holds'
-INNER JOIN (
+SEMI JOIN (
     SELECT
         unnest($layers::INTEGER[]) AS layer,
         unnest($heads::INTEGER[]) AS head,

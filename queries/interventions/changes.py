@@ -13,10 +13,10 @@ from functools import cached_property
 Neutral = Callable[[int], Sequence[int]]
 Tokens = Sequence[int]
 NO_NEUTRAL = "no neutral tokens"
+# Farther back than any sequence is long.
+_ANYWHERE = 2**31 - 1
 # Positions and what is put there.
 Put = tuple[tuple[int, ...], tuple[int, ...]]
-# Positions where an input feature of an atom must fire for a change to be what it is meant to be.
-Probes = tuple[tuple[int, "RuleAtom"], ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,16 @@ class Rule:
         return frozenset(token for atom in self.atoms for token in atom.tokens)
 
     @cached_property
+    def reach(self) -> tuple[int, int]:
+        """How far back, from the nearest to the farthest position, input features are looked for."""
+        looking = [atom for atom in self.atoms if atom.features]
+        # Copies may stand anywhere, and so may the token after one.
+        nearest = [atom.nearest if atom.place == "offset" else 0 for atom in looking]
+        farthest = [None if atom.place != "offset" else atom.farthest for atom in looking]
+        ends = [_ANYWHERE if end is None else end for end in farthest]
+        return min(nearest, default=0), max(ends, default=0)
+
+    @cached_property
     def copies_matter(self) -> bool:
         """Whether an atom is about earlier copies of the token of the position judged."""
         return any(atom.is_same or atom.place in ("copy", "after copy") for atom in self.atoms)
@@ -100,18 +110,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a sequence and its controls.
-
-    Arguments:
-        put: the change. controls: what is put instead, or elsewhere. probes: (position, atom) where an input
-            feature of the atom must fire for the change to be what it is meant to be.
-    """
+    """A change of a sequence, `put`, and its controls: what is put instead, or elsewhere."""
 
     seq_id: int
     pos: int
     put: Put
     controls: tuple[Put, ...]
-    probes: Probes | None = None
 
 
 # --- planting a rule -------------------------------------------------------------------------------
@@ -119,15 +123,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What makes a rule hold, as offsets back from the position judged.
+    """What makes a rule hold: tokens by offset back from the position judged.
 
-    Arguments:
-        tokens: by offset; None for the token of the position judged, whatever that is.
-        probes: (offset, atom) where an input feature of the atom must fire.
+    None for the token of the position judged, whatever that is.
     """
 
     tokens: Mapping[int, int | None]
-    probes: Probes
 
     @classmethod
     def of(cls, rule: Rule, donor: Example) -> Plan:
@@ -135,7 +136,6 @@ class Plan:
         own = donor.tokens[donor.pos]
         tokens: dict[int, int | None] = {}
         copies: set[int] = set()
-        probes = []
         for atom in rule.present:
             for hit in donor.hits[atom.number][: atom.at_least]:
                 back = donor.pos - hit
@@ -145,12 +145,10 @@ class Plan:
                     copies.add(back + 1)
                 if not atom.is_same:
                     tokens[back] = donor.tokens[hit]
-                    if donor.tokens[hit] not in atom.tokens:
-                        probes.append((back, atom))
         # Where a copy holds a member too, it must be a copy of it: the token judged is put there too.
         if copies & tokens.keys():
             tokens[0] = own
-        return cls({**dict.fromkeys(copies), **tokens}, tuple(probes))
+        return cls({**dict.fromkeys(copies), **tokens})
 
     @property
     def room(self) -> int:
@@ -166,8 +164,7 @@ class Plan:
         instead = [_without(neutral(token), own if rule.copies_matter else None) for token in put]
         at = tuple(pos - back for back in backs)
         controls = tuple((at, row) for row in zip(*instead, strict=False))
-        probes = tuple((pos - back, atom) for back, atom in self.probes)
-        return Change(seq_id, pos, (at, put), controls, probes)
+        return Change(seq_id, pos, (at, put), controls)
 
 
 def _without(tokens: Sequence[int], token: int | None) -> list[int]:
@@ -237,9 +234,8 @@ def denied(
     instead = _without(neutral(token), example.tokens[example.pos])
     if len(instead) < n:
         return NO_NEUTRAL
-    probes: Probes = () if atom.is_same or token in atom.tokens else ((at, atom),)
     controls = tuple(((at,), (other,)) for other in instead)
-    return Change(example.seq_id, example.pos, ((at,), (token,)), controls, probes)
+    return Change(example.seq_id, example.pos, ((at,), (token,)), controls)
 
 
 def _denied_places(atom: RuleAtom, example: Example, protected: set[int]) -> Iterator[int]:

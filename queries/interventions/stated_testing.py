@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import groupby
@@ -21,7 +21,6 @@ from attnrules.queries.interventions.changes import (
     Example,
     Neutral,
     Plan,
-    Probes,
     Put,
     Rule,
     RuleAtom,
@@ -38,21 +37,23 @@ from attnrules.queries.interventions.trials import (
     sequence_tokens,
     token_of_feature,
 )
-from attnrules.queries.stated.reading import match
+from attnrules.queries.stated.reading import match, match_tokens
 from attnrules.sql import Statements
+from attnrules.warehouse.arrow import arrow_table
 
 if TYPE_CHECKING:
     from attnrules.warehouse import Warehouse
 
 step = Statements("attnrules.queries", "interventions")
 _of_stated = Statements("attnrules.queries", "stated")
+_of_explain = Statements("attnrules.queries", "explain")
 
 # Sequences in which rules are sought to be planted elsewhere, and positions among them that may be contexts.
 _SEQUENCES, _CONTEXT_POSITIONS = 2_048, 8_192
 # Active positions of a feature among which those are sought where a rule holds.
 _ACTIVE_POSITIONS = 2_048
 # Features tested together: bounds memory, not results.
-_FEATURES_AT_ONCE = 128
+_FEATURES_AT_ONCE = 32
 # Contexts and examples drawn for each one that is wanted: some have no room.
 _SPARE = 3
 # A share below this is rounding or idle, however certain.
@@ -81,7 +82,8 @@ class StatedHead:
         n_rules: there are. n_rules_tested, n_rules_confirmed: of them planted, and confirmed as sufficient.
         n_atoms_tested, n_atoms_confirmed: atoms of them broken, and confirmed as necessary.
         n_..._by_chance: how many would be confirmed on average if controls were tested in their place; None
-            where that is not known. n_passes: sequences run.
+            where that is not known. n_passes: sequences run. n_left_out: of these, changes that leave a rule
+            as it was, and controls that do not, which say nothing.
     """
 
     layer: int
@@ -94,6 +96,7 @@ class StatedHead:
     n_atoms_confirmed: int
     n_atoms_by_chance: float | None
     n_passes: int
+    n_left_out: int
 
 
 @dataclass(frozen=True)
@@ -128,33 +131,30 @@ def intervene_on_stated(
             _test_block(here, here.features[start : start + _FEATURES_AT_ONCE], laboratory, bootstrap)
             for start in blocks
         ]
-        return _summary(here, [row for rows, _ in tested for row in rows], sum(n for _, n in tested))
+        tests, rows = ([row for block in tested for row in block[of]] for of in (0, 1))
+        return _summary(here, tests, rows)
 
     return StatedResult(run.over_heads(test, report))
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A forward pass and the row that it becomes.
-
-    Arguments:
-        probes: what must fire in the sequence, None where nothing is planted.
-    """
+    """A forward pass, the number of the rule that it tests, and the row that it becomes."""
 
     tokens: Array
-    probes: Probes | None
+    rule: int
     row: dict[str, Any]
 
 
 def _test_block(
     here: HeadRun[StatedSpec], features: Ints, laboratory: Laboratory, bootstrap: SequenceBootstrap
-) -> tuple[list[dict[str, Any]], int]:
-    """Test the rules of some features and store what was found; return the tests and the number of passes."""
-    chosen = {**here.at, "features": features.tolist()}
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Test the rules of some features and store what was found; return the tests and the passes."""
+    chosen = {**here.at, "features": features.tolist(), "n_rules": here.spec.n_rules}
     bench = _Bench.of(here, chosen, laboratory)
     trials: list[_Trial] = []
     tests = [test for number in bench.rules for test in bench.tests(number, trials)]
-    rows = _run(here, laboratory, trials)
+    rows = _run(here, bench.rules, laboratory, trials, chosen)
     of_test: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     unchanged: dict[tuple[Any, ...], dict[int, float]] = defaultdict(dict)
     for row in rows:
@@ -168,9 +168,9 @@ def _test_block(
         rows_of = of_test[*of_rule, test["kind"], test["atom"]]
         judged.append(_judge(test, rows_of, unchanged[of_rule], bootstrap))
     for table, new in (("stated_trials", rows), ("stated_tests", judged)):
-        here.warehouse.execute(_of_stated(f"delete_{table}"), {**chosen, "n_rules": here.spec.n_rules})
+        here.warehouse.execute(_of_stated(f"delete_{table}"), chosen)
         append_rows(here.warehouse, table, new, {**here.at, "run_id": here.run_id})
-    return judged, len(rows)
+    return judged, rows
 
 
 # --- what is changed -------------------------------------------------------------------------------
@@ -200,10 +200,10 @@ class _Bench:
     def of(cls, here: HeadRun[StatedSpec], chosen: dict[str, Any], laboratory: Laboratory) -> _Bench:
         warehouse, spec = here.warehouse, here.spec
         drawn = {"seed": spec.seed, "n_sequences": _SEQUENCES}
-        rules = _sought(here, chosen, "make_trial_positions", drawn, by_feature=False)
+        rules = _sought(here, chosen, "make_trial_positions", drawn, each="none")
         donors, contexts = _examples(here), _contexts(here)
         drawn = {**here.at, "seed": spec.seed, "n_positions": _ACTIVE_POSITIONS}
-        _sought(here, chosen, "make_active_trial_positions", drawn, by_feature=True)
+        _sought(here, chosen, "make_active_trial_positions", drawn, each="feature")
         examples = _examples(here)
         places = [row for found in (donors, examples) for of_rule in found.values() for row in of_rule]
         sequences = {seq_id for seq_id, _, _ in places} | {
@@ -239,30 +239,24 @@ class _Bench:
             test = {**named, "kind": kind, "atom": atom}
             tests.append({**test, "status": status, "n_examples": 0, "confirmed": False})
             for change in changes:
-                self._add(trials, {**test, "arm": "rule"}, change, change.put, change.probes)
+                trials.append(self._trial(number, {**test, "arm": "rule"}, change, change.put))
                 for control, put in enumerate(change.controls[: self.spec.n_controls], 1):
-                    self._add(trials, {**test, "arm": "control", "control": control}, change, put)
+                    of_control = {**test, "arm": "control", "control": control}
+                    trials.append(self._trial(number, of_control, change, put))
                 if kind == "necessary":
                     unchanged[change.seq_id] = change
         for change in unchanged.values():
             test = {**named, "kind": "necessary", "atom": 0, "arm": "none"}
-            self._add(trials, test, change, ((), ()))
+            trials.append(self._trial(number, test, change, ((), ())))
         return tests
 
-    def _add(
-        self,
-        trials: list[_Trial],
-        row: dict[str, Any],
-        change: Change,
-        put: Put,
-        probes: Probes | None = None,
-    ) -> None:
+    def _trial(self, rule: int, row: dict[str, Any], change: Change, put: Put) -> _Trial:
         tokens = self.tokens[change.seq_id].copy()
         positions, token_ids = map(list, put)
         tokens[positions] = token_ids
         where = {"seq_id": change.seq_id, "query_pos": change.pos}
         changed = {"positions": positions, "token_ids": token_ids, "control": row.get("control")}
-        trials.append(_Trial(tokens, probes, {**row, **where, **changed}))
+        return _Trial(tokens, rule, {**row, **where, **changed})
 
     def _plant(self, number: int) -> tuple[list[Change], str]:
         rule, donors = self.rules[number], self.donors.get(number, ())
@@ -310,24 +304,23 @@ class _Bench:
 
 
 def _sought(
-    here: HeadRun[StatedSpec],
-    chosen: dict[str, Any],
-    positions: str,
-    drawn: dict[str, Any],
-    *,
-    by_feature: bool,
+    here: HeadRun[StatedSpec], chosen: dict[str, Any], positions: str, drawn: dict[str, Any], *, each: str
 ) -> dict[int, Rule]:
     """Find where rules hold among positions; return the rules by number."""
     warehouse = here.warehouse
-    wanted = {**chosen, "n_rules": here.spec.n_rules, "by_feature": by_feature}
-    warehouse.execute(step("make_rules_on_trial"), wanted)
-    warehouse.execute(_of_stated("make_read_members"))
+    _number_rules(warehouse, chosen, each)
     warehouse.execute(step(positions), drawn)
     match(warehouse)
     members: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for number, *row in warehouse.rows(step("rules_on_trial")):
         members[number].append(tuple(row))
     return {number: _rule(rows) for number, rows in members.items()}
+
+
+def _number_rules(warehouse: Warehouse, chosen: dict[str, Any], each: str) -> None:
+    """Number the rules to test; positions are those of each `rule`, `feature`, or the same for all."""
+    warehouse.execute(step("make_rules_on_trial"), {**chosen, "each": each})
+    warehouse.execute(_of_stated("make_read_members"))
 
 
 def _rule(rows: Sequence[tuple[Any, ...]]) -> Rule:
@@ -402,38 +395,96 @@ def _neutral(statistics: TokenStatistics, n: int, rule: Rule) -> Neutral:
 # --- running the model -----------------------------------------------------------------------------
 
 
-def _run(here: HeadRun[StatedSpec], laboratory: Laboratory, trials: list[_Trial]) -> list[dict[str, Any]]:
+def _run(
+    here: HeadRun[StatedSpec],
+    rules: Mapping[int, Rule],
+    laboratory: Laboratory,
+    trials: Sequence[_Trial],
+    chosen: dict[str, Any],
+) -> list[dict[str, Any]]:
     """Make the passes and return the rows of `stated_trials`."""
     if not trials:
         return []
-    probed = [
-        [
-            (pos, feature, above, group)
-            for group, (pos, atom) in enumerate(trial.probes or ())
-            for feature, above in atom.features
-        ]
-        for trial in trials
-    ]
-    places, features = (np.full((len(trials), max(map(len, probed))), -1) for _ in range(2))
-    for row, of_trial in enumerate(probed):
-        for column, (pos, feature, _, _) in enumerate(of_trial):
-            places[row, column], features[row, column] = pos, feature
-    asked = {name: np.array([trial.row[name] for trial in trials]) for name in ("query_pos", "feature")}
-    tokens = np.stack([trial.tokens for trial in trials])
-    readings = laboratory.activations(
-        here.layer, here.head, {**asked, "tokens": tokens, "probe_pos": places, "probe_feature": features}
-    )
-    for row, (trial, of_trial) in enumerate(zip(trials, probed, strict=True)):
-        trial.row["activation"] = float(readings["activation"][row])
-        trial.row["holds"] = None
-        if trial.probes is not None:
-            read = zip(of_trial, readings["probed"][row], strict=False)
-            fires = {group for (_, _, above, group), activation in read if activation > above}
-            trial.row["holds"] = len(fires) == len(trial.probes)
+    of_trial = [rules[trial.rule] for trial in trials]
+    inputs = np.full((len(trials), max(1, *(len(rule.features) for rule in of_trial))), -1)
+    for row, rule in enumerate(of_trial):
+        inputs[row, : len(rule.features)] = rule.features
+    nearest, farthest = zip(*(rule.reach for rule in of_trial), strict=True)
+    asked = {
+        **{name: np.array([trial.row[name] for trial in trials]) for name in ("query_pos", "feature")},
+        "tokens": np.stack([trial.tokens for trial in trials]),
+        "inputs": inputs,
+        "nearest": np.array(nearest),
+        "farthest": np.array(farthest),
+    }
+    activations, active = laboratory.activations(here.layer, here.head, asked)
+    for trial, activation in zip(trials, activations.tolist(), strict=True):
+        trial.row["activation"] = activation
+    _give_trials(here.warehouse, here.layer, asked["tokens"], trials, active, chosen)
+    for trial, of_rule in zip(trials, _atoms(here.warehouse), strict=True):
+        trial.row["holds"] = _holds(of_rule, trial.row)
     return [trial.row for trial in trials]
 
 
+def _give_trials(
+    warehouse: Warehouse,
+    layer: int,
+    tokens: Array,
+    trials: Sequence[_Trial],
+    active: Mapping[str, Array],
+    chosen: dict[str, Any],
+) -> None:
+    """Find which atoms of its rule are true at the position that each trial is about: make `read_atoms`.
+
+    A trial is a sequence of its own, and the statements that read a rule on the corpus read it there.
+    """
+    _number_rules(warehouse, chosen, "rule")
+    number = np.arange(len(trials))
+    pos = np.array([trial.row["query_pos"] for trial in trials])
+    rule = np.array([trial.rule for trial in trials])
+    for name in ("tokens", "sequences"):
+        warehouse.execute(_of_stated(f"make_given_{name}"))
+    # What comes later is not looked at.
+    row, at = np.nonzero(np.arange(tokens.shape[1]) <= pos[:, None])
+    of_tokens = {"scope": rule[row], "seq_id": row, "pos": at, "token_id": tokens[row, at]}
+    warehouse.append("read_tokens", arrow_table(of_tokens))
+    warehouse.append("read_sequences", arrow_table({"scope": rule, "seq_id": number}))
+    warehouse.execute(step("make_trial_places"))
+    warehouse.append("judged", arrow_table({"place": number, "scope": rule, "seq_id": number, "pos": pos}))
+    warehouse.execute(_of_explain("make_text_inputs"))
+    inputs = {name: active[name] for name in ("pos", "feature", "activation")}
+    layers = np.full(len(active["trial"]), layer)
+    warehouse.append("text_inputs", arrow_table({"layer": layers, "seq_id": active["trial"], **inputs}))
+    # Where this fails, the view goes with the transaction.
+    warehouse.execute(_of_explain("hide_stored_inputs"))
+    match_tokens(warehouse)
+    warehouse.execute(_of_explain("show_stored_inputs"))
+
+
+def _atoms(warehouse: Warehouse) -> Iterator[dict[int, bool]]:
+    """Yield of each trial in order whether the atoms of its rule are true there, by number."""
+    rows = warehouse.rows(step("atoms_on_trial"))
+    for _, of_trial in groupby(rows, key=lambda row: row[0]):
+        yield {atom: is_true for _, atom, is_true in of_trial}
+
+
+def _holds(atoms: Mapping[int, bool], row: Mapping[str, Any]) -> bool | None:
+    """Return whether a rule holds in a trial; None where atoms of it fail that were not to be broken."""
+    failing = {atom for atom, is_true in atoms.items() if not is_true}
+    if row["kind"] == "necessary" and row["arm"] == "rule" and failing - {row["atom"]}:
+        return None
+    return not failing
+
+
 # --- what the outcome says -------------------------------------------------------------------------
+
+
+def _is_as_meant(row: Mapping[str, Any]) -> bool:
+    """Return whether a pass did what it was meant to: a rule planted holds, one that is broken does not.
+
+    Of a control the contrary: one that makes the rule hold, or breaks it, is no control.
+    """
+    return row["holds"] is ((row["kind"] == "sufficient") == (row["arm"] == "rule"))
 
 
 def _judge(
@@ -449,18 +500,16 @@ def _judge(
     """
     if test["status"] != "tested":
         return test
-    holding = [row["holds"] for row in rows if row["arm"] == "rule" and row.get("holds") is not None]
-    judged = [row["seq_id"] for row in rows if row["arm"] == "rule" and row.get("holds") is not False]
-    if holding:
-        test = {**test, "holds_share": sum(holding) / len(holding)}
-    if len(judged) < FEWEST:
-        return {**test, "n_examples": len(judged), "status": "too few sequences"}
-    sequences = np.array(sorted(judged), np.int64)
-    effects, activation = _effects(test["kind"], rows, sequences, unchanged)
+    changed = [row["holds"] is True for row in rows if row["arm"] == "rule"]
+    test = {**test, "holds_share": sum(changed) / len(changed)}
+    sequences, activations = _activations(rows)
+    if len(sequences) < FEWEST:
+        return {**test, "n_examples": len(sequences), "status": "too few sequences"}
+    effects, activation = _effects(test["kind"], activations, sequences, unchanged)
     of_rule, of_controls = effects[0], effects[1:]
-    found = Effect.of(sequences, of_rule, of_controls.mean(axis=0), bootstrap)
-    largest = float(of_controls.mean(axis=1).max())
-    share, control_share = float(of_rule.mean()), float(of_controls.mean())
+    found = Effect.of(sequences, of_rule, np.nanmean(of_controls, axis=0), bootstrap)
+    largest = float(np.nanmean(of_controls, axis=1).max())
+    share, control_share = float(of_rule.mean()), float(np.nanmean(of_controls, axis=0).mean())
     return {
         **test,
         "n_examples": len(sequences),
@@ -478,27 +527,43 @@ def _judge(
     }
 
 
+def _activations(rows: Sequence[dict[str, Any]]) -> tuple[Ints, Floats]:
+    """Return sequences [n], and activations in them, changed and of each control: [1 + n_controls, n].
+
+    NaN for a control that is none. Left out are sequences where the change is none, or that have no control,
+    and controls in fewer than `FEWEST` of the others: the largest of their means would be that of one.
+    """
+    sequences = np.unique([row["seq_id"] for row in rows])
+    n_controls = max(row["control"] or 0 for row in rows)
+    found = np.full((1 + n_controls, len(sequences)), np.nan)
+    for row in rows:
+        if _is_as_meant(row):
+            found[row["control"] or 0, np.searchsorted(sequences, row["seq_id"])] = row["activation"]
+    changed = ~np.isnan(found[0])
+    often = np.count_nonzero(~np.isnan(found[1:, changed]), axis=1) >= min(FEWEST, changed.sum())
+    found = found[np.r_[True, often]]
+    kept = changed & ~np.isnan(found[1:]).all(axis=0)
+    return sequences[kept].astype(np.int64), found[:, kept]
+
+
 def _effects(
-    kind: str, rows: Sequence[dict[str, Any]], sequences: Ints, unchanged: Mapping[int, float]
+    kind: str, activations: Floats, sequences: Ints, unchanged: Mapping[int, float]
 ) -> tuple[Floats, float]:
     """Return what the change and each control do: [1 + n_controls, n_sequences], and the mean activation.
 
     Planted, whether the feature becomes active; broken, what is lost of the activation, as a share of its
     mean.
     """
-    n_controls = max(row["control"] or 0 for row in rows)
-    activations = np.zeros((1 + n_controls, len(sequences)))
-    for row in rows:
-        place = np.searchsorted(sequences, row["seq_id"])
-        if place < len(sequences) and sequences[place] == row["seq_id"]:
-            activations[row["control"] or 0, place] = row["activation"]
     if kind == "sufficient":
-        return (activations > 0).astype(np.float64), float(activations[0].mean())
+        fires = np.where(np.isnan(activations), np.nan, activations > 0)
+        return fires, float(activations[0].mean())
     before = np.array([unchanged[seq] for seq in sequences.tolist()])
     return (before - activations) / before.mean(), float(before.mean())
 
 
-def _summary(here: HeadRun[StatedSpec], tests: Sequence[dict[str, Any]], n_passes: int) -> StatedHead:
+def _summary(
+    here: HeadRun[StatedSpec], tests: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]
+) -> StatedHead:
     counts: dict[str, Any] = {}
     for kind, name in (("sufficient", "n_rules"), ("necessary", "n_atoms")):
         tested = [test for test in tests if test["kind"] == kind and test["status"] == "tested"]
@@ -506,5 +571,10 @@ def _summary(here: HeadRun[StatedSpec], tests: Sequence[dict[str, Any]], n_passe
         counts[f"{name}_tested"] = len(tested)
         counts[f"{name}_confirmed"] = sum(test["confirmed"] for test in tested)
         counts[f"{name}_by_chance"] = len(tested) * sum(chance) / len(chance) if chance else None
-    n_rules = len({(test["feature"], test["rank"]) for test in tests})
-    return StatedHead(**here.at, n_rules=n_rules, **counts, n_passes=n_passes)
+    return StatedHead(
+        **here.at,
+        n_rules=len({(test["feature"], test["rank"]) for test in tests}),
+        **counts,
+        n_passes=len(rows),
+        n_left_out=sum(row["arm"] != "none" and not _is_as_meant(row) for row in rows),
+    )

@@ -42,8 +42,10 @@ class Laboratory(Protocol):
     def measure(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on trials and read a head of it."""
 
-    def activations(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model on trials and read output features, and input features at some positions."""
+    def activations(
+        self, layer: int, head: int, trials: Mapping[str, Array]
+    ) -> tuple[Array, dict[str, Array]]:
+        """Run the model on trials and read output features, and where input features are active."""
 
     def log_probabilities(self, layer: int, head: int, trials: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model with and without the contributions of features, and read next tokens."""
@@ -192,17 +194,21 @@ def chance_share(
     two, which leave nothing to compare with.
 
     Arguments:
-        controls: effects [n_controls, n_sequences]. least: both intervals have to lie above this.
+        controls: effects [n_controls, n_sequences], NaN where one is none. least: both intervals have to lie
+            above this.
     """
     if len(controls) < 2:
         return None
     # Only the control that does most can be confirmed.
-    means = controls.mean(axis=1)
+    means = np.nanmean(controls, axis=1)
     second, largest = np.argsort(means, kind="stable")[-2:]
     if means[largest] == means[second]:
         return 0.0
-    others = np.delete(controls, largest, axis=0).mean(axis=0)
-    return Effect.of(sequences, controls[largest], others, bootstrap).exceeds(least) / len(controls)
+    others = np.delete(controls, largest, axis=0)
+    both = ~np.isnan(controls[largest]) & ~np.isnan(others).all(axis=0)
+    compared = np.nanmean(others[:, both], axis=0)
+    effect = Effect.of(sequences[both], controls[largest, both], compared, bootstrap)
+    return effect.exceeds(least) / len(controls)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from attnrules.errors import refuse_below
 from attnrules.queries.arrays import Floats, Ints, arrays
 from attnrules.queries.bootstrap import FEWEST, bootstrap_weights, interval
 from attnrules.queries.heads import FeatureId, HeadId, finished_sequences
@@ -85,8 +86,9 @@ def read_confirmed(
     Arguments:
         of: whose; of every feature of a head where it is one, of all where None.
 
-    Raises `AttnRulesError` where the ingest is not finished.
+    Raises `UsageError` for a seed below 0, `AttnRulesError` where the ingest is not finished.
     """
+    refuse_below(0, "seed=", seed)
     asked = {name: getattr(of, name, None) for name in ("layer", "head", "feature")}
     rules = dictionaries(warehouse, step("confirmed_rules"), asked)
     if rules:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,8 @@ def predict(
     """
     if isinstance(texts, str):
         raise UsageError(f"{texts!r}: is one text; give a list of texts, such as [text]")
+    if not isinstance(texts, Iterable):
+        raise UsageError(f"{texts!r}: is no list of texts")
     most = _MOST_RULES if n_rules is None else n_rules
     refuse_below(1, "n_rules=", most)
     tables = [_token_ids(warehouse, text, tokenize) for text in texts]
@@ -101,8 +103,10 @@ def _token_ids(
                 "a warehouse holds no tokenizer: give tokens, their ids, or tokenize=, which makes ids"
             )
         text = tokenize(text)
+    if not isinstance(text, Iterable):
+        raise UsageError(f"{text!r}: is no text, nor a list of tokens")
     for token in text:
-        if not isinstance(token, str | int | np.integer):
+        if not isinstance(token, str | int | np.integer) or isinstance(token, bool):
             raise UsageError(f"{token!r}: is neither a token nor the id of one")
     words = sorted({token for token in text if isinstance(token, str)})
     ids: dict[str, list[int]] = {}

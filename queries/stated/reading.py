@@ -89,10 +89,12 @@ def read_rule(
     The `seed` says which sequences these are; None for that with which rules of the feature were mined, which
     have learnt from the others, 0 where there are none.
 
-    Raises `UsageError` for a token or feature that the warehouse does not have, `AttnRulesError` where its
-    ingest is not finished.
+    Raises `UsageError` for a token or feature that the warehouse does not have, or a number out of bounds,
+    `AttnRulesError` where its ingest is not finished.
     """
     refuse_below(0, "n_examples=", n_examples)
+    if seed is not None:
+        refuse_below(0, "seed=", seed)
     finished_sequences(warehouse)
     at = {"layer": feature.layer, "head": feature.head}
     refuse_unknown_feature(warehouse, feature)

@@ -29,6 +29,6 @@ COMMENT ON COLUMN stated_trials.seq_id IS 'Sequence (row of the corpus) that was
 COMMENT ON COLUMN stated_trials.query_pos IS 'Position at which the feature was read';
 COMMENT ON COLUMN stated_trials.positions IS 'Positions whose tokens were replaced';
 COMMENT ON COLUMN stated_trials.token_ids IS 'The tokens put there, in the same order';
-COMMENT ON COLUMN stated_trials.holds IS 'Whether what was planted fires the input features of the rule there; NULL where nothing was planted';
+COMMENT ON COLUMN stated_trials.holds IS 'Whether the rule holds in the changed sequence, read as anywhere; NULL where atoms fail that were not to be broken, which says nothing. In files of before of planted tokens alone, whether they fire its input features';
 COMMENT ON COLUMN stated_trials.activation IS 'Activation of the feature at query_pos';
 COMMENT ON COLUMN stated_trials.run_id IS 'Run that measured it';

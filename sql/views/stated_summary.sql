@@ -79,7 +79,7 @@ COMMENT ON COLUMN stated_summary.statement IS 'The condition in the language of 
 COMMENT ON COLUMN stated_summary.verdict IS 'sufficient, necessary, both, not confirmed, not testable (no test could be made, see the statuses), or not tested (attnrules intervene --stated was not run on it)';
 COMMENT ON COLUMN stated_summary.planted_status IS 'tested, or why the rule could not be planted';
 COMMENT ON COLUMN stated_summary.n_planted IS 'Neutral contexts in which it was planted and judged';
-COMMENT ON COLUMN stated_summary.holds_share IS 'Share of the planted contexts in which what was planted fires the input features of the rule';
+COMMENT ON COLUMN stated_summary.holds_share IS 'Share of the planted contexts in which the rule holds then: only these are judged';
 COMMENT ON COLUMN stated_summary.fires_share IS 'Share of the contexts in which the feature becomes active';
 COMMENT ON COLUMN stated_summary.fires_low IS 'Lower end of its 95% bootstrap interval over sequences';
 COMMENT ON COLUMN stated_summary.fires_high IS 'Upper end';
