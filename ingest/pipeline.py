@@ -137,9 +137,11 @@ def _made(path: Path, d_head: int, lake: bool) -> Iterator[Warehouse]:
 def _fill(warehouse: Warehouse, loaded: Loaded, ready: Ready, report: Report) -> IngestResult:
     spec, model = loaded.request.spec, loaded.model
     result = IngestResult(warnings=notes(warehouse, loaded, ready))
+    n_before = n_stored(warehouse)
     with warehouse.run("ingest", asdict(spec), environment(model)) as run_id:
         store_of_model(warehouse, loaded, ready, report)
         _capture_all(warehouse, run_id, loaded, ready, report, result)
+        result.warnings += remarks.of_mined(warehouse, n_before, result.n_sequences)
         result.warnings += remarks.of_special_tokens(warehouse, special_tokens(model.bridge.tokenizer))
     return result
 
@@ -189,9 +191,14 @@ def _capture_all(
     complete(warehouse, spec, report, result)
 
 
+def n_stored(warehouse: Warehouse) -> int:
+    """Return the number of sequences that are stored."""
+    return int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
+
+
 def complete(warehouse: Warehouse, spec: IngestSpec, report: Report, result: IngestResult) -> None:
     """Say in `result` what is stored, and compute what follows from the facts."""
-    result.n_sequences = int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
+    result.n_sequences = n_stored(warehouse)
     if result.n_sequences < spec.n_sequences:
         result.warnings.append(shortage(spec.corpus, result.n_sequences, spec.n_sequences))
     if warehouse.rows("SELECT 1 FROM heads WHERE kept_attention_mass IS NULL"):

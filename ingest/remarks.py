@@ -11,7 +11,18 @@ from attnrules.ingest.sources.model import Model
 from attnrules.ingest.sources.sae_source import SaeSource
 from attnrules.ingest.sources.sae_weights import Role
 from attnrules.ingest.sources.saes import Sae
-from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse
+from attnrules.warehouse import POOR_CAUSES, POOR_RECONSTRUCTION, Warehouse, n_mined_features
+
+
+def of_mined(warehouse: Warehouse, n_before: int, n_sequences: int) -> list[str]:
+    """Say of how many features was mined what is of the sequences of before, where some were added."""
+    n_features = n_mined_features(warehouse)
+    if n_sequences == n_before or not n_features:
+        return []
+    return [
+        f"what was mined and tested of {n_features:,} features stays as it was on {n_before:,} of the"
+        f" {n_sequences:,} sequences; mine and test them again for figures of all"
+    ]
 
 
 def of_names(model: Model, *sources: SaeSource) -> list[str]:

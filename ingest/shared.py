@@ -40,6 +40,7 @@ from attnrules.ingest.pipeline import (
     Report,
     begun,
     complete,
+    n_stored,
     notes,
     store_of_model,
     work_to_do,
@@ -190,13 +191,14 @@ def finish(
     `captured`: the folder of each chunk. Raises `AttnRulesError` where one is damaged, and stores nothing.
     """
     result = IngestResult(sum(n_seqs for _, _, n_seqs, _ in todo.chunks), warnings=list(todo.warnings))
-    ledger = Ledger(warehouse)
+    ledger, n_before = Ledger(warehouse), n_stored(warehouse)
     work = [todo.work(place, folder, ledger) for place in range(len(todo.chunks))]
     with warehouse.run("ingest", {}, again=todo.run_id):
         if work and not ledger.holds(work[0].chunk_id, work[0].targets):
             report(IngestProgress("storing what was captured"))
             in_thread(partial(_store, warehouse, todo, work, captured), warehouse.interrupt)
         complete(warehouse, spec, report, result)
+        result.warnings += remarks.of_mined(warehouse, n_before, result.n_sequences)
         names = {int(token): name for token, name in todo.special.items()}
         result.warnings += remarks.of_special_tokens(warehouse, names)
     return result

@@ -97,6 +97,29 @@ def test_sequences_are_added_to_heads_of_two_sources(
     assert digest(path, FACTS + WEIGHTS) == digest(whole, FACTS + WEIGHTS)
 
 
+def test_what_was_mined_of_fewer_sequences_is_said_once_some_are_added(
+    small_spec: IngestSpec, small: Path
+) -> None:
+    with Warehouse.open(small) as warehouse:
+        [(n_features,)] = warehouse.rows("SELECT count(DISTINCT (layer, head, feature)) FROM distractors")
+        mined = warehouse.rows("FROM rule_metrics ORDER BY ALL")
+    more = replace(small_spec, n_sequences=100)
+    said = [
+        [line for line in ingest(small, spec).warnings if line.startswith("what was mined")]
+        for spec in (small_spec, more, more)
+    ]
+    assert said == [
+        [],
+        [
+            f"what was mined and tested of {n_features} features stays as it was on 96 of the 100 sequences;"
+            " mine and test them again for figures of all"
+        ],
+        [],
+    ]
+    with Warehouse.open(small) as warehouse:
+        assert warehouse.rows("FROM rule_metrics ORDER BY ALL") == mined
+
+
 def test_sequences_cannot_be_added_without_the_saes_of_all_heads(
     spec: IngestSpec, halves: tuple[str, str], tmp_path: Path
 ) -> None:

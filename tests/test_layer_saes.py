@@ -387,9 +387,9 @@ def test_its_rules_are_mined_and_tested_on_the_model_through_their_heads(
         # What is probed are heads, here those that the SAE reads.
         probe(warehouse, ProbeSpec(heads=(1, 3), n_tokens=3, n_sequences=2), laboratory)
         assert warehouse.rows("SELECT DISTINCT layer, head FROM head_probes ORDER BY ALL") == [(1, 1), (1, 3)]
-        before = tests_by_head(warehouse)
+        before = stored_by_head(warehouse)
         intervene(warehouse, InterveneSpec(heads=(3,), n_examples=2, copies=1, n_controls=1), laboratory)
-        after = tests_by_head(warehouse)
+        after = stored_by_head(warehouse)
         # Tested anew is what acts through that head, and nothing else is lost.
         assert [row for row in after if row[1] != 3] == [row for row in before if row[1] != 3]
         assert [row[:4] for row in after] == [row[:4] for row in before]
@@ -410,7 +410,7 @@ def test_its_rules_are_mined_and_tested_on_the_model_through_their_heads(
         assert activation == pytest.approx(stored, rel=1e-4, abs=1e-5)
 
 
-def tests_by_head(warehouse: Warehouse) -> list[Any]:
+def stored_by_head(warehouse: Warehouse) -> list[Any]:
     """What is stored of tests of absence and counting: room, head, feature, pair, passes, examples, run."""
     return warehouse.rows(
         "SELECT room, through_head, t.feature, t.pair, count(i.seq_id), n_examples, t.run_id FROM ("

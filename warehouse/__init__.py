@@ -14,7 +14,7 @@ from attnrules.warehouse.asked import Query
 from attnrules.warehouse.describe import POOR_CAUSES, POOR_RECONSTRUCTION, describe
 from attnrules.warehouse.descriptions import import_descriptions
 from attnrules.warehouse.export import export
-from attnrules.warehouse.inspect import WarehouseInfo, check, info
+from attnrules.warehouse.inspect import WarehouseInfo, check, info, n_mined_features
 from attnrules.warehouse.store import Warehouse
 from attnrules.warehouse.upgrade import Upgrade, upgrade
 
@@ -32,5 +32,6 @@ __all__ = [
     "head_name",
     "import_descriptions",
     "info",
+    "n_mined_features",
     "upgrade",
 ]

@@ -80,6 +80,11 @@ def info(warehouse: Warehouse) -> WarehouseInfo:
     )
 
 
+def n_mined_features(warehouse: Warehouse) -> int:
+    """Return of how many features something was mined."""
+    return int(warehouse.value(sql.ledger_statement("count_mined_features")))
+
+
 def check(warehouse: Warehouse, *, quick: bool = False) -> list[CheckResult]:
     """Run every integrity check and return one result per check.
 
