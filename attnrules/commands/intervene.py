@@ -196,7 +196,7 @@ def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[st
         )
 
 
-_NOT_AS_MEANT = "the change left the rule as it was, or a control did not"
+_NOT_AS_MEANT = "changes that did not do what they were meant to, and controls that did"
 
 
 def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
