@@ -12,6 +12,7 @@ import pytest
 
 import attnrules
 from attnrules import api
+from attnrules.errors import AttnRulesError
 from attnrules.ingest import IngestSpec
 from attnrules.ingest.intervene import LaboratorySpec
 from attnrules.ingest.sources.corpus import CorpusSpec
@@ -116,3 +117,9 @@ def test_features_may_be_written_as_text(mined: Path) -> None:
         (feature,) = warehouse.rows("SELECT min(feature) FROM rules WHERE layer = 0 AND head = 0")[0]
         result = warehouse.mine_absence(features=[f"L0H0.{feature}"])
         assert [(h.layer, h.head, h.n_features) for h in result.heads] == [(0, 0, 1)]
+
+
+@pytest.mark.parametrize(("sql", "n"), [("SELECT 1; SELECT 2", "2"), ("-- nothing", "no"), (";", "no")])
+def test_only_one_statement_is_asked_at_a_time(mined: Path, sql: str, n: str) -> None:
+    with attnrules.open(mined) as warehouse, pytest.raises(AttnRulesError, match=f"{n} statements"):
+        warehouse.query(sql)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 from attnrules.errors import UsageError, closest
 from attnrules.queries.questions.held import refuse_unknown
+from attnrules.queries.questions.readonly import check_single
 from attnrules.sql import WHOLE_LAYER, Statement, Statements
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def ask(warehouse: Warehouse, question: str, parameters: Mapping[str, object]) -
     """Run a named question, or SQL, and return a DuckDB relation.
 
     Raises `UsageError` for a name or parameter that does not exist, and for a head, feature, method, token or
-    position that the warehouse does not hold; `AttnRulesError` when SQL fails.
+    position that the warehouse does not hold; `AttnRulesError` when SQL fails or is more than one statement.
     """
     known = questions()
     if question in known:
@@ -150,6 +151,8 @@ def ask(warehouse: Warehouse, question: str, parameters: Mapping[str, object]) -
             f"no question named {question!r}{closest(question, known)}; there are {', '.join(known)};"
             " anything longer than a word is taken for SQL"
         )
+    # Of several the answers of all but the last would be lost.
+    check_single(warehouse, question)
     return warehouse.sql(question, parameters)
 
 

@@ -57,18 +57,24 @@ _WRITING_WORDS = {
 
 def check_reads(warehouse: Warehouse, sql: str) -> None:
     """Raise `AttnRulesError` unless `sql` is one statement that only reads."""
-    with explained(warehouse.path), warehouse.session() as connection:
-        statements = connection.extract_statements(sql)
-    if len(statements) != 1:
-        raise AttnRulesError(f"{len(statements) or 'no'} statements in that SQL; ask one at a time")
+    kind = check_single(warehouse, sql)
     words = _words(sql)
-    refused = None if _reads(statements[0].type.name, words) else words[0]
+    refused = None if _reads(kind, words) else words[0]
     refused = refused or next(_written_in_with(words), None)
     if refused:
         raise AttnRulesError(
             f"{refused.upper()} is refused: `attnrules query` is read-only and runs SELECT, FROM, WITH,"
             " DESCRIBE, SHOW, SUMMARIZE, EXPLAIN and PRAGMAs that read; the duckdb shell runs the rest"
         )
+
+
+def check_single(warehouse: Warehouse, sql: str) -> str:
+    """Return which kind of statement `sql` is, such as SELECT; raises `AttnRulesError` unless it is one."""
+    with explained(warehouse.path), warehouse.session() as connection:
+        statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise AttnRulesError(f"{len(statements) or 'no'} statements in that SQL; ask one at a time")
+    return str(statements[0].type.name)
 
 
 def _words(sql: str) -> list[str]:
