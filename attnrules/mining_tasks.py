@@ -89,11 +89,7 @@ class MiningTasks(Tasks):
 
         def write(task: int, rows: Path) -> None:
             layer, head, features = self.heads[task]
-            with Warehouse.open(self.copy(rows.parent), writable=True) as warehouse:
-                if means.memory_limit is not None:
-                    warehouse.limit_memory(means.memory_limit)
-                if means.threads is not None:
-                    warehouse.execute("SET threads = $n", {"n": means.threads})
+            with self.copied(rows, means) as warehouse:
                 found = PLANS[self.command][1](warehouse, self.typed).one_head(task)
                 write_mined(warehouse, layer, head, features, rows)
             (rows / _FOUND).write_text(json.dumps(asdict(found), default=lambda n: n.item()), "utf-8")

@@ -59,7 +59,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
 
 
 def _run_tasks(ray: Any, tasks: Tasks, means: Means, report: Report) -> None:
-    limit = means.memory_limit or DEFAULT_LIMIT
+    limit = _memory_limit(ray, means)
     options = {"num_cpus": 1, "memory": bytes_of_process(limit), "max_retries": _RETRIES}
     do = ray.remote(_do_one).options(**options)
     waiting = {do.remote(str(tasks.lake), task, limit): task for task in tasks.pending()}
@@ -68,6 +68,24 @@ def _run_tasks(ray: Any, tasks: Tasks, means: Means, report: Report) -> None:
         task = waiting.pop(done)
         _take(ray, done, tasks, task)
         report(task, len(waiting))
+
+
+def _memory_limit(ray: Any, means: Means) -> str:
+    """Return what DuckDB may hold in a task; raises `AttnRulesError` where no node has room for it.
+
+    Ray would wait for such a node without a word.
+    """
+    most = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    asked = means.memory_limit
+    if asked is None:
+        fits = min(bytes_of_process(DEFAULT_LIMIT), int(most))
+        return f"{fits // (2 * 10**6)}MB"
+    if bytes_of_process(asked) > most:
+        raise AttnRulesError(
+            f"--memory-limit {asked}: a task asks Ray for twice as much, and its largest node has"
+            f" {most / 1e9:.1f} GB"
+        )
+    return asked
 
 
 def _take(ray: Any, done: Any, tasks: Tasks, task: int) -> None:

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from attnrules.warehouse.files import CATALOGUE, TASKS, is_lake, share_files
 
 if TYPE_CHECKING:
     from attnrules.ingest_tasks import IngestTasks
+    from attnrules.layer_tasks import LayerTasks
     from attnrules.mining_tasks import MiningTasks
 
 _PLAN = "plan.json"
@@ -53,6 +54,10 @@ class Tasks(ABC):
     # What is done to a task, and whether who does one should go on with others: a model is dear to load.
     done_word: ClassVar[str]
     loads: ClassVar[bool] = False
+    # What to do when an array of SLURM has done all of them.
+    afterwards: ClassVar[str] = (
+        "run this command with --workers 1 in place of --slurm, which stores what was found"
+    )
 
     @property
     @abstractmethod
@@ -140,13 +145,35 @@ class Tasks(ABC):
         share_files(self.lake, lake)
         return lake
 
+    @contextmanager
+    def copied(self, rows: Path, means: Means) -> Iterator[Warehouse]:
+        """Yield such a lake beside the folder of a task's rows, opened to be written to with these means."""
+        with Warehouse.open(self.copy(rows.parent), writable=True) as warehouse:
+            if means.memory_limit is not None:
+                warehouse.limit_memory(means.memory_limit)
+            if means.threads is not None:
+                warehouse.execute("SET threads = $n", {"n": means.threads})
+            yield warehouse
+
     def store(self, unfinished: Path) -> Self:
         """Make the folder of the tasks of what lies in `unfinished` and the catalogue, and return them."""
-        shutil.copyfile(self.lake / CATALOGUE, unfinished / CATALOGUE)
-        fields = {name: getattr(self, name) for name in ("command", "spec", "run_id")}
-        (unfinished / _PLAN).write_text(json.dumps({**fields, **self.plan()}), "utf-8")
+        self._write_plan(unfinished)
         unfinished.rename(self.folder)
         return self
+
+    def take_over(self) -> Self:
+        """Put these, of the catalogue as it is now, in the place of tasks that are done, and return them."""
+        with self.unfinished("plan") as folder:
+            self._write_plan(folder)
+            # The plan says which tasks they are: who is killed before it is put there does this again.
+            for name in (CATALOGUE, _PLAN):
+                (folder / name).replace(self.folder / name)
+        return self
+
+    def _write_plan(self, folder: Path) -> None:
+        shutil.copyfile(self.lake / CATALOGUE, folder / CATALOGUE)
+        fields = {name: getattr(self, name) for name in ("command", "spec", "run_id")}
+        (folder / _PLAN).write_text(json.dumps({**fields, **self.plan()}), "utf-8")
 
     def refuse_pending(self) -> None:
         """Raise `AttnRulesError` where a task is not done."""
@@ -195,14 +222,18 @@ def begun(lake: Path) -> Tasks | None:
         return None
     try:
         plan = json.loads(path.read_text("utf-8"))
-        return _kind(plan["command"]).planned(lake.resolve(), plan)
+        return _kind(plan).planned(lake.resolve(), plan)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AttnRulesError(f"{path}: cannot be read: {error}; remove {path.parent}") from error
 
 
-def _kind(command: str) -> type[IngestTasks | MiningTasks]:
+def _kind(plan: Mapping[str, Any]) -> type[IngestTasks | LayerTasks | MiningTasks]:
     # Who mines needs nothing of what ingests, which takes an eighth as long to load again.
-    if command == "ingest":
+    if "layers" in plan:
+        from attnrules.layer_tasks import LayerTasks
+
+        return LayerTasks
+    if plan["command"] == "ingest":
         from attnrules.ingest_tasks import IngestTasks
 
         return IngestTasks

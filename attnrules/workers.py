@@ -173,8 +173,8 @@ exec {shlex.join(words)} --task "$SLURM_ARRAY_TASK_ID"
     except OSError as error:
         raise AttnRulesError(f"{script}: cannot be written: {error.strerror or error}") from error
     return (
-        f"{script}: {len(tasks.pending())} of {len(tasks.names)} tasks to do; run `sbatch {script}`, and"
-        " afterwards this command with --workers 1 in place of --slurm, which stores what was found"
+        f"{script}: {len(tasks.pending())} of {len(tasks.names)} tasks to do; run `sbatch {script}`."
+        f" When it has ended, {tasks.afterwards}"
     )
 
 

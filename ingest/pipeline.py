@@ -29,17 +29,20 @@ from attnrules.ingest.sources.vocabulary import special_tokens
 from attnrules.ingest.weight_rows import store_weights
 from attnrules.warehouse import Warehouse
 
+# How the stage is called that computes what follows from the facts.
+REFRESHING = "counting and describing features"
 # Rows that the SAEs' reconstruction is tried on before anything is stored.
 _SAMPLED_ROWS = 8
 
 
 @dataclass(frozen=True)
 class IngestProgress:
-    """How far an ingest is: `done` of `total` sequences to capture, or a stage without a count."""
+    """How far an ingest is: `done` of `total` things of a stage, or one without a count."""
 
     stage: str
     done: int = 0
     total: int = 0
+    things: str = "sequences"
 
 
 @dataclass
@@ -196,11 +199,17 @@ def n_stored(warehouse: Warehouse) -> int:
     return int(warehouse.value("SELECT coalesce(sum(n_seqs), 0) FROM chunks"))
 
 
-def complete(warehouse: Warehouse, spec: IngestSpec, report: Report, result: IngestResult) -> None:
-    """Say in `result` what is stored, and compute what follows from the facts."""
+def complete(
+    warehouse: Warehouse,
+    spec: IngestSpec,
+    report: Report,
+    result: IngestResult,
+    refresh: Callable[[], None] | None = None,
+) -> None:
+    """Say in `result` what is stored, and compute what follows from the facts, or let `refresh` store it."""
     result.n_sequences = n_stored(warehouse)
     if result.n_sequences < spec.n_sequences:
         result.warnings.append(shortage(spec.corpus, result.n_sequences, spec.n_sequences))
-    if warehouse.rows("SELECT 1 FROM heads WHERE kept_attention_mass IS NULL"):
-        report(IngestProgress("counting and describing features"))
-        in_thread(warehouse.refresh_derived, warehouse.interrupt)
+    if warehouse.is_outdated():
+        report(IngestProgress("storing what was counted" if refresh else REFRESHING))
+        in_thread(refresh or warehouse.refresh_derived, warehouse.interrupt)

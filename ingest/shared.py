@@ -2,7 +2,8 @@
 
 Who begins stores what follows from the model and writes down the token rows of every chunk, so that who
 captures needs the model and its SAEs but not the corpus. A captured chunk is a folder of files. Who ends it
-takes the files of all chunks into the lake, with their rows of the ledger, in one transaction.
+takes the files of all chunks into the lake, with their rows of the ledger, in one transaction. What follows
+from the facts is computed then, here or a layer at a time elsewhere.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Todo:
     """The chunks of an ingest that are to be captured, as JSON holds them.
 
     Arguments:
-        run_id: the run that they are attributed to.
+        run_id: the run that they are attributed to. n_before: sequences that were stored before it.
         chunks: (chunk_id, first sequence, sequences, place of its targets) of each.
         targets: the fields of each distinct `Targets`.
         files: rows of `corpus_files` of the files that were opened for them.
@@ -70,6 +71,7 @@ class Todo:
     """
 
     run_id: int
+    n_before: int
     chunks: list[tuple[int, int, int, int]]
     targets: list[dict[str, list[Any]]]
     files: list[dict[str, Any]]
@@ -129,7 +131,7 @@ def begin(path: Path, spec: IngestSpec, folder: Path, report: Report) -> Todo:
     is removed then.
     """
     with begun(path, spec, report, lake=True) as (warehouse, loaded, ready):
-        warnings = notes(warehouse, loaded, ready)
+        warnings, n_before = notes(warehouse, loaded, ready), n_stored(warehouse)
         arguments, where = asdict(spec), environment(loaded.model)
         with warehouse.run("ingest", arguments, where, goes_on=True) as run_id:
             store_of_model(warehouse, loaded, ready, report)
@@ -140,7 +142,7 @@ def begin(path: Path, spec: IngestSpec, folder: Path, report: Report) -> Todo:
         special = {str(token): name for token, name in special_tokens(loaded.model.bridge.tokenizer).items()}
     del loaded, ready
     free_devices()
-    return Todo(run_id, chunks, targets, files, special, warnings)
+    return Todo(run_id, n_before, chunks, targets, files, special, warnings)
 
 
 def _write_tokens(
@@ -183,22 +185,31 @@ def capturing(
         yield capture
 
 
-def finish(
-    warehouse: Warehouse, spec: IngestSpec, todo: Todo, folder: Path, captured: Sequence[Path], report: Report
-) -> IngestResult:
-    """Store what was captured of all chunks of `todo`, unless that is stored, and what follows from it.
+def store(warehouse: Warehouse, todo: Todo, folder: Path, captured: Sequence[Path], report: Report) -> None:
+    """Store what was captured of all chunks of `todo`, unless that is stored.
 
     `captured`: the folder of each chunk. Raises `AttnRulesError` where one is damaged, and stores nothing.
     """
-    result = IngestResult(sum(n_seqs for _, _, n_seqs, _ in todo.chunks), warnings=list(todo.warnings))
-    ledger, n_before = Ledger(warehouse), n_stored(warehouse)
+    ledger = Ledger(warehouse)
     work = [todo.work(place, folder, ledger) for place in range(len(todo.chunks))]
-    with warehouse.run("ingest", {}, again=todo.run_id):
-        if work and not ledger.holds(work[0].chunk_id, work[0].targets):
-            report(IngestProgress("storing what was captured"))
+    if work and not ledger.holds(work[0].chunk_id, work[0].targets):
+        report(IngestProgress("storing what was captured"))
+        with warehouse.run("ingest", {}, again=todo.run_id, goes_on=True):
             in_thread(partial(_store, warehouse, todo, work, captured), warehouse.interrupt)
-        complete(warehouse, spec, report, result)
-        result.warnings += remarks.of_mined(warehouse, n_before, result.n_sequences)
+
+
+def finish(
+    warehouse: Warehouse,
+    spec: IngestSpec,
+    todo: Todo,
+    report: Report,
+    refresh: Callable[[], None] | None = None,
+) -> IngestResult:
+    """Compute what follows from the facts that are stored, or let `refresh` store it, and end the run."""
+    result = IngestResult(sum(n_seqs for _, _, n_seqs, _ in todo.chunks), warnings=list(todo.warnings))
+    with warehouse.run("ingest", {}, again=todo.run_id):
+        complete(warehouse, spec, report, result, refresh)
+        result.warnings += remarks.of_mined(warehouse, todo.n_before, result.n_sequences)
         names = {int(token): name for token, name in todo.special.items()}
         result.warnings += remarks.of_special_tokens(warehouse, names)
     return result

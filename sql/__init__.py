@@ -105,17 +105,17 @@ def table_columns(table: str) -> tuple[str, ...]:
 
 
 def derived_statements() -> list[Statement]:
-    """Return the statements that recompute every derived column from the facts."""
+    """Return the statements that recompute every derived column of $layer from the facts."""
     return _derived.all()
 
 
 def best_descriptions_statement() -> Statement:
-    """Return the statement that gives every input feature the best description there is."""
+    """Return the statement that gives every input feature of $layer the best description there is."""
     return _derived("stored_descriptions_3_pick")
 
 
 def clear_roles_statement() -> Statement:
-    """Return the statement that forgets what heads attend to."""
+    """Return the statement that forgets what heads of $layer attend to, of all layers where that is NULL."""
     return _derived("head_roles_1_clear")
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from attnrules.errors import AttnRulesError
-from attnrules.ingest import IngestSpec
-from attnrules.ingest_tasks import IngestTasks
+from attnrules.ingest import IngestProgress, IngestSpec
+from attnrules.ingest.pipeline import REFRESHING
+from attnrules.ingest_tasks import IngestTasks, ingest_shared
 from attnrules.mining_tasks import MiningTasks
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
 from attnrules.ray_workers import named_machine, run_on_ray
-from attnrules.spread import Means
+from attnrules.spread import Means, Spread
 from attnrules.warehouse import Warehouse
 from attnrules.warehouse.convert import convert
 from benchmarks.compare_warehouses import compare
@@ -130,7 +131,9 @@ def test_an_ingest_survives_a_killed_actor(
     thread.join()
     assert killed
     assert left == [1, 0]
-    tasks.finish(lambda _: None)
+    stages: list[IngestProgress] = []
+    ingest_shared(tasks.lake, spec, Spread(ray=cluster[0].address), stages.append)
+    assert IngestProgress(REFRESHING, 2, 2, "layers") in stages
     assert_nothing_left(tasks.lake)
     convert(tasks.lake, tmp_path / "back.duckdb")
     assert compare(small_ingested_once, tmp_path / "back.duckdb") == []

@@ -19,10 +19,11 @@ from attnrules.errors import AttnRulesError, UsageError
 from attnrules.ingest import IngestProgress, IngestSpec, ingest, shared
 from attnrules.ingest.devices import devices_of_workers
 from attnrules.ingest_tasks import IngestTasks, ingest_shared
+from attnrules.layer_tasks import LayerTasks
 from attnrules.mining_tasks import MiningTasks
 from attnrules.queries.absence import AbsenceSpec
 from attnrules.spread import Means, Spread
-from attnrules.warehouse import Warehouse, check
+from attnrules.warehouse import Warehouse, check, derived
 from attnrules.warehouse.convert import convert
 from benchmarks.compare_warehouses import compare
 from tests.planted import PlantedModel
@@ -195,6 +196,104 @@ def test_elements_of_an_array_share_the_chunks(
     )
     assert attnrules(*words, "--workers", 1).code == 0
     assert_ingested_like(lake, small_ingested_once)
+
+
+def test_workers_refresh_the_layers(
+    captured: IngestTasks, small_spec: IngestSpec, small_ingested_once: Path, attnrules: Callable[..., Any]
+) -> None:
+    lake = captured.lake
+    told = attnrules("ingest", f"{lake}/", *words_of(small_spec), "--workers", 2)
+    assert told.code == 0, told.err
+    storing, counting, *layers, stored = told.err[: told.err.index("attnrules: note")].splitlines()
+    assert (storing, counting) == ("storing what was captured ...", "counting and describing features ...")
+    assert (layers[-1], stored) == ("  2 of 2 layers", "storing what was counted ...")
+    assert_ingested_like(lake, small_ingested_once)
+    with Warehouse.open(lake) as warehouse, Warehouse.open(small_ingested_once) as file:
+        query = "FROM digests WHERE table_name <> 'runs' AND chunk_id IS NULL ORDER BY ALL"
+        assert warehouse.rows(query) == file.rows(query)
+        assert [found for found in check(warehouse) if found.n_problems] == []
+
+
+def test_a_second_array_refreshes_the_layers(
+    captured: IngestTasks,
+    small_spec: IngestSpec,
+    small_ingested_once: Path,
+    tmp_path: Path,
+    attnrules: Callable[..., Any],
+) -> None:
+    lake, script = captured.lake, tmp_path / "layers.sh"
+    words = ("ingest", f"{lake}/", *words_of(small_spec), "--slurm", script)
+    told = attnrules(*words)
+    assert "layers.sh: 2 of 2 tasks to do" in told.err
+    text = script.read_text()
+    assert "#SBATCH --array=0-1\n" in text
+    assert "--gpus" not in text
+    assert f'worker {lake} --of 2 --memory-limit 4GB --task "$SLURM_ARRAY_TASK_ID"' in text
+    assert attnrules("worker", lake, "--task", 1, "--of", 2).err == "L1: refreshed\n"
+    assert "layers.sh: 1 of 2 tasks to do" in attnrules(*words).err
+    assert attnrules("worker", lake, "--task", 0, "--of", 2).err == "L0: refreshed\n"
+    told = attnrules(*words)
+    assert (told.code, "captured 96 sequences" in told.err) == (0, True)
+    assert_ingested_like(lake, small_ingested_once)
+
+
+def test_a_driver_that_was_killed_after_the_chunks_goes_on(
+    captured: IngestTasks,
+    small_spec: IngestSpec,
+    small_ingested_once: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake = captured.lake
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # Between the tasks of the chunks and those of the layers, while the layers are stored, and after it.
+    for kind, name in ((LayerTasks, "take_over"), (derived, "replace_rows"), (LayerTasks, "remove")):
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ingest_shared(lake, small_spec, Spread(workers=2), silent)
+    ingest_shared(lake, small_spec, Spread(workers=2), silent)
+    assert_ingested_like(lake, small_ingested_once)
+
+
+def test_a_layer_that_fails_is_named(captured: IngestTasks, small_spec: IngestSpec) -> None:
+    layers = captured.go_on(silent)
+    layers.perform(0)
+    with pytest.raises(AttnRulesError, match="L1 is not refreshed yet"):
+        layers.refuse_pending()
+    (layers.folder / "catalogue.duckdb").write_bytes(b"no database")
+    with pytest.raises(AttnRulesError, match=r"^L1: could not be refreshed: .*not a DuckDB database"):
+        ingest_shared(captured.lake, small_spec, Spread(workers=1), silent)
+    assert layers.pending() == [1]
+
+
+def test_layers_of_a_lake_that_another_command_wrote_to_are_refused(
+    captured: IngestTasks, small_spec: IngestSpec
+) -> None:
+    layers = captured.go_on(silent)
+    layers.perform(0)
+    layers.perform(1)
+    with Warehouse.open(captured.lake, writable=True) as warehouse, warehouse.run("describe", {}):
+        pass
+    with pytest.raises(AttnRulesError, match=r"was written to after these tasks began \(run 2, describe\)"):
+        ingest_shared(captured.lake, small_spec, Spread(workers=1), silent)
+
+
+def test_a_layer_is_refreshed_by_itself(small_ingested_once: Path, tmp_path: Path) -> None:
+    query = "FROM digests ORDER BY ALL"
+    outdated = "SELECT DISTINCT layer FROM heads WHERE kept_attention_mass IS NULL"
+    with Warehouse.open(
+        Path(shutil.copy(small_ingested_once, tmp_path / "w.duckdb")), writable=True
+    ) as warehouse:
+        before = warehouse.rows(query)
+        warehouse.outdate_derived()
+        for layer, left in ((1, [(0,)]), (0, [])):
+            with warehouse.transaction():
+                warehouse.refresh_layer(layer)
+            assert warehouse.rows(outdated) == left
+        assert warehouse.rows(query) == before
 
 
 def test_a_failure_names_the_chunk(captured: IngestTasks) -> None:

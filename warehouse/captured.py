@@ -13,9 +13,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from attnrules.errors import AttnRulesError, one_line
+from attnrules.warehouse.carried import read_rows
 from attnrules.warehouse.digests import FACTS
 from attnrules.warehouse.lake import Lake
-from attnrules.warehouse.mined import read_rows
 from attnrules.warehouse.store import Warehouse
 
 _TABLES = "tables.json"

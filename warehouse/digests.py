@@ -50,6 +50,13 @@ _DERIVED = {
         "n_sequences", "n_tokens", "mean_activation", "mean_max_activation", "max_activation", "description",
     ),
 }  # fmt: skip
+# Tables that `Warehouse.refresh_layer` writes besides the right sides of rules; with the name of the part
+# that is written, where it is not all of them.
+DERIVED = {
+    **dict.fromkeys(("input_features", "head_roles", "output_corpus_tokens"), ""),
+    **dict.fromkeys(_DERIVED, "derived"),
+    "feature_descriptions": "tokens",
+}
 # Columns that tell the rows of a scope apart.
 _WITHIN_SCOPE = ("through_head",)
 # In place of NULL in what rows are told apart by; no chunk, run, layer, head or feature has this number.

@@ -6,11 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-from pyarrow import parquet
-
-from attnrules.errors import AttnRulesError
 from attnrules.warehouse import digests
+from attnrules.warehouse.carried import replace_rows, unreadable, write_rows
 from attnrules.warehouse.store import Warehouse
 
 _OF_FEATURES = "layer = $layer AND head = $head AND feature = ANY($features)"
@@ -25,8 +22,7 @@ def write_mined(warehouse: Warehouse, layer: int, head: int, features: Sequence[
     """
     chosen = {"layer": layer, "head": head, "features": list(features)}
     for table in _carried_tables():
-        rows = warehouse.sql(f"SELECT * FROM {table} WHERE {_OF_FEATURES}", chosen).to_arrow_table()
-        parquet.write_table(rows, folder / f"{table}.parquet", compression="zstd")
+        write_rows(warehouse, table, _OF_FEATURES, chosen, folder)
     names = {table: _move_files(warehouse, table, layer, head, folder) for table in sorted(digests.RESULTS)}
     (folder / _FILES).write_text(json.dumps(names), "utf-8")
 
@@ -54,9 +50,7 @@ def replace_mined(warehouse: Warehouse, layer: int, head: int, features: Sequenc
     chosen = {"layer": layer, "head": head, "features": list(features)}
     with warehouse.transaction():
         for table in _carried_tables():
-            warehouse.execute(f"DELETE FROM {table} WHERE {_OF_FEATURES}", chosen)
-            if (rows := read_rows(folder / f"{table}.parquet")).num_rows:
-                warehouse.append(table, rows)
+            replace_rows(warehouse, table, _OF_FEATURES, chosen, folder)
         for table, names in _files(folder).items():
             warehouse.adopt_results(table, layer, head, [folder.resolve() / name for name in names])
 
@@ -66,17 +60,4 @@ def _files(folder: Path) -> dict[str, list[str]]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def read_rows(path: Path) -> pa.Table:
-    """Return the rows of a Parquet file; raises `AttnRulesError` where it is missing or damaged."""
-    try:
-        # Not the folders around it: they are no keys.
-        return parquet.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> AttnRulesError:
-    return AttnRulesError(f"{path}: cannot be read: {error}; remove its folder and run the command again")
+        raise unreadable(path, error) from error

@@ -305,7 +305,7 @@ class Warehouse:
         with self.transaction():
             self.execute(sql.ledger_statement("forget_descriptions"), {"layer": layer, "sources": sources})
             self.append("feature_descriptions", rows)
-            self.execute(sql.best_descriptions_statement())
+            self.execute(sql.best_descriptions_statement(), {"layer": layer})
             digests.restamp(self, "feature_descriptions", "imported", layer=layer)
             digests.restamp(self, "input_features", layer=layer)
 
@@ -341,7 +341,7 @@ class Warehouse:
     def outdate_derived(self) -> None:
         """Mark counts, descriptions, kept attention mass and roles as not yet computed from the facts."""
         self.execute(sql.ledger_statement("outdate_derived"))
-        self.execute(sql.clear_roles_statement())
+        self.execute(sql.clear_roles_statement(), {"layer": None})
         digests.restamp(self, "heads", "derived")
         digests.restamp(self, "head_roles")
 
@@ -406,20 +406,29 @@ class Warehouse:
         """End the statements that other threads are running; they fail, and their transactions are undone."""
         self._handle.interrupt()
 
+    def is_outdated(self) -> bool:
+        """Tell whether anything that `refresh_derived` computes was marked by `outdate_derived` since."""
+        return bool(self.rows("SELECT true FROM heads WHERE kept_attention_mass IS NULL LIMIT 1"))
+
+    def layers(self) -> list[int]:
+        """Return the layers that are held."""
+        return [layer for (layer,) in self.rows("SELECT DISTINCT layer FROM heads ORDER BY layer")]
+
     def refresh_derived(self) -> None:
         """Recompute counts, descriptions, attention and roles of heads from the facts, in one transaction."""
         with self.transaction():
-            for statement in sql.derived_statements():
-                self.execute(statement)
-            digests.restamp(self, "input_features")
-            digests.restamp(self, "output_features", "derived")
-            digests.restamp(self, "feature_heads", "derived")
-            digests.restamp(self, "heads", "derived")
-            digests.restamp(self, "head_roles")
-            digests.restamp(self, "feature_descriptions", "tokens")
-            digests.restamp(self, "output_corpus_tokens")
-            for layer, head in self.rows("SELECT DISTINCT layer, head FROM output_features ORDER BY ALL"):
-                self.renew_right_sides(layer, head)
+            for layer in self.layers():
+                self.refresh_layer(layer)
+
+    def refresh_layer(self, layer: int) -> None:
+        """Do what `refresh_derived` does for one layer, which depends on no other one; in a transaction."""
+        for statement in sql.derived_statements():
+            self.execute(statement, {"layer": layer})
+        for table, part in digests.DERIVED.items():
+            digests.restamp(self, table, part, layer=layer)
+        heads = "SELECT DISTINCT head FROM output_features WHERE layer = $layer ORDER BY head"
+        for (head,) in self.rows(heads, {"layer": layer}):
+            self.renew_right_sides(layer, head)
 
     def replace_of_head(self, table: str, layer: int, head: int, rows: pa.Table) -> None:
         """Store rows of a table written by the head in place of the head's earlier ones, in a transaction."""

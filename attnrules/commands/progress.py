@@ -94,7 +94,7 @@ class Reporter:
 
     def __call__(self, progress: IngestProgress) -> None:
         """Show how far an ingest is."""
-        self.tell(progress.stage, progress.done, progress.total)
+        self.tell(progress.stage, progress.done, progress.total, progress.things)
 
     def tell(
         self,

@@ -22,7 +22,9 @@ from attnrules.errors import AttnRulesError, UsageError
 def command(
     lake: Path, task: int, n_workers: int | None, threads: int | None, memory_limit: str | None, device: str
 ) -> None:
-    """Mine one head of a lake, or capture some of its sequences, as an element of a job array does.
+    """Mine one head of a lake, capture some of its sequences or refresh one of its layers.
+
+    As an element of a job array does.
 
     The lake itself is only read. A command with --workers, --slurm or --ray makes the tasks; the same
     command with --workers stores what they found.

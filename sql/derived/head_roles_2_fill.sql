@@ -1,5 +1,5 @@
--- Grain: a role of a head, over query positions from 2 on: method.md section 14.1. The interval is that of a ratio of
--- sums over sequences. BOS is no copy of a token, and no key of the mean attention by distance.
+-- Grain: a role of a head of $layer, over query positions from 2 on: method.md section 14.1. The interval is that of a
+-- ratio of sums over sequences. BOS is no copy of a token, and no key of the mean attention by distance.
 -- Reads: attention_sources, heads, tokens
 -- Writes: head_roles
 WITH roles (role, control_from) AS (
@@ -69,7 +69,7 @@ attended AS (
         CASE WHEN key_pos = query_pos THEN 'self' WHEN key_pos = 0 THEN 'bos' ELSE 'previous_token' END AS role,
         exact_sum(weight::DOUBLE) AS attention
     FROM attention_sources
-    WHERE query_pos >= 2 AND (key_pos = 0 OR key_pos >= query_pos - 1)
+    WHERE layer = $layer AND query_pos >= 2 AND (key_pos = 0 OR key_pos >= query_pos - 1)
     GROUP BY ALL
     UNION ALL
     SELECT
@@ -81,6 +81,7 @@ attended AS (
     FROM attention_sources AS a
     INNER JOIN named_keys AS k
         ON a.seq_id = k.seq_id AND a.query_pos = k.query_pos AND a.key_pos = k.key_pos
+    WHERE a.layer = $layer
     GROUP BY ALL
 ),
 
@@ -95,6 +96,7 @@ per_sequence AS (
     CROSS JOIN positions AS p
     LEFT JOIN attended AS a
         ON h.layer = a.layer AND h.head = a.head AND p.seq_id = a.seq_id AND p.role = a.role
+    WHERE h.layer = $layer
 ),
 
 measured AS (
@@ -132,7 +134,7 @@ by_distance AS (
         query_pos - key_pos AS distance,
         exact_sum(weight::DOUBLE) AS attention
     FROM attention_sources
-    WHERE query_pos >= 2 AND key_pos > 0
+    WHERE layer = $layer AND query_pos >= 2 AND key_pos > 0
     GROUP BY ALL
 ),
 
@@ -190,4 +192,5 @@ CROSS JOIN uniform AS u
 LEFT JOIN measured AS m ON h.layer = m.layer AND h.head = m.head AND r.role = m.role
 LEFT JOIN spread AS s ON h.layer = s.layer AND h.head = s.head AND r.role = s.role
 LEFT JOIN controls AS c ON h.layer = c.layer AND h.head = c.head AND r.role = c.role
+WHERE h.layer = $layer
 ORDER BY h.layer, h.head, r.role;

@@ -1,4 +1,4 @@
--- Grain of the update: an input feature. BOS is left out: its activations are the same in every sequence.
+-- Grain of the update: an input feature of $layer. BOS is left out: its activations are the same in every sequence.
 -- Reads: input_activations, input_features
 -- Writes: input_features
 WITH per_sequence AS (
@@ -10,7 +10,7 @@ WITH per_sequence AS (
         exact_sum(activation::DOUBLE) AS total,
         max(activation) AS largest
     FROM input_activations
-    WHERE pos > 0
+    WHERE layer = $layer AND pos > 0
     GROUP BY layer, feature, seq_id
 ),
 
@@ -41,5 +41,6 @@ FROM (
         counted.max_activation
     FROM input_features AS f
     LEFT JOIN counted USING (layer, feature)
+    WHERE f.layer = $layer
 ) AS c
 WHERE input_features.layer = c.layer AND input_features.feature = c.feature;

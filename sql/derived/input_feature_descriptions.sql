@@ -1,5 +1,5 @@
--- Grain of the update: an input feature. The tokens that make up most of its activation, each with its share; a feature
--- that follows the position rather than the token is described by its position.
+-- Grain of the update: an input feature of $layer. The tokens that make up most of its activation, each with its share; a
+-- feature that follows the position rather than the token is described by its position.
 -- Reads: input_activations, input_features, tokens, vocabulary
 -- Writes: input_features
 WITH per_token AS (
@@ -10,7 +10,7 @@ WITH per_token AS (
         sum(exact_units(a.activation::DOUBLE)) AS amount
     FROM input_activations AS a
     INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
-    WHERE a.pos > 0
+    WHERE a.layer = $layer AND a.pos > 0
     GROUP BY a.layer, a.feature, t.token_id
 ),
 
@@ -45,7 +45,7 @@ per_position AS (
         pos,
         sum(exact_units(activation::DOUBLE)) AS amount
     FROM input_activations
-    WHERE pos > 0
+    WHERE layer = $layer AND pos > 0
     GROUP BY layer, feature, pos
 ),
 
@@ -64,7 +64,7 @@ on_bos AS (
         layer,
         feature
     FROM input_activations
-    WHERE pos = 0
+    WHERE layer = $layer AND pos = 0
 )
 
 UPDATE input_features SET description = c.description
@@ -82,5 +82,6 @@ FROM (
     LEFT JOIN described AS d ON f.layer = d.layer AND f.feature = d.feature
     LEFT JOIN by_position AS p ON f.layer = p.layer AND f.feature = p.feature
     LEFT JOIN on_bos AS b ON f.layer = b.layer AND f.feature = b.feature
+    WHERE f.layer = $layer
 ) AS c
 WHERE input_features.layer = c.layer AND input_features.feature = c.feature;

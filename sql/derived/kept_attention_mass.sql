@@ -1,4 +1,4 @@
--- Grain of the update: a head. A query position none of whose sources is stored counts as mass 0.
+-- Grain of the update: a head of $layer. A query position none of whose sources is stored counts as mass 0.
 -- Reads: attention_sources, tokens
 -- Writes: heads
 WITH kept AS (
@@ -8,6 +8,7 @@ WITH kept AS (
         exact_sum(weight::DOUBLE) AS mass,
         exact_sum(weight_from_features::DOUBLE) AS mass_from_features
     FROM attention_sources
+    WHERE layer = $layer
     GROUP BY layer, head
 ),
 

@@ -1,4 +1,5 @@
--- Grain of the insertion: one of the 20 tokens that most certainly follow more often where an output feature is active.
+-- Grain of the insertion: one of the 20 tokens that most certainly follow more often where an output feature of $layer is
+-- active.
 -- Reads: output_next_tokens
 -- Writes: output_corpus_tokens
 INSERT INTO output_corpus_tokens BY NAME
@@ -16,7 +17,7 @@ SELECT
     log_odds_low,
     log_odds_high
 FROM output_next_tokens
-WHERE log_odds_low > 0
+WHERE layer = $layer AND log_odds_low > 0
 WINDOW certain AS (PARTITION BY layer, head, feature ORDER BY log_odds_low DESC, token_id ASC)
 QUALIFY row_number() OVER certain <= 20
 ORDER BY layer, head, feature, rank;

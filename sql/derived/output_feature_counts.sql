@@ -1,4 +1,5 @@
--- Grain of the update: an output feature. Counts include BOS: n_sequences is the n_active of method.md section 4.3.
+-- Grain of the update: an output feature of $layer. Counts include BOS: n_sequences is the n_active of method.md section
+-- 4.3.
 -- Reads: output_activations, output_features
 -- Writes: output_features
 WITH per_sequence AS (
@@ -11,6 +12,7 @@ WITH per_sequence AS (
         exact_sum(activation::DOUBLE) AS total,
         max(activation) AS largest
     FROM output_activations
+    WHERE layer = $layer
     GROUP BY layer, head, feature, seq_id
 ),
 
@@ -46,6 +48,7 @@ FROM (
         counted.max_activation
     FROM output_features AS f
     LEFT JOIN counted USING (layer, head, feature)
+    WHERE f.layer = $layer
 ) AS c
 WHERE
     output_features.layer = c.layer

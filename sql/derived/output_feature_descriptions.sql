@@ -1,5 +1,5 @@
--- Grain of the update: an output feature. The tokens on which it fires most often for how often it fires at all, each with
--- that lift; where no token has enough active positions, the tokens of largest share of the activation.
+-- Grain of the update: an output feature of $layer. The tokens on which it fires most often for how often it fires at
+-- all, each with that lift; where no token has enough active positions, the tokens of largest share of the activation.
 -- Reads: output_activations, output_feature_tokens, output_features, tokens, vocabulary
 -- Writes: output_features
 WITH special AS (
@@ -10,6 +10,7 @@ WITH special AS (
         string_agg(token_label(token) || ' ' || lift_label(lift), ', ' ORDER BY lift DESC, token_id ASC) AS description
     FROM (
         FROM output_feature_tokens
+        WHERE layer = $layer
         QUALIFY row_number() OVER (PARTITION BY layer, head, feature ORDER BY lift DESC, token_id ASC) <= 4
     )
     GROUP BY layer, head, feature
@@ -25,6 +26,7 @@ per_token AS (
     FROM output_activations AS a
     ANTI JOIN special AS s ON a.layer = s.layer AND a.head = s.head AND a.feature = s.feature
     INNER JOIN tokens AS t ON a.seq_id = t.seq_id AND a.pos = t.pos
+    WHERE a.layer = $layer
     GROUP BY a.layer, a.head, a.feature, t.token_id
 ),
 
@@ -63,6 +65,7 @@ FROM (
     FROM output_features AS f
     LEFT JOIN special USING (layer, head, feature)
     LEFT JOIN rare USING (layer, head, feature)
+    WHERE f.layer = $layer
 ) AS c
 WHERE
     output_features.layer = c.layer

@@ -1,5 +1,5 @@
--- Grain of the update: an output feature and a head that it reads. Runs after the counts are renewed. Of an SAE that reads
--- one head nothing was summed: an activation is the contribution of the head and a constant.
+-- Grain of the update: an output feature of $layer and a head that it reads. Runs after the counts are renewed. Of an SAE
+-- that reads one head nothing was summed: an activation is the contribution of the head and a constant.
 -- Reads: feature_heads, output_features
 -- Writes: feature_heads
 WITH brought AS (
@@ -14,6 +14,7 @@ WITH brought AS (
         END AS mean_contribution
     FROM feature_heads AS h
     INNER JOIN output_features AS f ON h.layer = f.layer AND h.head = f.head AND h.feature = f.feature
+    WHERE h.layer = $layer
 ),
 
 sizes AS (

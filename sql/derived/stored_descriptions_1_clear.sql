@@ -1,4 +1,4 @@
--- Grain of the deletion: a description that this corpus gave before.
+-- Grain of the deletion: a description that this corpus gave a feature of $layer before.
 -- Writes: feature_descriptions
 DELETE FROM feature_descriptions
-WHERE kind = 'tokens';
+WHERE layer = $layer AND kind = 'tokens';

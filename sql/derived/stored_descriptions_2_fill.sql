@@ -1,4 +1,4 @@
--- Grain: a feature that fires in this corpus. Runs after the descriptions by tokens are renewed.
+-- Grain: a feature of $layer that fires in this corpus. Runs after the descriptions by tokens are renewed.
 -- Reads: input_features, output_features
 -- Writes: feature_descriptions
 INSERT INTO feature_descriptions
@@ -11,7 +11,7 @@ SELECT
     description,
     'this corpus' AS source
 FROM input_features
-WHERE description IS NOT NULL
+WHERE layer = $layer AND description IS NOT NULL
 UNION ALL
 SELECT
     'output' AS role,
@@ -22,4 +22,4 @@ SELECT
     description,
     'this corpus' AS source
 FROM output_features
-WHERE description IS NOT NULL;
+WHERE layer = $layer AND description IS NOT NULL;

@@ -1,4 +1,4 @@
--- Grain of the update: an input feature. The best description there is: imported, then tokens, then embedding.
+-- Grain of the update: an input feature of $layer. The best description there is: imported, then tokens, then embedding.
 -- Reads: feature_descriptions
 -- Writes: input_features
 UPDATE input_features SET description = b.description
@@ -8,7 +8,7 @@ FROM (
         feature,
         description
     FROM feature_descriptions
-    WHERE role = 'input'
+    WHERE role = 'input' AND layer = $layer
     QUALIFY
         row_number() OVER (
             PARTITION BY layer, feature
