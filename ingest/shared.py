@@ -137,8 +137,8 @@ def begin(path: Path, spec: IngestSpec, folder: Path, report: Report) -> Todo:
             store_of_model(warehouse, loaded, ready, report)
             report(IngestProgress("reading the corpus"))
             chunks, targets = _write_tokens(work_to_do(warehouse, loaded, ready), folder)
-        n_stored = int(warehouse.value("SELECT count(*) FROM corpus_files"))
-        files = ready.corpus.files.rows[n_stored:]
+        n_files = int(warehouse.value("SELECT count(*) FROM corpus_files"))
+        files = ready.corpus.files.rows[n_files:]
         special = {str(token): name for token, name in special_tokens(loaded.model.bridge.tokenizer).items()}
     del loaded, ready
     free_devices()

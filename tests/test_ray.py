@@ -91,6 +91,12 @@ def test_a_task_that_fails_is_named_and_not_repeated(cluster: tuple[Any, Any], l
         run_on_ray(tasks, cluster[0].address, MEANS, lambda *_: None)
 
 
+def test_a_limit_that_no_node_has_room_for_is_refused(cluster: tuple[Any, Any], lake: Path) -> None:
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    with pytest.raises(AttnRulesError, match=r"--memory-limit 4GB: .* its largest node has 2\.1 GB"):
+        run_on_ray(tasks, cluster[0].address, Means(memory_limit="4GB"), lambda *_: None)
+
+
 def test_a_fault_of_ours_is_named_with_its_machine_too() -> None:
     with pytest.raises(AttnRulesError, match=r"^ValueError: odd \(on "), named_machine():
         raise ValueError("odd")

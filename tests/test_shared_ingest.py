@@ -158,6 +158,7 @@ def test_sequences_and_heads_are_added(
     ingest(lake, replace(small_spec, n_sequences=48, layers=(0,), heads=(0,)), lake=True)
     tasks = begin(lake, small_spec)
     assert tasks.names == ["seqs-0-48", "seqs-48-48"]
+    assert tasks.todo.n_before == 48
     capture(tasks)
     tasks.finish(silent)
     assert_ingested_like(lake, small_ingested_once)
