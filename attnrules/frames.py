@@ -67,7 +67,10 @@ class HeadFrames:
 
     @cached_property
     def profile(self) -> pl.DataFrame:
-        """How far back it looks: the share of its attention by distance."""
+        """How far back it looks: the share of its attention by distance.
+
+        Raises `UsageError` for an SAE over a whole layer, whose heads look back each in their own way.
+        """
         return self._frame("head_profile")
 
     @cached_property
@@ -116,7 +119,7 @@ class Example:
     @cached_property
     def rules(self) -> pl.DataFrame:
         """The rules that match here, with what each adds to the prediction of its list."""
-        return self._frame("rules_here")
+        return self._frame("rules_here", limit=_EVERY_ROW)
 
     def plot_sources(self) -> Any:
         """Return the altair chart of what each source contributes."""
@@ -126,8 +129,8 @@ class Example:
     def _place(self) -> dict[str, int]:
         return {**asdict(self._feature), "seq_id": self.seq_id, "pos": self.pos}
 
-    def _frame(self, question: str) -> pl.DataFrame:
-        rows: pl.DataFrame = ask(self._warehouse, question, self._place).pl()
+    def _frame(self, question: str, **parameters: object) -> pl.DataFrame:
+        rows: pl.DataFrame = ask(self._warehouse, question, {**self._place, **parameters}).pl()
         return rows
 
     def __repr__(self) -> str:

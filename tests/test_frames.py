@@ -109,6 +109,16 @@ def test_plots_of_a_feature_draw_its_frames(wh: RuleWarehouse, name: str) -> Non
     assert [row["key_pos"] for row in sources] == sorted(row["key_pos"] for row in sources)
 
 
+def test_every_rule_that_matches_at_an_example_has_a_row(wh: RuleWarehouse) -> None:
+    rows = wh.rows(
+        "SELECT layer, head, feature FROM rules GROUP BY ALL ORDER BY count(*) DESC, 1, 2, 3 LIMIT 3"
+    )
+    for layer, head, number in rows:
+        example = wh.feature(f"L{layer}H{head}.{number}").example(0)
+        at = {"l": layer, "h": head, "f": number, "s": example.seq_id, "q": example.pos}
+        assert example.rules.height == wh.value("SELECT count(*) FROM rules_at($l, $h, $f, $s, $q)", at)
+
+
 def test_a_feature_that_is_not_there_is_said(wh: RuleWarehouse) -> None:
     with pytest.raises(UsageError, match=r"^L0H0\.999999: L0H0 has no such feature$"):
         wh.feature("L0H0.999999")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -504,3 +505,68 @@ def test_questions_and_macros_know_both_kinds(whole: Warehouse) -> None:
     )
     tokens = ask(whole, "rule_tokens", {"layer": 0, "head": -1, "feature": 2, "n_rules": 4}).fetchall()
     assert {row[0] for row in tokens} >= {"weighted", "weighted_groups"}
+
+
+def answers(warehouse: Warehouse, question: str, **parameters: Any) -> list[dict[str, Any]]:
+    found = ask(warehouse, question, parameters)
+    return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+
+
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [("features_by_distance", {"distance": 1}), ("features_at_copies", {"after": 0})],
+)
+def test_features_of_a_layer_look_through_each_of_its_heads(
+    whole: Warehouse, question: str, asked: dict[str, int]
+) -> None:
+    """It said that no head attends to anything."""
+    words = {(seq, pos): token for seq, pos, token in whole.rows("SELECT seq_id, pos, token_id FROM tokens")}
+    weights = {row[:4]: row[4] for row in whole.rows(
+        "SELECT head, seq_id, query_pos, key_pos, weight FROM attention_sources WHERE layer = 0"
+    )}  # fmt: skip
+    active = defaultdict(list)
+    for feature, *place in whole.rows(
+        "SELECT feature, seq_id, pos FROM output_activations WHERE layer = 0 AND head = -1"
+    ):
+        active[feature].append(tuple(place))
+
+    def keys(seq: int, q: int) -> list[int]:
+        if question == "features_by_distance":
+            return [q - 1] if q > 1 else []
+        return [k for k in range(1, q) if words[seq, k] == words[seq, q]]
+
+    def mean(head: int, places: Iterable[tuple[int, int]]) -> float | None:
+        sums = [
+            sum(weights.get((head, seq, q, k), 0) for k in keys(seq, q)) for seq, q in places if keys(seq, q)
+        ]
+        return sum(sums) / len(sums) if len(sums) >= 20 else None
+
+    expected = {
+        (f"L0.{feature}", head): (
+            pytest.approx(attention, abs=6e-4), pytest.approx(mean(head, words), abs=6e-4)
+        )
+        for feature, places in active.items()
+        for head in (0, 1)
+        if (attention := mean(head, places)) is not None
+    }  # fmt: skip
+    found = answers(whole, question, layer=0, head=-1, limit=1000, **asked)
+    assert expected
+    assert {
+        (row["feature"], row["through_head"]): (row["attention"], row["attention_everywhere"])
+        for row in found
+    } == expected
+    [of_head] = {
+        row["through_head"] for row in answers(whole, question, layer=0, head=1, limit=1000, **asked)
+    }
+    assert of_head == 1
+
+
+@pytest.mark.parametrize("question", ["head_profile", "why_attends"])
+def test_what_a_head_does_is_not_asked_of_a_layer(whole: Warehouse, question: str) -> None:
+    with pytest.raises(UsageError, match=f"{question}: head=-1 is an SAE over a whole layer; name a head"):
+        ask(whole, question, {"layer": 0, "head": -1})
+
+
+def test_rules_of_a_layer_are_compared_with_each_other(whole: Warehouse) -> None:
+    found = answers(whole, "like_rules", layer=0, head=-1, other_head=-1)
+    assert all(row["feature"].startswith("L0.") and row["other_feature"].startswith("L0.") for row in found)

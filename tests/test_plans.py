@@ -156,14 +156,16 @@ def test_no_step_loops_over_a_fact_table(ingested: Path) -> None:
 def test_a_loop_over_a_fact_table_is_seen(ingested: Path) -> None:
     # Without the settings of every connection of ours, DuckDB joins the counts of keys by nested loops.
     with duckdb.connect(ingested) as connection:
+        step = Statements("attnrules.queries", "counting")
         connection.execute("SET asof_loop_join_threshold = 64")
+        connection.execute(step("make_counting_splits").text, {"seed": 0})
         parameters = {
-            **{"layer": 0, "head": 1, "bos_keys": False, "seed": 0},
+            **{"layer": 0, "head": 1, "bos_keys": False},
             **{name: [0] for name in ("features", "pairs", "keys", "queries", "opponents")},
         }
         found = explain(
             lambda query, given: connection.execute(query, given).fetchall(),
-            Statements("attnrules.queries", "counting")("make_count_positions").text,
+            step("make_count_positions").text,
             parameters,
         )
     assert found == ["NESTED_LOOP_JOIN over input_activations"] * 2

@@ -35,6 +35,8 @@ _FILLED_BY = {
     "counting_rules": "mine counting",
     "stated_tests": "intervene --stated",
 }
+# What a parameter means that is a head of the model, whatever output SAEs read.
+_OF_MODEL = "a head of the model"
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -76,7 +78,11 @@ class Question:
         if number is None:
             what = "a number" if kind is float else "a whole number"
             raise UsageError(f"{self.name}: {name}={given} is not {what}, such as {default or 0}")
-        if number < (WHOLE_LAYER if name == "head" else 0):
+        if number == WHOLE_LAYER and self.meanings[name] == _OF_MODEL:
+            raise UsageError(
+                f"{self.name}: {name}={given} is an SAE over a whole layer; name a head of the model, from 0"
+            )
+        if number < (WHOLE_LAYER if name in ("head", "other_head") else 0):
             raise UsageError(f"{self.name}: {name}={given} is below 0, and cannot be")
         return number
 

@@ -5,7 +5,8 @@
 -- $feature = 0: the output feature
 -- $limit = 12: number of tokens, those that get most beyond anywhere
 -- Means over at most 1,000 drawn active positions and over 8,192 of all, BOS as a source left out: the positions of
--- feature_profile. output_feature_sources says what attention carries from the tokens.
+-- feature_profile; of an SAE over a whole layer the attention of all heads is added up. output_feature_sources says what
+-- attention carries from the tokens.
 WITH active AS (
     SELECT
         seq_id,

@@ -1,7 +1,7 @@
 -- How a head attends: by distance, with the entropy of its attention.
 -- Group: heads
 -- $layer = 0: layer of the head
--- $head = 0: the head
+-- $head = 0: a head of the model
 -- $limit = 20: number of distances, the nearest
 SELECT
     distance,

@@ -1,7 +1,7 @@
 -- Why a position attends to another: the parts of the attention logit, by key and query feature.
 -- Group: one position
 -- $layer = 0: layer of the head
--- $head = 0: the head
+-- $head = 0: a head of the model
 -- $seq_id = 0: the sequence
 -- $query_pos = 10: the position that attends
 -- $key_pos = 9: the position attended to
