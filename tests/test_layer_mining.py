@@ -15,12 +15,14 @@ import pytest
 
 from attnrules.commands.card import card_lines
 from attnrules.errors import UsageError
+from attnrules.pages.site import environment, feature_page
 from attnrules.queries.absence import AbsenceSpec, mine_absence
 from attnrules.queries.card import feature_card
 from attnrules.queries.counting import CountingSpec, mine_counting
 from attnrules.queries.evaluation import EXAMPLE_SETS
 from attnrules.queries.heads import FeatureId
 from attnrules.queries.heads.rotation import attended_distances
+from attnrules.queries.pages import head_pages
 from attnrules.queries.questions import ask
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.sql import WHOLE_LAYER, Statements
@@ -570,3 +572,14 @@ def test_what_a_head_does_is_not_asked_of_a_layer(whole: Warehouse, question: st
 def test_rules_of_a_layer_are_compared_with_each_other(whole: Warehouse) -> None:
     found = answers(whole, "like_rules", layer=0, head=-1, other_head=-1)
     assert all(row["feature"].startswith("L0.") and row["other_feature"].startswith("L0.") for row in found)
+
+
+@pytest.mark.parametrize("head", [WHOLE_LAYER, 0])
+def test_a_page_says_whose_attention_it_shows(whole: Warehouse, head: int) -> None:
+    [(feature,)] = whole.rows("SELECT min(feature) FROM rules WHERE layer = 0 AND head = $h", {"h": head})
+    found = head_pages(whole, 0, head, [feature])
+    page = feature_page(
+        environment(), found, next(row for row in found.features if row["feature"] == feature)
+    )
+    assert ("all heads of the layer added up" in page) == (head == WHOLE_LAYER)
+    assert ("that of all heads of the layer, added up" in page) == (head == WHOLE_LAYER)
