@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from attnrules.errors import AttnRulesError, UsageError
 from attnrules.spread import Means
 from attnrules.warehouse import Warehouse
-from attnrules.warehouse.files import CATALOGUE, TASKS, is_lake, share_files
+from attnrules.warehouse.files import CATALOGUE, TASKS, is_lake, refuse_log, share_files
 
 if TYPE_CHECKING:
     from attnrules.ingest_tasks import IngestTasks
@@ -157,20 +157,33 @@ class Tasks(ABC):
 
     def store(self, unfinished: Path) -> Self:
         """Make the folder of the tasks of what lies in `unfinished` and the catalogue, and return them."""
-        self._write_plan(unfinished)
-        unfinished.rename(self.folder)
+        try:
+            self._write_plan(unfinished)
+            unfinished.rename(self.folder)
+        except OSError as error:
+            if self.folder.exists():
+                raise AttnRulesError(
+                    f"{self.lake}: another process has begun tasks meanwhile; run the command again"
+                ) from error
+            raise AttnRulesError(f"{self.folder}: cannot be made: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
         return self
 
     def take_over(self) -> Self:
         """Put these, of the catalogue as it is now, in the place of tasks that are done, and return them."""
-        with self.unfinished("plan") as folder:
-            self._write_plan(folder)
-            # The plan says which tasks they are: who is killed before it is put there does this again.
-            for name in (CATALOGUE, _PLAN):
-                (folder / name).replace(self.folder / name)
+        try:
+            with self.unfinished("plan") as folder:
+                self._write_plan(folder)
+                # The plan says which tasks they are: who is killed before it is put there does this again.
+                for name in (CATALOGUE, _PLAN):
+                    (folder / name).replace(self.folder / name)
+        except OSError as error:
+            raise AttnRulesError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
         return self
 
     def _write_plan(self, folder: Path) -> None:
+        refuse_log(self.lake / CATALOGUE, self.lake)
         shutil.copyfile(self.lake / CATALOGUE, folder / CATALOGUE)
         fields = {name: getattr(self, name) for name in ("command", "spec", "run_id")}
         (folder / _PLAN).write_text(json.dumps({**fields, **self.plan()}), "utf-8")

@@ -172,8 +172,9 @@ exec {shlex.join(words)} --task "$SLURM_ARRAY_TASK_ID"
         script.write_text(text, "utf-8")
     except OSError as error:
         raise AttnRulesError(f"{script}: cannot be written: {error.strerror or error}") from error
+    submit = shlex.join(["sbatch", str(script)])
     return (
-        f"{script}: {len(tasks.pending())} of {len(tasks.names)} tasks to do; run `sbatch {script}`."
+        f"{script}: {len(tasks.pending())} of {len(tasks.names)} tasks to do; run `{submit}`."
         f" When it has ended, {tasks.afterwards}"
     )
 

@@ -141,6 +141,7 @@ def accept(path: Path, spec: IngestSpec) -> Request:
     such corpus or the file at `path` is no warehouse.
     """
     _refuse_out_of_bounds(spec)
+    _refuse_without_effect(spec)
     commits = stored_commits(path)
     return Request(spec, locate(spec.corpus, commits.corpus.get(spec.corpus.source)), commits)
 
@@ -162,6 +163,19 @@ def _refuse_out_of_bounds(spec: IngestSpec) -> None:
         )
     if spec.dtype not in DTYPES:
         raise UsageError(f"--dtype {spec.dtype}: must be one of {', '.join(DTYPES)}")
+
+
+def _refuse_without_effect(spec: IngestSpec) -> None:
+    """Raise `UsageError` for an option that chooses among what a hub has, where a file or folder is named."""
+    for option, value, source in (
+        ("--revision", spec.revision, spec.model),
+        ("--input-sae-id", spec.input_sae_id, spec.input_sae),
+        ("--output-sae-id", spec.output_sae_id, spec.output_sae),
+    ):
+        if value is not None and Path(source).exists():
+            raise UsageError(
+                f"{option} {value}: {source} is a file or folder, of which it chooses nothing; leave it out"
+            )
 
 
 def refuse_beyond_context(spec: IngestSpec, model: str, n_ctx: int) -> None:

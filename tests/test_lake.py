@@ -462,9 +462,15 @@ def test_what_is_no_lake_is_refused_in_one_line(
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     (tmp_path / "a=b").mkdir()
+    (tmp_path / "a\\b").mkdir()
     for words, said in (
         (("lake", small, tmp_path / "full"), "is not empty"),
-        (("lake", small, tmp_path / "a=b/lake"), "reads as a pattern or a key"),
+        (
+            ("lake", small, tmp_path / "a=b/lake"),
+            f"{tmp_path}/a=b/lake: a lake cannot lie below a path with '='",
+        ),
+        (("lake", small, tmp_path / "a\\b/lake"), "reads as a pattern, a key or a slash"),
+        (("lake", lake, tmp_path / "a\\b.duckdb"), "reads the backslash in its path as a slash"),
         (("lake", small, tmp_path / "lake.duckdb"), "a lake is a folder"),
         (("lake", lake, small), "already exists"),
         (("lake", small, "gs://bucket/lake"), "gs:// are not supported"),

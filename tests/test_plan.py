@@ -97,6 +97,34 @@ def test_a_dry_run_refuses_what_the_ingest_would(
     assert names in outcome.err
 
 
+@pytest.mark.parametrize("option", ["--revision", "--input-sae-id", "--output-sae-id"])
+@pytest.mark.parametrize("more", [("--dry-run",), ()])
+def test_what_chooses_among_what_a_hub_has_chooses_nothing_of_folders(
+    attnrules: Any, small: IngestSpec, tmp_path: Path, option: str, more: tuple[str, ...]
+) -> None:
+    words = [
+        *("ingest", tmp_path / "w.duckdb", "--model", small.model, "--input-sae", small.input_sae),
+        *("--output-sae", small.output_sae, "--corpus", small.corpus.source, option, "x"),
+    ]
+    told = attnrules(*words, *more)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert told.err.startswith(f"attnrules: {option} x: ")
+    assert told.err.endswith("is a file or folder, of which it chooses nothing; leave it out\n")
+    assert not (tmp_path / "w.duckdb").exists()
+
+
+def test_what_a_preset_chooses_among_is_nothing_of_folders(
+    attnrules: Any, small: IngestSpec, tmp_path: Path
+) -> None:
+    words = [
+        *("ingest", tmp_path / "w.duckdb", "--preset", "gemma-2-2b-scope", "--model", small.model),
+        *("--input-sae", small.input_sae, "--output-sae", small.output_sae, "--corpus", small.corpus.source),
+        *("--sequences", 8, "--seq-len", 16, "--device", "cpu", "--dry-run"),
+    ]
+    told = attnrules(*words)
+    assert told.code == 0, told.err
+
+
 def test_a_dry_run_compares_the_sequences_of_a_changed_corpus(
     small: IngestSpec, held: Path, tmp_path: Path
 ) -> None:

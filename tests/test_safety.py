@@ -17,9 +17,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from attnrules.warehouse import Warehouse, check
+from attnrules.errors import WarehouseUnavailableError
+from attnrules.warehouse import Warehouse, check, files
 from attnrules.warehouse.convert import convert
 from tests.planted import PlantedModel
+from tests.tiny import keep_log
 
 ROOT = Path(__file__).parent.parent
 TABLES = (
@@ -258,3 +260,22 @@ def test_a_second_writer_is_told_who_holds_the_file(
         holder.wait()
     assert outcome.code == 3
     assert f"process {holder.pid}" in outcome.err
+
+
+def test_a_file_is_not_made_without_what_its_log_holds(tmp_path: Path) -> None:
+    words = r"w\.duckdb: what was written to it last could not be moved into the file"
+    path = tmp_path / "w.duckdb"
+    with pytest.raises(WarehouseUnavailableError, match=words), files.made_whole(path) as unfinished:
+        keep_log(unfinished, "CREATE TABLE a (b INTEGER)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_not_replaced_by_one_that_lacks_what_its_log_holds(tmp_path: Path) -> None:
+    path, new = tmp_path / "w.duckdb", tmp_path / "new"
+    path.write_bytes(b"as it was")
+    keep_log(new, "CREATE TABLE a (b INTEGER)")
+    for kept in (None, tmp_path / "kept"):
+        with pytest.raises(WarehouseUnavailableError, match="could not be moved into the file"):
+            files.put_in_place(new, path, kept)
+    assert path.read_bytes() == b"as it was"
+    assert not (tmp_path / "kept").exists()

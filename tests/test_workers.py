@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -9,8 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +22,19 @@ import pytest
 from attnrules import mining_tasks, workers
 from attnrules.commands import mine
 from attnrules.commands.progress import Reporter
-from attnrules.errors import AttnRulesError, UsageError
+from attnrules.errors import AttnRulesError, UsageError, WarehouseUnavailableError
 from attnrules.mining_tasks import PLANS, MiningTasks
 from attnrules.queries.absence import AbsenceSpec
 from attnrules.queries.counting import CountingSpec
 from attnrules.queries.heads import FeatureId, Spec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.spread import Means
+from attnrules.tasks import Tasks
 from attnrules.warehouse import Warehouse, check
 from attnrules.warehouse.convert import convert
 from benchmarks.compare_warehouses import compare
 from benchmarks.many_machines import Machine, Placed, place
+from tests.tiny import keep_log
 
 ROOT = Path(__file__).parent.parent
 SPEC = SkipgramSpec(n_features=2, examples_per_split=4, layers=(0,), heads=(0, 1), example_sets=("paper",))
@@ -142,6 +146,66 @@ def test_other_rules_are_those_of_one_process_too(
         tasks.perform(task, Means(threads=1))
     assert tasks.finish() == here
     assert_mined_like(lake, file)
+
+
+@pytest.fixture
+def other_disk() -> Iterator[Path]:
+    """A folder on another file system than temporary files."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)
+
+
+def test_folders_of_a_lake_may_be_links_to_another_disk(
+    lake: Path, mined_file: Path, other_disk: Path
+) -> None:
+    tasks = MiningTasks.begin(lake, "mine skipgrams", replace(SPEC, heads=(1,)))
+    tasks.perform(0)
+    tasks.finish()
+    for folder in ("facts", "results"):
+        (lake / folder).symlink_to(shutil.move(lake / folder, other_disk / folder))
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    for task in tasks.pending():
+        tasks.perform(task)
+    tasks.finish()
+    assert_mined_like(lake, mined_file)
+
+
+def test_tasks_for_which_there_is_no_room_leave_nothing(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(AttnRulesError, match="lake/tasks: cannot be made: No space left on device"):
+        MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    assert {path.name for path in lake.iterdir()} == {"catalogue.duckdb", "facts"}
+
+
+def test_of_two_drivers_that_begin_at_a_time_one_is_told(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = MiningTasks.begin
+    write_plan = Tasks._write_plan
+
+    def after_another(tasks: Tasks, folder: Path) -> None:
+        monkeypatch.setattr(Tasks, "_write_plan", write_plan)
+        begin(lake, "mine skipgrams", SPEC)
+        write_plan(tasks, folder)
+
+    monkeypatch.setattr(Tasks, "_write_plan", after_another)
+    with pytest.raises(AttnRulesError, match="another process has begun tasks meanwhile"):
+        begin(lake, "mine skipgrams", SPEC)
+    assert {path.name for path in lake.iterdir()} == {"catalogue.duckdb", "facts", "tasks"}
+    assert begin(lake, "mine skipgrams", SPEC).pending() == [0, 1]
+
+
+def test_a_catalogue_with_a_log_is_not_copied_without_it(lake: Path) -> None:
+    tasks = MiningTasks.begin(lake, "mine skipgrams", SPEC)
+    shutil.rmtree(tasks.folder)
+    keep_log(lake / "catalogue.duckdb", "CREATE TABLE mine (a INTEGER)")
+    (lake / "unfinished").mkdir()
+    with pytest.raises(WarehouseUnavailableError, match="could not be moved into the file"):
+        tasks.store(lake / "unfinished")
 
 
 def test_heads_that_were_mined_before_are_mined_again_or_otherwise(

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
@@ -268,3 +269,10 @@ def output_features(
 def only_head(row: dict[str, Any]) -> dict[str, Any]:
     kept = {name: row[name] for name in ("layer", "head", "feature", "encoder")}
     return {**kept, "through_head": row["head"], "weight_share": 1.0}
+
+
+def keep_log(path: Path, statement: str) -> None:
+    """Run a statement on a database and leave what it committed in the log, as DuckDB does on a full disk."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute(statement)

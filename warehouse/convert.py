@@ -88,6 +88,8 @@ def _made(target: Path, d_head: int, to_lake: bool) -> Iterator[Path]:
     if to_lake:
         if target.suffix == ".duckdb":
             raise UsageError(f"{target}: a lake is a folder; name one without .duckdb")
+        # Names the folder that was asked for, not the one in the making.
+        Lake.at(target)
         with folder_made_whole(target) as unfinished:
             Warehouse.create(unfinished, d_head=d_head, lake=True).close()
             yield unfinished

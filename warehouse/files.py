@@ -150,6 +150,10 @@ def refuse_no_place(path: Path) -> None:
 def _refuse_no_name(path: Path) -> None:
     if str(path).startswith(":"):
         raise WarehouseUnavailableError(f"{path}: a warehouse is a file; name one, such as gpt2.duckdb")
+    if os.sep == "/" and "\\" in str(path.absolute()):
+        raise WarehouseUnavailableError(
+            f"{path}: DuckDB reads the backslash in its path as a slash; rename it"
+        )
     refuse_remote(path)
 
 
@@ -173,6 +177,19 @@ def write_ahead_log(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
 
 
+def refuse_log(path: Path, called: Path) -> None:
+    """Raise `WarehouseUnavailableError` where a closed file lacks what DuckDB has committed to it.
+
+    That stays in the log where it cannot be moved into the file, as on a full disk: by itself the file would
+    hold less, or nothing. `called`: the name that a user knows.
+    """
+    if write_ahead_log(path).exists():
+        raise WarehouseUnavailableError(
+            f"{called}: what was written to it last could not be moved into the file; free some space on the"
+            " disk and run the same command again"
+        )
+
+
 def unused_name_beside(path: Path) -> Path:
     """Return a hidden name in the folder of `path` that is random enough to be nobody's."""
     return path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(8)}")
@@ -187,6 +204,7 @@ def made_whole(path: Path) -> Iterator[Path]:
     unfinished = unused_name_beside(path)
     try:
         yield unfinished
+        refuse_log(unfinished, path)
         _name_exclusively(unfinished, path)
     except OSError as error:
         raise WarehouseUnavailableError(f"{path}: cannot be made: {_reason(error)}") from error
@@ -201,6 +219,7 @@ def put_in_place(new: Path, path: Path, kept: Path | None) -> None:
     Raises `WarehouseUnavailableError` when that cannot be done or there is a file named `kept`; `path` is as
     it was then. With a file system that has links there is a file at `path` at every moment.
     """
+    refuse_log(new, path)
     try:
         flush(new)
         if kept is not None:

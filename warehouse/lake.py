@@ -12,9 +12,11 @@ opened.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,8 +42,8 @@ Place = tuple[int, ...]
 _KEYS = ("layer", "head")
 _ROW_GROUP = 122_880
 _ROWS = "attnrules_rows_to_write"
-# Read by DuckDB's globs and hive keys, not as parts of a name.
-_MISREAD = re.compile(r"[*?\[\]=]")
+# Read by DuckDB as patterns, keys or slashes, not as parts of a name.
+_MISREAD = re.compile(r"[*?\[\]=\\]")
 _FILE = re.compile(r"(?:layer=(\d+)/)?(?:head=(-?\d+)/)?(seqs|features)-(\d+)-(\d+)-[0-9a-f]+\.parquet")
 
 
@@ -86,7 +88,7 @@ class Lake:
         if misread := _MISREAD.search(str(root)):
             raise WarehouseUnavailableError(
                 f"{folder}: a lake cannot lie below a path with {misread[0]!r}, which DuckDB reads as a"
-                " pattern or a key; move or rename it"
+                " pattern, a key or a slash; move or rename it"
             )
         return cls(root)
 
@@ -97,9 +99,9 @@ class Lake:
 
     @property
     def allowed(self) -> tuple[Path, ...]:
-        """The folders whose files may be read: DuckDB looks where links lead, which `share_files` made."""
+        """The folders whose files may be read; DuckDB looks where links lead, which `share_files` made."""
         facts, results = self.folders
-        return facts, results, facts.resolve().with_name(RESULTS_FOLDER)
+        return facts, results, *_led_to(results)
 
     def create_views(self, connection: Connection) -> None:
         """Put empty views in the place of the tables of a new catalogue that are kept in files."""
@@ -209,7 +211,7 @@ class Lake:
         # A link leads here: `share_files` made it of a file that nobody wrote anew.
         if not path.is_symlink():
             with suppress(FileNotFoundError):
-                path.replace(here)
+                _move(path, here)
         if not here.exists():
             raise AttnRulesError(f"{path}: is missing")
         return here
@@ -319,6 +321,27 @@ class Lake:
             with suppress(OSError):
                 path.unlink()
         self.written, self.dropped = [], []
+
+
+def _led_to(results: Path) -> Iterator[Path]:
+    """Yield the folder whose files those below `results` are links to, as `share_files` makes them."""
+    first = next(results.rglob("*.parquet"), None)
+    if first is not None and first.is_symlink():
+        yield first.resolve().parents[len(first.relative_to(results).parts) - 1]
+
+
+def _move(path: Path, here: Path) -> None:
+    """Rename a file, or copy it where its folder is a link to another disk."""
+    try:
+        path.replace(here)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        unfinished = here.with_name(f".{here.name}")
+        shutil.copyfile(path, unfinished)
+        flush(unfinished)
+        unfinished.replace(here)
+        path.unlink()
 
 
 def listed(connection: Connection) -> dict[str, list[str]]:

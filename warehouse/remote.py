@@ -74,6 +74,7 @@ def publish(lake: Path, address: Address, say: Say = _nothing) -> Transfer:
         raise UsageError(f"{lake}: is no lake; make one of it first, with `attnrules lake {lake} DIR/`")
     # Takes in what a killed command left in the log.
     Warehouse.open(lake, writable=True).close()
+    files.refuse_log(lake / CATALOGUE, lake)
     before = _state(lake)
     with Warehouse.open(lake) as warehouse, warehouse.session() as connection:
         names = [name for of_table in listed(connection).values() for name in of_table]

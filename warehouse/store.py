@@ -100,11 +100,11 @@ class Warehouse:
         in a folder that exists, where it is empty. Raises `WarehouseUnavailableError` when the place cannot
         be written.
         """
+        facts = _lake_at(path) if lake else None
         if lake:
             files.make_folder(path)
         files.refuse_no_place(path / files.CATALOGUE if lake else path)
         identity = sql.new_identity()
-        facts = _lake_at(path) if lake else None
         with files.made_whole(path / files.CATALOGUE if lake else path) as unfinished:
             connection = connect(unfinished, writable=True, storage_version=sql.STORAGE_VERSION)
             with cls(connection, path) as warehouse, warehouse.transaction():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from attnrules.commands.options import (
     Amount,
@@ -29,6 +30,12 @@ def _take_preset(context: click.Context, _: click.Parameter, name: str | None) -
         from attnrules.ingest.sources.published import preset
 
         context.default_map = {**(context.default_map or {}), **preset(name).options}
+
+
+def _unless_of_preset(option: str, value: str | None, source: str) -> str | None:
+    """Return what chooses among what a hub has; None where a preset says it and a file or folder is named."""
+    of_preset = click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT_MAP
+    return None if of_preset and Path(source).exists() else value
 
 
 def _list_presets(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -163,6 +170,9 @@ def command(
     """
     quiet_libraries()
     path = Path(warehouse)
+    revision = _unless_of_preset("revision", revision, model)
+    input_sae_id = _unless_of_preset("input_sae_id", input_sae_id, input_sae)
+    output_sae_id = _unless_of_preset("output_sae_id", output_sae_id, output_sae)
     from attnrules.ingest import IngestSpec
     from attnrules.ingest.sources.corpus import CorpusSpec
 
