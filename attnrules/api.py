@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from attnrules.errors import UsageError, closest
+from attnrules.errors import UsageError, closest, refuse_no_text
 from attnrules.frames import FeatureFrames, HeadFrames, ShownRelation, ShownTable
 from attnrules.plots import draw
 from attnrules.queries.absence import AbsenceResult, AbsenceSpec, mine_absence
@@ -107,6 +107,7 @@ class RuleWarehouse(Warehouse):
 
     def table(self, name: str) -> ShownTable:
         """Return a handle on a table or view: `.lazy()`, `.pl()`; a notebook shows its first rows."""
+        refuse_no_text(name, "table or view")
         return ShownTable(self.relation(name))
 
     def mine_skipgrams(
@@ -358,6 +359,7 @@ class RuleWarehouse(Warehouse):
         The `seed` says which sequences these are; None for that with which rules of the feature were mined.
         Raises `UsageError` for what is no rule, names no feature, or names what the warehouse does not have.
         """
+        refuse_no_text(rule, "rule")
         statement, feature = parse_rule(rule)
         return read_rule(self, feature, statement, seed=seed, n_examples=n_examples)
 
@@ -409,6 +411,7 @@ class RuleWarehouse(Warehouse):
         from attnrules.explainer import Explainer
         from attnrules.ingest.intervene import LaboratorySpec
 
+        refuse_no_text(text, "text to explain")
         chosen = explained_features(
             self, features=_features(features), layers=_numbers(layers), heads=_numbers(heads)
         )
@@ -420,6 +423,7 @@ class RuleWarehouse(Warehouse):
 
         `parameters` fill the `$name` places. Raises `UsageError` for an unknown question or parameter.
         """
+        refuse_no_text(question, "question or SQL")
         relation: duckdb.DuckDBPyRelation = ask(self, question, parameters)
         return relation
 
@@ -437,6 +441,7 @@ class RuleWarehouse(Warehouse):
 
         Raises `UsageError` when the warehouse does not hold it.
         """
+        refuse_no_text(head, "head")
         return HeadFrames(self, head)
 
     @property

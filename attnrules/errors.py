@@ -36,6 +36,12 @@ def refuse_below(least: int, name: str, value: object) -> None:
         raise UsageError(f"{name}{value}: must be a whole number of at least {least}")
 
 
+def refuse_no_text(value: object, what: str) -> None:
+    """Raise `UsageError` unless `value`, which is to be `what`, is a text."""
+    if not isinstance(value, str):
+        raise UsageError(f"{value!r}: is no {what}, which is a text")
+
+
 def one_line(error: BaseException) -> str:
     """Return the start of an error's message on one line, or its type where it has none."""
     return " ".join(str(error).split())[:200] or type(error).__name__

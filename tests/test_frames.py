@@ -143,6 +143,12 @@ def test_all_features_are_asked_for_in_one_word_or_none(wh: RuleWarehouse, featu
     [
         (lambda wh: wh.predict("a text"), "'a text': is one text; give a list"),
         (lambda wh: wh.predict([[1.5]]), "1.5: is neither a token nor the id of one"),
+        (lambda wh: wh.test(5), "5: is no rule, which is a text"),
+        (lambda wh: wh.explain(["a"]), "['a']: is no text to explain, which is a text"),
+        (lambda wh: wh.ask(None), "None: is no question or SQL, which is a text"),
+        (lambda wh: wh.head(3), "3: is no head, which is a text"),
+        (lambda wh: wh.table(None), "None: is no table or view, which is a text"),
+        (lambda wh: wh.mine_counting(seed=2**63), "--seed 9223372036854775808: must be at most"),
         (lambda wh: wh.predict([[True]]), "True: is neither a token nor the id of one"),
         (lambda wh: wh.predict(5), "5: is no list of texts"),
         (lambda wh: wh.predict([5]), "5: is no text, nor a list of tokens"),

@@ -636,6 +636,28 @@ def test_a_list_of_weights_alone_has_learnt_from_nothing(
     assert bool(read) == bool(kept) == (other.not_judged == [])
 
 
+def test_what_is_named_twice_is_mined_and_judged_once(tmp_path: Path) -> None:
+    shape = Tiny(seed=7, n_seqs=20, seq_len=5, steep=False, sparse=False)
+    options: dict[str, Any] = {"method": "weighted", "min_count": 3, "max_count": 17, "examples_per_split": 1}
+    figures = "FROM rule_metrics ORDER BY ALL"
+    with tiny.build(tmp_path / "w.duckdb", shape) as warehouse:
+        everything = mine_skipgrams(
+            warehouse, SkipgramSpec(layers=(0,), heads=(0,), n_features=None, **options)
+        )
+        feature = FeatureId(0, 0, warehouse.value("SELECT min(feature) FROM rules"))
+        once = mine_skipgrams(warehouse, SkipgramSpec(features=(feature,), **options))
+        expected = (
+            warehouse.rows(figures),
+            warehouse.rows("SELECT * EXCLUDE (run_id) FROM rules ORDER BY ALL"),
+        )
+        sets = ("paper", "all_positions", "paper", "all_positions")
+        twice = mine_skipgrams(warehouse, SkipgramSpec(features=(feature,) * 2, example_sets=sets, **options))
+        found = warehouse.rows(figures), warehouse.rows("SELECT * EXCLUDE (run_id) FROM rules ORDER BY ALL")
+    assert everything.heads[0].n_features > 1
+    assert twice == once
+    assert found == expected
+
+
 def test_a_list_is_not_judged_on_examples_of_sequences_added_since(tmp_path: Path) -> None:
     shape = Tiny(seed=7, n_seqs=20, seq_len=5, steep=False, sparse=False)
     where = {"layers": (0,), "heads": (0,), "n_features": None, "min_count": 3, "max_count": 17}

@@ -32,6 +32,8 @@ OUTPUT_EXAMPLES_SALT = 4
 # Of the examples of a set: bits of the golden ratio and of the square root of 2, far from any seed.
 EXAMPLE_SPLIT_SALT = 2654435769
 UNIFORM_EXAMPLES_SALT = 1779033703
+# With any salt a number that DuckDB holds.
+_LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,16 @@ class Spec:
     features: tuple[FeatureId, ...] = ()
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        # What is named twice is meant once.
+        object.__setattr__(self, "features", tuple(dict.fromkeys(self.features)))
+
     def refuse_out_of_bounds(self, *counts: str) -> None:
-        """Raise `UsageError` for an unknown scaling, and for features or one of `counts` below 1."""
+        """Raise `UsageError` for an unknown scaling or seed, and for features or one of `counts` below 1."""
         refuse_unknown("--scaling", self.scaling, SCALINGS)
         refuse_below(0, "--seed ", self.seed)
+        if self.seed > _LARGEST_SEED:
+            raise UsageError(f"--seed {self.seed}: must be at most {_LARGEST_SEED}")
         for name in (*counts, *(() if self.n_features is None else ("n_features",))):
             option = f"--{name.removeprefix('n_').replace('_', '-')} "
             refuse_below(1, option, getattr(self, name))

@@ -86,6 +86,10 @@ class SkipgramSpec(Spec):
     held_out: int = 100
     baselines: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "example_sets", tuple(dict.fromkeys(self.example_sets)))
+
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods asked for."""
