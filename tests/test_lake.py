@@ -456,6 +456,27 @@ def test_a_folder_with_other_things_is_not_ingested_into(small_spec: IngestSpec,
         ingest(tmp_path, small_spec, lake=True)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: path.write_bytes(b"PAR1"), "damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged"),
+    ],
+    ids=["gone", "empty", "of four bytes", "cut"],
+)
+def test_a_file_that_is_lost_is_named(
+    lake: Path, attnrules: Callable[..., Any], spoil: Callable[[Path], Any], said: str
+) -> None:
+    Warehouse.open(lake, writable=True).close()
+    path = next(path for path in files_of(lake) if "tokens" in path.parts)
+    spoil(path)
+    told = attnrules("query", lake, "SELECT sum(token_id) FROM tokens")
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert f"{lake}: the file {path} is {said}; restore it from a copy" in told.err
+
+
 def test_what_is_no_lake_is_refused_in_one_line(
     small: Path, lake: Path, tmp_path: Path, attnrules: Callable[..., Any]
 ) -> None:

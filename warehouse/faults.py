@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,11 @@ import duckdb
 
 from attnrules.errors import AttnRulesError
 
+# How DuckDB speaks of a Parquet file that is gone, or is none any more.
+_LOST_FILE = re.compile(
+    r"(No files found that match the pattern|No magic bytes found at end of file|Failed to read file"
+    r"|Invalid Input Error: File) ['\"](/[^'\"]+\.parquet)['\"]"
+)
 _LONGEST = 1000
 # Libraries whose errors are about the rows or the file, not about the program.
 _READERS = ("duckdb", "_duckdb", "polars", "pyarrow", "pyo3_runtime")
@@ -60,6 +66,12 @@ def _common_error(path: Path, error: BaseException) -> AttnRulesError | None:
         return AttnRulesError(
             f"{path}: not enough memory for this ({gist(error)[:200]}); ask for less at once or let it use"
             " more memory"
+        )
+    if match := _LOST_FILE.search(str(error)):
+        is_missing = match[1].startswith("No files found")
+        return AttnRulesError(
+            f"{path}: the file {match[2]} is {'missing' if is_missing else 'damaged'}; restore it from a copy"
+            " (`attnrules check` tells what else is)"
         )
     if isinstance(error, duckdb.ConnectionException) and "closed" in str(error):
         return AttnRulesError(f"{path}: this handle was closed; open the warehouse again")
