@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnrules.errors import UsageError
+
 # Told of each task that was done, and of how many are left.
 Report = Callable[[int, int], None]
 
@@ -22,6 +24,11 @@ class Spread:
     workers: int | None = None
     slurm: Path | None = None
     ray: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two ways at once, before anything is made; raises `UsageError`."""
+        if self.slurm is not None and self.ray is not None:
+            raise UsageError("--slurm and --ray: give one of them")
 
     @property
     def is_here(self) -> bool:

@@ -33,8 +33,6 @@ def do_elsewhere(tasks: Tasks, spread: Spread, means: Means, report: Report) -> 
 
     Raises `UsageError` where `spread` says several ways, and `AttnRulesError` for a task that fails.
     """
-    if spread.slurm is not None and spread.ray is not None:
-        raise UsageError("--slurm and --ray: give one of them")
     if spread.ray is not None and spread.workers is not None and not tasks.loads:
         raise UsageError("--workers and --ray: give one of them, Ray places heads as its machines allow")
     if spread.slurm is not None:

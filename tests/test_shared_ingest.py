@@ -360,6 +360,12 @@ def test_files_are_not_shared(
     told = attnrules("ingest", tmp_path / "w.duckdb", *words_of(small_spec), "--workers", 2)
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert "end its name with /" in told.err
+    assert (
+        attnrules("ingest", tmp_path / "w.duckdb", *words_of(small_spec), "--workers", 2, "--dry-run") == told
+    )
+    both = attnrules("ingest", f"{tmp_path}/lake/", *words_of(small_spec), "--ray", "auto", "--slurm", "x.sh")
+    assert (both.code, both.err) == (2, "attnrules: --slurm and --ray: give one of them\n")
+    assert not (tmp_path / "lake").exists()
     with pytest.raises(UsageError, match="is no lake"):
         ingest_shared(small_ingested_once, small_spec, Spread(workers=1), silent)
 

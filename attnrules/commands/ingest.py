@@ -196,13 +196,13 @@ def command(
         n_output_tokens=n_output_tokens,
         seed=seed,
     )
+    lake = warehouse.endswith("/")
+    if not (lake or spread.is_here or path.is_dir()):
+        raise UsageError(f"{warehouse}: several processes fill a lake; end its name with /")
     if dry_run:
         from attnrules.commands.plan import plan_lines
         from attnrules.ingest.plan import plan
 
         tell(*plan_lines(path, plan(path, spec)))
         return
-    lake = warehouse.endswith("/")
-    if not (lake or spread.is_here or path.is_dir()):
-        raise UsageError(f"{warehouse}: several processes fill a lake; end its name with /")
     run_ingest(path, spec, lake=lake, spread=spread)
