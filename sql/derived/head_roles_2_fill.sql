@@ -138,13 +138,19 @@ by_distance AS (
     GROUP BY ALL
 ),
 
+-- Query positions beyond a distance are those from the next position on, of which 2 is the first. Sequences are of one
+-- length, so that each position has a row.
 pair_counts AS (
     SELECT
         d.distance,
-        sum(q.n) AS n
+        q.n
     FROM (SELECT DISTINCT distance FROM by_distance) AS d
-    INNER JOIN query_counts AS q ON d.distance < q.pos
-    GROUP BY d.distance
+    INNER JOIN (
+        SELECT
+            pos,
+            sum(n) OVER (ORDER BY pos DESC) AS n
+        FROM query_counts
+    ) AS q ON greatest(2, d.distance + 1) = q.pos
 ),
 
 named_counts AS (
