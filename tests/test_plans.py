@@ -1,4 +1,7 @@
-"""No step joins a fact table by nested loops: DuckDB plans one where it expects few rows, and then waits for hours."""
+"""No step joins a fact table by nested loops, or tries an equality on every pair of rows instead of looking it up.
+
+DuckDB plans a loop where it expects few rows, and then waits for hours.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ from attnrules.warehouse.asked import Asked
 
 FACTS = {"tokens", "token_scales", "input_activations", "output_activations", "attention_sources"}
 LOOPS = {"NESTED_LOOP_JOIN", "BLOCKWISE_NL_JOIN", "CROSS_PRODUCT"}
+# An equality that is in brackets, since it is not one of hashes; of columns, not with a text, and no alternative.
+JOINS_COLUMNS = re.compile(r"\((?!.* OR ).*? = (?!'[^']*'\)$).*\)")
 PLANNED = re.compile(r"(--.*\n|\s)*(WITH|SELECT|FROM|CREATE|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 
 
@@ -69,7 +74,18 @@ def loops_over_facts(plan: dict[str, Any], query: str) -> list[str]:
         over = FACTS & reads(node, shared)
         if name in LOOPS and over and not meant and not any(is_one_row(side) for side in node["children"]):
             found.append(f"{name} over {', '.join(sorted(over))}")
+        found += [f"{name} tries {equality}" for equality in not_looked_up(node)]
     return found
+
+
+def not_looked_up(node: dict[str, Any]) -> list[str]:
+    """The equalities that a join tries on every pair: a side of them names columns of both tables."""
+    if any(is_one_row(side) for side in node["children"]):
+        return []
+    conditions = node["extra_info"].get("Conditions", [])
+    conditions = [conditions] if isinstance(conditions, str) else conditions
+    tried = [condition for condition in conditions if JOINS_COLUMNS.fullmatch(condition)]
+    return [condition for condition in tried if condition != OF_GIVEN_HEAD]
 
 
 def explain(rows: Any, query: str, parameters: Mapping[str, object] | None) -> list[str]:
@@ -77,6 +93,9 @@ def explain(rows: Any, query: str, parameters: Mapping[str, object] | None) -> l
     plans = [json.loads(text) for _, text in rows(f"EXPLAIN (FORMAT json) {query}", parameters)]
     return [loop for [plan] in plans for loop in loops_over_facts(plan, query)]
 
+
+# A macro says this of the one row that it is given, joined to others before: the head, or any of a layer's.
+OF_GIVEN_HEAD = "(head = CAST(head AS INTEGER))"
 
 # Questions whose macros join the one row that they are given to what is found for it, which is no loop: the row
 # has been compared with the facts before.
@@ -188,6 +207,14 @@ def test_a_loop_over_a_fact_table_is_seen(ingested: Path) -> None:
         ),
         ("SELECT count(*) FROM tokens AS a INNER JOIN tokens AS b USING (seq_id, pos)", []),
         ("SELECT count(*) FROM heads AS a, heads AS b", []),
+        (
+            "SELECT count(*) FROM tokens AS a INNER JOIN tokens AS b ON a.seq_id = b.seq_id AND a.pos = b.pos + a.token_id",
+            ["HASH_JOIN tries (pos = (pos + token_id))"],
+        ),
+        (
+            "SELECT count(*) FROM tokens AS a INNER JOIN tokens AS b ON a.seq_id = b.seq_id AND a.pos - a.token_id = b.pos",
+            [],
+        ),
     ],
 )
 def test_loops_are_told_from_what_is_none(ingested_once: Path, query: str, loops: list[str]) -> None:

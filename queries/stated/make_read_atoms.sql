@@ -85,7 +85,7 @@ INNER JOIN read_hits AS h ON a.rule = h.rule AND a.atom = h.atom
 INNER JOIN read_copies AS c
     ON
         a.scope = c.scope AND h.seq_id = c.seq_id
-        AND h.pos = c.copy_pos + CASE a.place WHEN 'copy' THEN 0 ELSE 1 END
+        AND h.pos - CASE a.place WHEN 'copy' THEN 0 ELSE 1 END = c.copy_pos
 WHERE a.place IN ('copy', 'after copy')
 GROUP BY a.rule, a.atom, c.place, a.at_least
 HAVING count(*) >= a.at_least
