@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -125,8 +126,8 @@ def _interrupted() -> int:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     prepare_streams()
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sys.argv[1:] if arguments is None else arguments
         _check_words(words)
         log_as_asked()
         result: Any = cli.main(words, prog_name="attnrules", standalone_mode=False)
@@ -143,7 +144,7 @@ def run(arguments: list[str] | None = None) -> int:
             return _interrupted()
         if os.environ.get("ATTNRULES_TRACEBACK"):
             traceback.print_exc()
-        say(f"attnrules: {_told(error)}")
+        say(f"attnrules: {_told(error, words)}")
         return _exit_code(error)
     return result if isinstance(result, int) else 0
 
@@ -155,8 +156,8 @@ def _check_words(words: list[str]) -> None:
             raise UsageError(f"{word[:100]}: is not UTF-8 without NUL; write it so, or rename the file")
 
 
-def _told(error: Exception) -> str:
-    """Return what to say of an error, on one line."""
+def _told(error: Exception, words: list[str]) -> str:
+    """Return what to say of an error of the command that the words ask for, on one line."""
     if isinstance(error, AttnRulesError):
         return str(error)
     if isinstance(error, click.ClickException):
@@ -171,7 +172,22 @@ def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     reason = " ".join(str(error).split())[:300]
-    return f"unexpected {type(error).__name__}: {reason}; set ATTNRULES_TRACEBACK=1 for the whole story"
+    return _damage(words) or (
+        f"unexpected {type(error).__name__}: {reason}; set ATTNRULES_TRACEBACK=1 for the whole story"
+    )
+
+
+def _damage(words: list[str]) -> str | None:
+    """Say what is damaged in the warehouses that the words name: nobody expects what a damaged one holds."""
+    from attnrules.warehouse import Warehouse, damage
+
+    for word in words:
+        # What cannot be opened or read is no warehouse, or was told of when it was opened.
+        with suppress(Exception), Warehouse.open(Path(word)) as warehouse:
+            found = damage(warehouse)
+            if found:
+                return f"{word}: is damaged: {found}; `attnrules check` lists everything"
+    return None
 
 
 def _exit_code(error: Exception) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -155,3 +156,30 @@ def test_lists_that_differ_have_hashes_that_differ(lists: list[list[float]]) -> 
     hashes = [row_hashes(array)[0] for array in arrays]
     bits = {pa.array(numbers, pa.float32()).to_numpy().tobytes() for numbers in lists}
     assert len(set(hashes)) == len(bits)
+
+
+MINING = ["mine", "skipgrams", "--method", "weighted", "--examples-per-split", "4"]
+
+
+@pytest.mark.parametrize(
+    ("table", "command"),
+    [
+        ("heads", ["show", "L0H0"]),
+        ("heads", MINING),
+        ("corpus", ["describe"]),
+        ("projections", MINING),
+        ("tokens", MINING),
+        ("feature_heads", MINING),
+    ],
+)
+def test_a_command_that_fails_for_rows_that_are_missing_says_so(
+    small: Path, attnrules: Callable[..., Any], table: str, command: list[str]
+) -> None:
+    with duckdb.connect(small) as connection:
+        connection.execute(f"DELETE FROM {table}")
+    name, *others = command
+    where = [*([others.pop(0)] if name == "mine" else []), small]
+    result = attnrules(name, *where, *others)
+    assert result.code == 1
+    assert f"{small}: is damaged: table {table}: " in result.err
+    assert "unexpected" not in result.err

@@ -14,7 +14,7 @@ from attnrules.warehouse.asked import Query
 from attnrules.warehouse.describe import POOR_CAUSES, POOR_RECONSTRUCTION, describe
 from attnrules.warehouse.descriptions import import_descriptions
 from attnrules.warehouse.export import export
-from attnrules.warehouse.inspect import WarehouseInfo, check, info, n_mined_features
+from attnrules.warehouse.inspect import WarehouseInfo, check, damage, info, n_mined_features
 from attnrules.warehouse.store import Warehouse
 from attnrules.warehouse.upgrade import Upgrade, upgrade
 
@@ -27,6 +27,7 @@ __all__ = [
     "Warehouse",
     "WarehouseInfo",
     "check",
+    "damage",
     "describe",
     "export",
     "head_name",

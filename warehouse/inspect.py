@@ -102,6 +102,19 @@ def check(warehouse: Warehouse, *, quick: bool = False) -> list[CheckResult]:
     return [_result(name, found) for name, found in named.items()]
 
 
+def damage(warehouse: Warehouse) -> str | None:
+    """Return the first problem of a table that is not as it was written, None where all are.
+
+    Facts but tokens, and values behind predictions, are left out: reading them may take minutes.
+    """
+    for table in digests.tables():
+        if table == "tokens" or table not in digests.IN_FILES:
+            found = _result(table, partial(_counted, digests.problems, warehouse, table))
+            if found.n_problems:
+                return f"table {table}: {found.first_problem}"
+    return None
+
+
 def _result(name: str, problems: Callable[[], tuple[int, str | None]]) -> CheckResult:
     try:
         return CheckResult(name, *problems())
