@@ -29,7 +29,6 @@ from attnrules.queries.counting import CountingSpec
 from attnrules.queries.heads import FeatureId, Spec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
 from attnrules.spread import Means
-from attnrules.tasks import Tasks
 from attnrules.warehouse import Warehouse, check
 from attnrules.warehouse.convert import convert
 from benchmarks.compare_warehouses import compare
@@ -185,14 +184,14 @@ def test_tasks_for_which_there_is_no_room_leave_nothing(lake: Path, monkeypatch:
 
 def test_of_two_drivers_that_begin_at_a_time_one_is_told(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = MiningTasks.begin
-    write_plan = Tasks._write_plan
+    plan = MiningTasks.plan
 
-    def after_another(tasks: Tasks, folder: Path) -> None:
-        monkeypatch.setattr(Tasks, "_write_plan", write_plan)
+    def after_another(tasks: MiningTasks) -> dict[str, Any]:
+        monkeypatch.setattr(MiningTasks, "plan", plan)
         begin(lake, "mine skipgrams", SPEC)
-        write_plan(tasks, folder)
+        return plan(tasks)
 
-    monkeypatch.setattr(Tasks, "_write_plan", after_another)
+    monkeypatch.setattr(MiningTasks, "plan", after_another)
     with pytest.raises(AttnRulesError, match="another process has begun tasks meanwhile"):
         begin(lake, "mine skipgrams", SPEC)
     assert {path.name for path in lake.iterdir()} == {"catalogue.duckdb", "facts", "tasks"}
