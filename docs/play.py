@@ -57,6 +57,9 @@ _COMMAND = re.compile(r"^\$ ((?:[^\n\"\\]|\\\n|\"[^\"]*\")*)\n", re.M)
 _PROGRESS = re.compile(r"^(?:  \d+ of \d+ sequences|.* \.\.\.)\n", re.M)
 _SECONDS = re.compile(r"(?<= in )\d+ s\b")
 _PYTHON = re.compile(r"(?<=Python )\d+\.\d+\.\d+")
+_DECIMAL = re.compile(r"(\d+\.\d+)")
+# Columns are as wide as their widest figure.
+_PADDING = re.compile(r"[ ─═]+|-{3,}")
 
 
 def python_of(page: str) -> str | None:
@@ -82,6 +85,22 @@ def played(page: str, folder: Path, demo: Demo | None = None, made: Path | None 
         shutil.copy(made, folder / demo.file)
     page = _PYTHON.sub(platform.python_version(), page)
     return _BLOCK.sub(lambda block: _block(block[1], folder), page)
+
+
+def alike(one: str, other: str) -> bool:
+    """Return whether two texts are the same but for a unit in the last digit of decimals.
+
+    What torch computes differs between processors in the last bits, and a mean is then rounded the other way.
+    """
+    parts = [_DECIMAL.split(_PADDING.sub(" ", text)) for text in (one, other)]
+    words, figures = ([part[start::2] for part in parts] for start in (0, 1))
+    return words[0] == words[1] and all(map(_near, *figures))
+
+
+def _near(one: str, other: str) -> bool:
+    """Return whether two decimals differ by a unit in the last digit of the finer one."""
+    digits = max(len(figure.partition(".")[2]) for figure in (one, other))
+    return abs(float(one) - float(other)) < 1.5 * 10.0**-digits
 
 
 def _block(block: str, folder: Path) -> str:
