@@ -74,8 +74,8 @@ def test_held_out_loss_is_far_below_the_ngram_baselines(
     ]
     loss = mean_loss(bridge, held_out, [])
     rows = held_out.tolist()
-    assert loss < NgramModel(documents, 1, 2048).loss(rows) - 2.0
-    assert loss < NgramModel(documents, 2, 2048).loss(rows) - 0.5
+    assert loss < NgramModel(documents, 1, LMRecipe.vocab_size).loss(rows) - 2.0
+    assert loss < NgramModel(documents, 2, LMRecipe.vocab_size).loss(rows) - 0.5
 
 
 def test_the_model_is_good_at_its_whole_context(bridge: Any, texts: dict[bool, list[str]]) -> None:

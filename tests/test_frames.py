@@ -321,7 +321,7 @@ def _as_shown(result: Any) -> str:
 
 def test_the_notebook_runs(wh: RuleWarehouse, name: str) -> None:
     """Every cell, with the file and the feature of the tests in place of those of the demo."""
-    outputs = shown(NOTEBOOK, file=("attnrules-demo.duckdb", str(wh.path)), feature=("L1H1.215", name))
+    outputs = shown(NOTEBOOK, file=("attnrules-demo.duckdb", str(wh.path)), feature=("L0H3.179", name))
     # The last one closes the warehouse.
     assert [bool(output) for output in outputs] == [True] * (len(outputs) - 1) + [False]
     assert len(outputs) > 5

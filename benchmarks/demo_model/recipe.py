@@ -23,7 +23,7 @@ class LMRecipe:
         lr_floor: where the cosine ends, as a share of the peak.
     """
 
-    vocab_size: int = 2048
+    vocab_size: int = 8192
     n_layer: int = 2
     n_head: int = 4
     n_embd: int = 128
@@ -72,7 +72,7 @@ class Recipe:
     """
 
     lm: LMRecipe = field(default_factory=LMRecipe)
-    input_sae: SAERecipe = field(default_factory=lambda: SAERecipe(d_sae=1024, k=16, tokens=2_000_000))
+    input_sae: SAERecipe = field(default_factory=lambda: SAERecipe(d_sae=2048, k=16, tokens=2_000_000))
     output_sae: SAERecipe = field(default_factory=lambda: SAERecipe(d_sae=256, k=8, tokens=4_000_000))
     row_len: int = 64
     distinct_tokens: int = 1_500_000
