@@ -311,7 +311,7 @@ def tokenizer() -> Any:
 
 def rows_of(texts: list[str], tokenizer: Any, **options: Any) -> list[list[int]]:
     spec = CorpusSpec("here.jsonl", seq_len=8, **options)
-    rows = token_rows(texts, tokenizer, bos_token_id=0, n_ctx=256, spec=spec, vocab_size=2048)
+    rows = token_rows(texts, tokenizer, bos_token_id=0, n_ctx=256, spec=spec, vocab_size=tokenizer.vocab_size)
     return [row.tolist() for row in rows]
 
 
@@ -347,7 +347,9 @@ def test_a_token_without_an_embedding_is_refused_by_name(tokenizer: Any) -> None
     more = copy.deepcopy(tokenizer)
     more.add_tokens(["<|im_start|>"], special_tokens=True)
     texts = ["plain", "<|im_start|>user and some words more"]
-    with pytest.raises(AttnRulesError, match=r"document 2 holds '<\|im_start\|>' \(id 2048\)"):
+    with pytest.raises(
+        AttnRulesError, match=rf"document 2 holds '<\|im_start\|>' \(id {tokenizer.vocab_size}\)"
+    ):
         rows_of(texts, more)
     assert rows_of(texts, more, special_tokens="text")
 

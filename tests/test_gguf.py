@@ -29,7 +29,7 @@ OPTIONS = {"architecture": "topk", "k": 4}
 DEMO = Path(__file__).parent.parent / "attnrules/demo/weights/attnrules-demo"
 TEXT = "In 1999, he'd said: the file is read 12 times.\n\n  def f(x):\treturn Cafe\u0301 x2\n"
 SHAPE = {
-    "vocab_size": 2048,
+    "vocab_size": 8192,
     "hidden_size": 24,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
