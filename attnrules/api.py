@@ -27,10 +27,12 @@ from attnrules.queries.interventions import (
     ProbeSpec,
     StatedResult,
     StatedSpec,
+    TestSpec,
     intervene,
     intervene_on_outputs,
     intervene_on_stated,
     probe,
+    refuse_untestable,
 )
 from attnrules.queries.questions import ask, questions
 from attnrules.queries.skipgrams import SkipgramResult, SkipgramSpec, mine_skipgrams
@@ -256,7 +258,7 @@ class RuleWarehouse(Warehouse):
             n_controls=n_controls,
             seed=seed,
         )
-        return intervene(self, spec, self._laboratory(sources), report)
+        return intervene(self, spec, self._laboratory(sources, spec), report)
 
     def intervene_on_outputs(
         self,
@@ -283,7 +285,7 @@ class RuleWarehouse(Warehouse):
             n_examples=n_examples,
             seed=seed,
         )
-        return intervene_on_outputs(self, spec, self._laboratory(sources), report)
+        return intervene_on_outputs(self, spec, self._laboratory(sources, spec), report)
 
     def intervene_on_stated(
         self,
@@ -314,7 +316,7 @@ class RuleWarehouse(Warehouse):
             n_controls=n_controls,
             seed=seed,
         )
-        return intervene_on_stated(self, spec, self._laboratory(sources), report)
+        return intervene_on_stated(self, spec, self._laboratory(sources, spec), report)
 
     def probe(
         self,
@@ -342,11 +344,12 @@ class RuleWarehouse(Warehouse):
             n_sequences=n_sequences,
             seed=seed,
         )
-        return pl.DataFrame(probe(self, spec, self._laboratory(sources), report))
+        return pl.DataFrame(probe(self, spec, self._laboratory(sources, spec), report))
 
-    def _laboratory(self, sources: Sources) -> Laboratory:
+    def _laboratory(self, sources: Sources, spec: TestSpec) -> Laboratory:
         from attnrules.ingest.intervene import Laboratory, LaboratorySpec
 
+        refuse_untestable(self, spec)
         return Laboratory.open(self, LaboratorySpec(**sources))
 
     def show(self, feature: Feature, *, n_rules: int = 10) -> FeatureCard:

@@ -506,7 +506,12 @@ def test_another_sae_is_refused_and_nothing_is_lost(
     ("arguments", "code", "message"),
     [
         (("intervene", "{w}"), 1, "mine absence"),
-        (("intervene", "{w}", "--model", "nowhere/at/all"), 1, "model nowhere/at/all"),
+        (("intervene", "{w}", "--probe", "--model", "nowhere/at/all"), 1, "model nowhere/at/all"),
+        # Before the model is loaded, which takes longer than to say so.
+        (("intervene", "{w}", "--model", "nowhere/at/all"), 1, "mine absence"),
+        (("intervene", "{w}", "--stated", "--model", "nowhere/at/all"), 1, "holds no stated rules"),
+        (("intervene", "{w}", "--outputs", "--heads", "7", "--model", "nowhere/at/all"), 2, "--heads 7"),
+        (("intervene", "{w}", "--probe", "--heads", "7", "--model", "nowhere/at/all"), 2, "--heads 7"),
         (("intervene", "{w}", "--heads", "7"), 2, "--heads 7: not in this warehouse"),
         (("intervene", "{w}", "--batch-size", "0"), 2, "--batch-size"),
         (("mine", "absence", "{w}", "--layers", "5"), 2, "--layers 5: not in this warehouse"),

@@ -87,6 +87,31 @@ def test_markdown_keeps_its_columns_whatever_a_cell_holds(attnrules: Any, mined_
     assert "y" * 200 in lines[2]
 
 
+def test_a_wide_table_wraps_its_cells_and_no_name_of_a_column(attnrules: Any, mined_once: Path) -> None:
+    cell = ", ".join(["' yielded' x49"] * 4)
+    columns = ", ".join(f"$cell AS c{n}, {n} / 7 AS average_precision_{n}" for n in range(4))
+    query = f"SELECT {columns}, 'weighted_groups' AS m"
+    shown = attnrules("query", mined_once, query, "-p", f"cell={cell}")
+    header, rule, *rows, end = shown.out.splitlines()[1:]
+    assert header.split() == [
+        *("│", "c0", "┆", "average_precision_0", "┆", "c1", "┆", "average_precision_1", "┆", "c2", "┆"),
+        *("average_precision_2", "┆", "c3", "┆", "average_precision_3", "┆", "m", "│"),
+    ]
+    assert {len(line) for line in (header, rule, *rows, end)} == {len(header)}
+    assert len(header) <= 200
+    cells = [[part.strip() for part in line.strip("│").split("┆")] for line in rows]
+    assert " ".join(line[0] for line in cells).strip() == cell
+    assert [line[-1] for line in cells if line[-1]] == ["weighted_groups"]
+
+
+def test_a_table_too_wide_for_its_names_is_shown_row_by_row(attnrules: Any, mined_once: Path) -> None:
+    columns = ", ".join(f"{n} AS {'n' * 30}_{n}" for n in range(8))
+    shown = attnrules("query", mined_once, f"SELECT {columns}")
+    assert [line.split() for line in shown.out.splitlines()] == [
+        [f"{'n' * 30}_{n}", str(n)] for n in range(8)
+    ]
+
+
 @pytest.mark.parametrize("text", ["0", "007", "5", "1e3", "true", "null", "[1]", "a=b"])
 def test_a_parameter_is_the_text_that_was_given(attnrules: Any, mined_once: Path, text: str) -> None:
     asked = attnrules("query", mined_once, "SELECT $t AS t", "-p", f"t={text}", "--format", "json")

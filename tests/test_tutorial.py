@@ -75,10 +75,18 @@ def test_the_methods_compare_as_the_readme_says(demo: Path, attnrules: Callable[
         ("median 0.795 of 16", False),
         ("mean -0.795 of 16", False),
         ("mean 0.795", False),
+        ("mean 0.795 of 16\nand more", False),
     ],
 )
 def test_figures_may_differ_by_a_unit_of_their_last_digit(printed: str, same: bool) -> None:
     assert PLAY["alike"](printed, "mean 0.795  of 16") is same
+
+
+@pytest.mark.parametrize(("n_others", "same"), [(0, True), (2, True), (3, False)])
+def test_one_line_of_twenty_may_differ(n_others: int, same: bool) -> None:
+    page = [f"line {n} says 0.5" for n in range(40)]
+    printed = ["another line"] * n_others + page[n_others:]
+    assert PLAY["alike"]("\n".join(printed), "\n".join(page)) is same
 
 
 def test_a_page_that_says_something_else_is_noticed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ _UNUSED = {
 
 if TYPE_CHECKING:
     from attnrules.ingest.intervene import Laboratory
+    from attnrules.queries.interventions import InterveneSpec, OutputSpec, ProbeSpec, StatedSpec, TestSpec
     from attnrules.warehouse import Warehouse
 
 
@@ -138,6 +140,7 @@ def command(
     _refuse_unused(ctx, test)
     quiet_libraries()
     from attnrules.ingest.intervene import Laboratory, LaboratorySpec
+    from attnrules.queries.interventions import refuse_untestable
     from attnrules.warehouse import Warehouse
 
     names = ("model", "revision", "input_sae", "input_sae_id", "output_sae", "output_sae_id")
@@ -149,11 +152,37 @@ def command(
     options = {name: value for name, value in options.items() if name not in _UNUSED[test]}
     if "features" in options:
         options |= feature_options(options.pop("features"))
+    spec = _spec(test, options)
     with Warehouse.open(warehouse, writable=True) as opened:
+        refuse_untestable(opened, spec)
         say("loading the model ...")
-        laboratory = Laboratory.open(opened, sources)
-        tests = {None: _test_rules, "--outputs": _test_outputs, "--stated": _test_stated, "--probe": _probe}
-        tests[test](opened, laboratory, options)
+        _test(opened, Laboratory.open(opened, sources), spec)
+
+
+def _spec(test: str | None, options: dict[str, Any]) -> TestSpec:
+    from attnrules.queries.interventions import InterveneSpec, OutputSpec, ProbeSpec, StatedSpec
+
+    specs: dict[str | None, Callable[..., TestSpec]] = {
+        None: InterveneSpec,
+        "--outputs": OutputSpec,
+        "--stated": StatedSpec,
+        "--probe": ProbeSpec,
+    }
+    return specs[test](**options)
+
+
+def _test(warehouse: Warehouse, laboratory: Laboratory, spec: TestSpec) -> None:
+    from attnrules.queries.interventions import OutputSpec, ProbeSpec, StatedSpec
+
+    match spec:
+        case OutputSpec():
+            _test_outputs(warehouse, laboratory, spec)
+        case StatedSpec():
+            _test_stated(warehouse, laboratory, spec)
+        case ProbeSpec():
+            _probe(warehouse, laboratory, spec)
+        case _:
+            _test_rules(warehouse, laboratory, spec)
 
 
 def _refuse_unused(ctx: click.Context, test: str | None) -> None:
@@ -169,10 +198,10 @@ def _refuse_unused(ctx: click.Context, test: str | None) -> None:
             raise UsageError(f"{parameter.opts[0]}: {asked}; leave it out")
 
 
-def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
-    from attnrules.queries.interventions import InterveneSpec, intervene
+def _test_rules(warehouse: Warehouse, laboratory: Laboratory, spec: InterveneSpec) -> None:
+    from attnrules.queries.interventions import intervene
 
-    result = intervene(warehouse, InterveneSpec(**options), laboratory, _report)
+    result = intervene(warehouse, spec, laboratory, _report)
     for head in result.heads:
         say(
             f"{head_name(head.layer, head.head)}: {head.n_pairs_confirmed} absence rules confirmed of"
@@ -183,10 +212,10 @@ def _test_rules(warehouse: Warehouse, laboratory: Laboratory, options: dict[str,
         )
 
 
-def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
-    from attnrules.queries.interventions import OutputSpec, intervene_on_outputs
+def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, spec: OutputSpec) -> None:
+    from attnrules.queries.interventions import intervene_on_outputs
 
-    result = intervene_on_outputs(warehouse, OutputSpec(**options), laboratory, _report)
+    result = intervene_on_outputs(warehouse, spec, laboratory, _report)
     for head in result.heads:
         say(
             f"{head_name(head.layer, head.head)}: {head.n_tested} of {head.n_features} features tested,"
@@ -199,10 +228,10 @@ def _test_outputs(warehouse: Warehouse, laboratory: Laboratory, options: dict[st
 _NOT_AS_MEANT = "changes that did not do what they were meant to, and controls that did"
 
 
-def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
-    from attnrules.queries.interventions import StatedSpec, intervene_on_stated
+def _test_stated(warehouse: Warehouse, laboratory: Laboratory, spec: StatedSpec) -> None:
+    from attnrules.queries.interventions import intervene_on_stated
 
-    result = intervene_on_stated(warehouse, StatedSpec(**options), laboratory, _report)
+    result = intervene_on_stated(warehouse, spec, laboratory, _report)
     for head in result.heads:
         say(
             f"{head_name(head.layer, head.head)}: {head.n_rules_confirmed} of {head.n_rules_tested} stated"
@@ -213,11 +242,11 @@ def _test_stated(warehouse: Warehouse, laboratory: Laboratory, options: dict[str
         )
 
 
-def _probe(warehouse: Warehouse, laboratory: Laboratory, options: dict[str, Any]) -> None:
+def _probe(warehouse: Warehouse, laboratory: Laboratory, spec: ProbeSpec) -> None:
     """Probe the heads that were chosen, and say which role is the clearest of each."""
-    from attnrules.queries.interventions import ProbeSpec, probe
+    from attnrules.queries.interventions import probe
 
-    rows = probe(warehouse, ProbeSpec(**options), laboratory, lambda layer: say(f"probing {layer} ..."))
+    rows = probe(warehouse, spec, laboratory, lambda layer: say(f"probing {layer} ..."))
     for name in dict.fromkeys(head_name(row["layer"], row["head"]) for row in rows):
         roles = [row for row in rows if head_name(row["layer"], row["head"]) == name]
         words = ", ".join(f"{row['role']} {row['attention']:.2f}" for row in roles)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
 _VIEW = "attnrules_result"
 _CELL = 80
+# Wide enough for every table: what is wrapped is wrapped here.
+_ANY_WIDTH = 1 << 15
+# A column of text is not made narrower; longer words may be broken before numbers are out of line.
+_NARROWEST, _LONGEST_WORD = 8, 24
+# Spaces at which a cell may be broken.
+_BREAK = re.compile(r"(?<![\['\" ]) ")
 _NATIVE = {
     *("boolean", "tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"),
     *("float", "double"),
@@ -262,19 +269,63 @@ def _write_table(names: list[str], schema: pa.Schema, batches: Iterable[pa.Recor
     frames = [pl.DataFrame(batch, schema=names) for batch in batches]
     frame = pl.concat(frames) if frames else pl.DataFrame(schema.empty_table(), schema=names)
     width = shutil.get_terminal_size((120, 24)).columns if on_terminal() else 200
-    if sum(len(name) + len(" ┆ ") for name in names) + 1 > width:
-        write_text(_records(frame) or f"{', '.join(names)}\n")
-        return
     with pl.Config(
         tbl_formatting="UTF8_FULL_CONDENSED" if _draws_boxes() else "ASCII_FULL_CONDENSED",
         tbl_rows=-1,
         tbl_cols=-1,
-        tbl_width_chars=width,
-        fmt_str_lengths=_CELL,
+        tbl_width_chars=_ANY_WIDTH,
+        fmt_str_lengths=_ANY_WIDTH,
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
     ):
-        write_text(f"{_made_visible(frame)}\n")
+        table = _fitted(_made_visible(frame), width)
+        text = (_records(frame) or f"{', '.join(names)}\n") if table is None else f"{table}\n"
+    write_text(text)
+
+
+def _fitted(frame: pl.DataFrame, width: int) -> pl.DataFrame | None:
+    """Wrap cells of text so that the table has this width, None where even then it is wider.
+
+    polars would wrap names of columns too, in the middle of a word. It is asked under the settings of the
+    table how wide a column is: numbers are as wide as it writes them.
+    """
+    import polars as pl
+
+    widths = {name: _width_of(frame.select(name)) for name in frame.columns}
+    room = width - 1 - len(" ┆ ") * len(widths)
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    words = {name: max(len(name), min(_LONGEST_WORD, _longest_word(frame[name]))) for name in texts}
+    # Words stay whole where there is room for them, names of columns always.
+    for least in (words, {name: max(len(name), _NARROWEST) for name in texts}):
+        for limit in range(max((widths[name] for name in texts), default=1), 0, -1):
+            fits = {name: min(widths[name], max(limit, least.get(name, widths[name]))) for name in widths}
+            if sum(fits.values()) <= room:
+                return frame.with_columns(
+                    pl.col(name).map_elements(partial(_wrapped, width=fits[name]), return_dtype=pl.String)
+                    for name in texts
+                    if fits[name] < widths[name]
+                )
+    return None
+
+
+def _width_of(column: pl.DataFrame) -> int:
+    """Return how wide the only column of a frame is, without its borders."""
+    return len(str(column).partition("\n")[0]) - len("│ ") - len(" │")
+
+
+def _longest_word(column: pl.Series) -> int:
+    return max((len(word) for cell in column.drop_nulls() for word in _BREAK.split(cell)), default=0)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Break a cell into lines, at a space where there is one that does not begin a token in quotes."""
+    lines = []
+    while len(text) > width:
+        spaces = [found.start() for found in _BREAK.finditer(text, 0, width + 1)]
+        end = spaces[-1] if spaces else width
+        lines.append(text[:end])
+        text = text[end:].removeprefix(" ") if spaces else text[end:]
+    return "\n".join([*lines, text])
 
 
 def _records(frame: pl.DataFrame) -> str:
@@ -305,7 +356,12 @@ def _draws_boxes() -> bool:
 def _made_visible(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
-    return frame.with_columns(pl.col(pl.String).map_elements(visible, return_dtype=pl.String))
+    return frame.with_columns(pl.col(pl.String).map_elements(_short, return_dtype=pl.String))
+
+
+def _short(text: str) -> str:
+    shown = visible(text)
+    return shown if len(shown) <= _CELL else f"{shown[:_CELL]}…"
 
 
 def _write_parquet(names: list[str], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

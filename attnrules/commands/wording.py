@@ -407,4 +407,6 @@ def _grid_words(rule: dict[str, Any]) -> str:
 
 
 def _token(text: str) -> str:
-    return f"'{visible(text)}'"
+    r"""Return a token as the macro `token_label` and rules write it: `'\n'`."""
+    spelt = text.replace("\n", r"\n").replace("\r", r"\r").replace("\t", r"\t")
+    return f"'{visible(spelt)}'"

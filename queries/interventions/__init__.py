@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnrules.queries.interventions.asking import TestSpec, refuse_untestable
 from attnrules.queries.interventions.outputs import (
     OutputHead,
     OutputResult,
@@ -33,8 +34,10 @@ __all__ = [
     "StatedHead",
     "StatedResult",
     "StatedSpec",
+    "TestSpec",
     "intervene",
     "intervene_on_outputs",
     "intervene_on_stated",
     "probe",
+    "refuse_untestable",
 ]

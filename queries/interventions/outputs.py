@@ -82,9 +82,7 @@ def intervene_on_outputs(
     Earlier outcomes of the same features are replaced. Raises `AttnRulesError` when the effects on the logits
     are not stored or the model has none, `UsageError` for a head or feature that is not in the warehouse.
     """
-    spec.refuse_out_of_bounds("n_examples")
-    run = Run.as_asked(warehouse, "intervene --outputs", spec)
-    _refuse_without_effects(warehouse, run)
+    run = asked_of_outputs(warehouse, spec)
     bootstrap = SequenceBootstrap(spec.seed)
     common = np.array([token for token, _ in warehouse.rows(step("token_counts"))])
 
@@ -92,6 +90,14 @@ def intervene_on_outputs(
         return _test_head(here, laboratory, bootstrap, common)
 
     return OutputResult(run.over_heads(test, report))
+
+
+def asked_of_outputs(warehouse: Warehouse, spec: OutputSpec) -> Run[OutputSpec]:
+    """Return the run that tests what features say; raises what `intervene_on_outputs` raises before it."""
+    spec.refuse_out_of_bounds("n_examples")
+    run = Run.as_asked(warehouse, "intervene --outputs", spec)
+    _refuse_without_effects(warehouse, run)
+    return run
 
 
 def _refuse_without_effects(warehouse: Warehouse, run: Run[OutputSpec]) -> None:

@@ -69,11 +69,7 @@ def probe(
     Earlier rows of the same heads are replaced. Raises `UsageError` for a head that is not in the warehouse,
     `AttnRulesError` where the model has too little context for two tokens twice.
     """
-    saes = choose_heads(warehouse, spec.layers, spec.heads, ())
-    # Of an SAE over a whole layer, the heads that it reads.
-    chosen = sorted(
-        {(layer, own) for layer, head in saes for own in searched_heads(warehouse, layer, head, spec.heads)}
-    )
+    chosen = asked_of_heads(warehouse, spec)
     with warehouse.run("intervene", {"probe": True, **asdict(spec)}):
         rows = repeated_tokens(reader, spec)
         same = {"n_tokens": rows.shape[1] // 2, "n_sequences": len(rows), "seed": spec.seed}
@@ -84,6 +80,17 @@ def probe(
             append_rows(warehouse, "head_probes", found, same)
             warehouse.stamp("head_probes")
     return [{**row, **same} for row in found]
+
+
+def asked_of_heads(warehouse: Warehouse, spec: ProbeSpec) -> list[tuple[int, int]]:
+    """Return (layer, head) of the heads to probe, of an SAE over a whole layer those that it reads.
+
+    Raises `UsageError` for a head that is not in the warehouse.
+    """
+    saes = choose_heads(warehouse, spec.layers, spec.heads, ())
+    return sorted(
+        {(layer, own) for layer, head in saes for own in searched_heads(warehouse, layer, head, spec.heads)}
+    )
 
 
 def _attention(

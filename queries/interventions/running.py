@@ -137,6 +137,18 @@ def intervene(
     through other heads than the spec's stay. Raises `AttnRulesError` when no rules were mined, `UsageError`
     for a head or feature that is not in the warehouse, or more copies than fit.
     """
+    run = asked_of_rules(warehouse, spec)
+    seq_len = int(warehouse.value("SELECT seq_len FROM corpus"))
+    bootstrap = SequenceBootstrap(spec.seed)
+
+    def test(here: HeadRun[InterveneSpec]) -> InterveneHead:
+        return _test_head(Bench(here, laboratory, bootstrap, seq_len))
+
+    return InterveneResult(run.over_heads(test, report))
+
+
+def asked_of_rules(warehouse: Warehouse, spec: InterveneSpec) -> Run[InterveneSpec]:
+    """Return the run that tests absence and counting rules; raises what `intervene` raises before it."""
     spec.refuse_out_of_bounds("n_examples", "copies", "n_tokens", "n_controls")
     seq_len = warehouse.value("SELECT seq_len FROM corpus")
     if seq_len is not None and spec.copies + 1 >= seq_len:
@@ -150,12 +162,7 @@ def intervene(
             f"{warehouse.path}: holds no absence or counting rules of {spec.scaling} scaling; run"
             " `attnrules mine absence` or `attnrules mine counting` first"
         )
-    bootstrap = SequenceBootstrap(spec.seed)
-
-    def test(here: HeadRun[InterveneSpec]) -> InterveneHead:
-        return _test_head(Bench(here, laboratory, bootstrap, seq_len))
-
-    return InterveneResult(run.over_heads(test, report))
+    return run
 
 
 def _test_head(bench: Bench) -> InterveneHead:

@@ -117,12 +117,7 @@ def intervene_on_stated(
     Earlier outcomes of the same rules are replaced. Raises `AttnRulesError` when no stated rules were mined,
     `UsageError` for a head or feature that is not in the warehouse.
     """
-    spec.refuse_out_of_bounds("n_rules", "n_examples", "n_controls")
-    run = Run.as_asked(warehouse, "intervene --stated", spec)
-    if not warehouse.rows("SELECT 1 FROM stated_rules LIMIT 1"):
-        raise AttnRulesError(
-            f"{warehouse.path}: holds no stated rules; run `attnrules mine skipgrams --method stated` first"
-        )
+    run = asked_of_stated(warehouse, spec)
     bootstrap = SequenceBootstrap(spec.seed)
 
     def test(here: HeadRun[StatedSpec]) -> StatedHead:
@@ -135,6 +130,17 @@ def intervene_on_stated(
         return _summary(here, tests, rows)
 
     return StatedResult(run.over_heads(test, report))
+
+
+def asked_of_stated(warehouse: Warehouse, spec: StatedSpec) -> Run[StatedSpec]:
+    """Return the run that tests stated rules; raises what `intervene_on_stated` raises before it."""
+    spec.refuse_out_of_bounds("n_rules", "n_examples", "n_controls")
+    run = Run.as_asked(warehouse, "intervene --stated", spec)
+    if not warehouse.rows("SELECT 1 FROM stated_rules LIMIT 1"):
+        raise AttnRulesError(
+            f"{warehouse.path}: holds no stated rules; run `attnrules mine skipgrams --method stated` first"
+        )
+    return run
 
 
 @dataclass(frozen=True)
