@@ -498,7 +498,7 @@ def test_what_is_no_lake_is_refused_in_one_line(
         (("info", "gs://bucket/lake"), "gs:// are not supported"),
         (
             ("ingest", "s3://b/l", "--model", "m", "--input-sae", "s", "--output-sae", "s", "--corpus", "c"),
-            "is not opened where it is",
+            "is read, and not written to where it is",
         ),
         (("info", tmp_path / "full"), "is a folder"),
         (("info", lake / "catalogue.duckdb"), "is the catalogue of a lake"),

@@ -307,17 +307,107 @@ def test_every_fault_is_one_line(
         (("lake", lake, address, "--layers", 0), "make a lake of the part first"),
         (("lake", address, address), "fetch it first"),
         (("lake", lake, "gs://bucket/lake"), "gs:// are not supported"),
-        (("info", address), f"fetch it, or a part of it, with `attnrules lake {address} DIR/"),
-        (("mine", "skipgrams", address), "fetch it, or a part of it"),
-        (("upgrade", address), "fetch it, or a part of it"),
+        (("info", address), f"{address}: holds no lake; publish one"),
+        (("mine", "skipgrams", address), f"fetch it with `attnrules lake {address} DIR/`, run this on DIR/"),
+        (("upgrade", address), "is read, and not written to where it is"),
     ):
         told = attnrules(*words)
         assert told.code != 0
         assert told.err.count("\n") == 1, told.err
         assert said in told.err
-    with pytest.raises(WarehouseUnavailableError, match="fetch it, or a part of it"):
+    with pytest.raises(WarehouseUnavailableError, match="holds no lake"):
         package.open(str(address))
+    with pytest.raises(WarehouseUnavailableError, match="is read, and not written to"):
+        package.open(str(address), writable=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake"]
+
+
+# --- read without being fetched first --------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where lakes that are read lie."""
+    monkeypatch.setenv("ATTNRULES_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def mirrors(cache: Path) -> list[Path]:
+    return [path for path in (cache / "s3").glob("*/*") if not path.name.startswith(".")]
+
+
+def test_a_lake_is_read_by_its_address(
+    lake: Path, address: Address, cache: Path, attnrules: Callable[..., Any]
+) -> None:
+    publish(lake, address)
+    query = "SELECT method, count(*) AS n FROM rules GROUP BY ALL ORDER BY ALL"
+    for words in (("query", query, "--format", "csv"), ("check",), ("show", "L0H1"), ("describe",)):
+        here, there = (attnrules(words[0], of, *words[1:]) for of in (lake, address))
+        assert (there.code, there.err) == (0, here.err)
+        assert there.out.replace(str(mirrors(cache)[0]), str(lake)) == here.out
+    with package.open(str(address)) as warehouse:
+        assert warehouse.value("SELECT count(*) FROM attention_sources") > 0
+
+
+def test_of_a_lake_that_is_read_again_only_what_is_new_is_fetched(
+    lake: Path, address: Address, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(lake, address)
+    n_files = len(files_of(lake))
+    Warehouse.open(Path(str(address))).close()
+    Warehouse.open(Path(str(address))).close()
+    [before] = mirrors(cache)
+    inodes = {name: (before / name).stat().st_ino for name in files_of(before)}
+    note(lake, "later")
+    publish(lake, address)
+    assert notes(Path(str(address))) == ["later"]
+    [after] = mirrors(cache)
+    assert after != before
+    assert {name: (after / name).stat().st_ino for name in files_of(after)} == inodes
+    records = (record for record in caplog.records if record.name == "attnrules.mirror")
+    told = [record.getMessage().removeprefix(f"{address}: fetching ") for record in records]
+    assert [words.split(",")[0] for words in told] == [f"{n_files} files", "0 files"]
+
+
+def test_what_was_fetched_and_written_to_is_kept(lake: Path, address: Address, cache: Path) -> None:
+    publish(lake, address)
+    Warehouse.open(Path(str(address))).close()
+    [before] = mirrors(cache)
+    note(before, "by hand")
+    note(lake, "later")
+    publish(lake, address)
+    assert notes(Path(str(address))) == ["later"]
+    assert notes(before) == ["by hand"]
+
+
+def test_a_lake_that_could_not_be_fetched_is_fetched_the_next_time(
+    lake: Path, address: Address, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(lake, address)
+    whole = Objects.download
+
+    def broken(self: Objects, names: list[str], folder: Path, *done: Any) -> None:
+        whole(self, names[:1], folder, *done)
+        if len(names) > 1:
+            raise WarehouseUnavailableError(f"{self.address}: cannot be reached")
+
+    with monkeypatch.context() as context:
+        context.setattr(Objects, "download", broken)
+        with pytest.raises(WarehouseUnavailableError, match="cannot be reached"):
+            Warehouse.open(Path(str(address)))
+    assert list(cache.glob("s3/*/*")) == []
+    with Warehouse.open(Path(str(address))) as warehouse:
+        assert warehouse.value("SELECT count(*) FROM attention_sources") > 0
+
+
+def test_a_cache_that_cannot_be_made_is_named(
+    lake: Path, address: Address, cache: Path, attnrules: Callable[..., Any]
+) -> None:
+    publish(lake, address)
+    cache.touch()
+    told = attnrules("info", address)
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert "name a folder for what is fetched as ATTNRULES_CACHE" in told.err
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def refuse_remote(path: Path) -> None:
     """Raise `WarehouseUnavailableError` for an address, such as one of S3."""
     if address := Address.read(path):
         raise WarehouseUnavailableError(
-            f"{address}: a lake on S3 is not opened where it is; fetch it, or a part of it, with"
-            f" `attnrules lake {address} DIR/ [--layers L --heads H]`, and publish a changed one with"
+            f"{address}: a lake on S3 is read, and not written to where it is; fetch it with"
+            f" `attnrules lake {address} DIR/`, run this on DIR/, and publish it with"
             f" `attnrules lake DIR/ {address}`"
         )
     if match := _REMOTE.match(str(path)):

@@ -212,20 +212,10 @@ def fetch(
     `WarehouseUnavailableError` where there is no lake or it cannot be used, and what `convert` raises for a
     part; nothing is left then.
     """
-    objects = Objects(address)
-    there = objects.get(_HEAD)
-    if there is None:
-        raise WarehouseUnavailableError(
-            f"{address}: holds no lake; publish one with `attnrules lake DIR/ {address}`"
-        )
-    catalogue = _catalogue(address, there[0])
+    catalogue = published(address)
     if to_lake and part.is_whole:
-        with folder_made_whole(target) as folder, _told_as(address, folder):
-            done = _fill(objects, catalogue, folder, part, say)
-            _set_origin(folder, address, [catalogue])
-        # Names what a lake of another version needs.
-        Warehouse.open(target, writable=True).close()
-        return done
+        return fetch_whole(address, catalogue, target, say)
+    objects = Objects(address)
     if to_lake:
         refuse_no_folder(target)
     else:
@@ -241,6 +231,34 @@ def fetch(
     return done
 
 
+def published(address: Address) -> str:
+    """Return the name of the catalogue of the lake at an address; it has another after each publishing.
+
+    Raises `WarehouseUnavailableError` where there is no lake, or it cannot be reached.
+    """
+    there = Objects(address).get(_HEAD)
+    if there is None:
+        raise WarehouseUnavailableError(
+            f"{address}: holds no lake; publish one with `attnrules lake DIR/ {address}`"
+        )
+    return _catalogue(address, there[0])
+
+
+def fetch_whole(
+    address: Address, catalogue: str, target: Path, say: Say = _nothing, beside: Sequence[Path] = ()
+) -> Transfer:
+    """Make a lake at `target` of the one that was published with a catalogue; it can be published again.
+
+    Files that one of the lakes `beside` has are linked. Raises what `fetch` raises; nothing is left then.
+    """
+    with folder_made_whole(target) as folder, _told_as(address, folder):
+        done = _fill(Objects(address), catalogue, folder, WHOLE, say, beside)
+        _set_origin(folder, address, [catalogue])
+    # Names what a lake of another version needs.
+    Warehouse.open(target, writable=True).close()
+    return done
+
+
 @contextmanager
 def _told_as(address: Address, folder: Path) -> Iterator[None]:
     """Let errors name the address: nobody knows the folder."""
@@ -250,7 +268,9 @@ def _told_as(address: Address, folder: Path) -> Iterator[None]:
         raise type(error)(str(error).replace(str(folder), str(address).rstrip("/"))) from error
 
 
-def _fill(objects: Objects, catalogue: str, folder: Path, part: Part, say: Say) -> Transfer:
+def _fill(
+    objects: Objects, catalogue: str, folder: Path, part: Part, say: Say, beside: Sequence[Path] = ()
+) -> Transfer:
     """Fetch a catalogue and the files of a part, and let its views list these alone."""
     objects.download([catalogue], folder)
     (folder / catalogue).rename(folder / CATALOGUE)
@@ -265,17 +285,32 @@ def _fill(objects: Objects, catalogue: str, folder: Path, part: Part, say: Say) 
         table: [name for name in of_table if part.holds(place_of(table, name))]
         for table, of_table in names.items()
     }
-    fetched = [name for of_table in wanted.values() for name in of_table]
+    needed = [name for of_table in wanted.values() for name in of_table]
     there = objects.sizes()
-    if missing := [name for name in fetched if name not in there]:
+    if missing := [name for name in needed if name not in there]:
         raise AttnRulesError(f"{objects.address}{missing[0]}: is missing; publish the lake again")
+    fetched = [name for name in needed if not _linked(name, there[name], folder, beside)]
     n_bytes = sum(there[name] for name in (*fetched, catalogue))
     progress = _progress(say, "fetched", {name: there[name] for name in fetched})
     say(f"fetching {len(fetched)} files, {n_bytes / 1e6:,.1f} MB")
     objects.download(fetched, folder, progress)
     with _connected(lake) as connection:
         lake.list_files(connection, wanted)
-    return Transfer(len(fetched) + 1, n_bytes)
+    return Transfer(len(fetched) + 1, n_bytes, len(needed) - len(fetched))
+
+
+def _linked(name: str, n_bytes: int, folder: Path, beside: Sequence[Path]) -> bool:
+    """Link a file from a lake that has it; tell whether one has. Names are random: it is the same file."""
+    for one in beside:
+        try:
+            if (one / name).stat().st_size == n_bytes:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).hardlink_to(one / name)
+                return True
+        except OSError:
+            # Gone, or on a disk that has no links: it is fetched.
+            continue
+    return False
 
 
 @contextmanager

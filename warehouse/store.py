@@ -21,6 +21,7 @@ from attnrules.warehouse import catalogue, digests, files
 from attnrules.warehouse.asked import Asked, Query
 from attnrules.warehouse.connection import connect, processors
 from attnrules.warehouse.handle import Connection, Handle
+from attnrules.warehouse.objects import Address
 from attnrules.warehouse.relation import Recipe, Relation, TableHandle
 
 if TYPE_CHECKING:
@@ -54,8 +55,12 @@ class Warehouse:
         SQL reaches nothing outside the file and changes no setting, unless `allow_files`. Any number of
         threads may use it. Raises `WarehouseUnavailableError` when the file is missing, locked by another
         process, opened in another way by this one, no file, not a DuckDB database, not a warehouse, or of
-        another schema version.
+        another schema version. A lake on S3 is read in the folder that it is fetched to (`mirror`).
         """
+        if not writable and (address := Address.read(path)):
+            from attnrules.warehouse.mirror import mirror_of
+
+            path = mirror_of(address)
         database = files.database_of(path)
         lake = None if database == path else _lake_at(path)
         folders = () if lake is None else lake.allowed
