@@ -160,6 +160,8 @@ def _told(error: Exception, words: list[str]) -> str:
     """Return what to say of an error of the command that the words ask for, on one line."""
     if isinstance(error, AttnRulesError):
         return str(error)
+    if isinstance(error, click.NoSuchOption) and (text := _text_like_an_option(words)):
+        return f"{text[:60]!r} is read as an option, as it begins with -; put it last, after --"
     if isinstance(error, click.ClickException):
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "attnrules"
         return f"{' '.join(error.format_message().split())}; see {path} --help"
@@ -175,6 +177,12 @@ def _told(error: Exception, words: list[str]) -> str:
     return _damage(words) or (
         f"unexpected {type(error).__name__}: {reason}; set ATTNRULES_TRACEBACK=1 for the whole story"
     )
+
+
+def _text_like_an_option(words: list[str]) -> str | None:
+    """Return the first word that is a rule, SQL or text, which no option is, and begins like an option."""
+    names = ((word, word.partition("=")[0]) for word in words if word.startswith("-"))
+    return next((word for word, name in names if len(name.split()) > 1), None)
 
 
 def _damage(words: list[str]) -> str | None:

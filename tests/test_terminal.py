@@ -357,3 +357,15 @@ def test_no_command_line_ends_in_something_unexpected(
     assert "attnrules: unexpected" not in asked.err
     assert "Traceback" not in asked.err
     assert asked.code == 0 or asked.err.startswith(("attnrules: ", "Usage: "))
+
+
+@pytest.mark.parametrize(
+    "words", [["test", "-> L1H2.176"], ["query", "-- all\nSELECT 1"], ["explain", "- an item"]]
+)
+def test_text_that_begins_like_an_option_is_refused_in_words(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, text = words
+    assert run([command, "w.duckdb", text]) == 2
+    told = f"{text!r} is read as an option, as it begins with -; put it last, after --"
+    assert capsys.readouterr().err == f"attnrules: {told}\n"
