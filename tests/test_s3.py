@@ -361,23 +361,24 @@ def test_of_a_lake_that_is_read_again_only_what_is_new_is_fetched(
     note(lake, "later")
     publish(lake, address)
     assert notes(Path(str(address))) == ["later"]
-    [after] = mirrors(cache)
-    assert after != before
+    [after] = {*mirrors(cache)} - {before}
     assert {name: (after / name).stat().st_ino for name in files_of(after)} == inodes
     records = (record for record in caplog.records if record.name == "attnrules.mirror")
     told = [record.getMessage().removeprefix(f"{address}: fetching ") for record in records]
     assert [words.split(",")[0] for words in told] == [f"{n_files} files", "0 files"]
 
 
-def test_what_was_fetched_and_written_to_is_kept(lake: Path, address: Address, cache: Path) -> None:
+def test_who_reads_a_lake_goes_on_when_a_later_one_is_fetched(
+    lake: Path, address: Address, cache: Path
+) -> None:
     publish(lake, address)
-    Warehouse.open(Path(str(address))).close()
-    [before] = mirrors(cache)
-    note(before, "by hand")
-    note(lake, "later")
-    publish(lake, address)
-    assert notes(Path(str(address))) == ["later"]
-    assert notes(before) == ["by hand"]
+    with Warehouse.open(Path(str(address))) as warehouse:
+        note(lake, "later")
+        publish(lake, address)
+        assert notes(Path(str(address))) == ["later"]
+        assert warehouse.value("SELECT count(*) FROM attention_sources") > 0
+        assert warehouse.value("SELECT count(*) FROM runs WHERE command = 'note'") == 0
+    assert len(mirrors(cache)) == 2
 
 
 def test_a_lake_that_could_not_be_fetched_is_fetched_the_next_time(

@@ -4,29 +4,25 @@
 
 DuckDB reads files of this machine. So a lake is fetched whole when it is first read, and of one that was
 published again only what is new: files that an earlier one has are linked. A folder gets its name when all
-of it is there, so that whoever is killed leaves it whole or not at all.
+of it is there, so that whoever is killed leaves it whole or not at all. Earlier ones stay, as somebody may
+read them, or have written to them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from attnrules.errors import AttnRulesError
 from attnrules.warehouse import files, remote
-from attnrules.warehouse.files import CATALOGUE
 from attnrules.warehouse.objects import Address
 
 log = logging.getLogger("attnrules.mirror")
 
-# In each folder: what its catalogue was when it was fetched. One that was written to since is kept.
-_FETCHED = ".fetched.json"
 # A bucket's name as the beginning of a folder's.
 _NAME = re.compile(r"[^\w.-]")
 
@@ -57,11 +53,6 @@ def _fetch(address: Address, catalogue: str, folder: Path, earlier: list[Path]) 
         # Another process may have fetched the same.
         if not folder.is_dir():
             raise
-        return
-    (folder / _FETCHED).write_text(json.dumps(_state(folder)), "utf-8")
-    for one in earlier:
-        if _is_as_fetched(one):
-            shutil.rmtree(one, ignore_errors=True)
 
 
 def _cache() -> Path:
@@ -90,16 +81,3 @@ def _earlier(root: Path) -> Iterator[Path]:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _state(folder: Path) -> list[int]:
-    found = (folder / CATALOGUE).stat()
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _is_as_fetched(folder: Path) -> bool:
-    """Tell whether nobody wrote to a lake since it was fetched."""
-    try:
-        return bool(json.loads((folder / _FETCHED).read_text("utf-8")) == _state(folder))
-    except (OSError, ValueError):
-        return False
