@@ -13,6 +13,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from attnrules.demo.corpus import iter_documents
+from attnrules.errors import AttnRulesError
 from attnrules.ingest import IngestSpec, ingest
 from attnrules.ingest.sources.corpus import CorpusSpec
 from attnrules.queries.skipgrams import SkipgramSpec, mine_skipgrams
@@ -142,6 +143,20 @@ def test_stored_importance_is_the_gradient(mined_head: Path) -> None:
         expected = slow.importance(tables, f, sorted(keys), 100, "paper")
         found = [((i, j), score) for _, i, j, _, _, score in lists[f, "importance", "paper"]]
         slow.assert_ranked(found, expected, 4096, by_size=True)
+
+
+def test_a_name_that_ends_in_a_slash_makes_a_lake(
+    attnrules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise AttnRulesError("what comes after the ingest is tested elsewhere")
+
+    monkeypatch.setattr("attnrules.queries.skipgrams.mine_skipgrams", stop)
+    told = attnrules("demo", f"{tmp_path}/lake/", "--sequences", 600)
+    assert (told.code, "what comes after the ingest" in told.err) == (1, True)
+    with Warehouse.open(tmp_path / "lake") as warehouse:
+        assert warehouse.value("SELECT count(DISTINCT seq_id) FROM tokens") == 600
+    assert (tmp_path / "lake" / "facts").is_dir()
 
 
 def test_shipped_files_name_no_machine() -> None:

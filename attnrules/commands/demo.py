@@ -34,12 +34,7 @@ _SEQUENCES = {EMBEDDED: 2000, SMOLLM2: 1000}
 
 
 @click.command("demo")
-@click.argument(
-    "warehouse",
-    type=click.Path(path_type=Path),
-    default=Path("attnrules-demo.duckdb"),
-    metavar="[WAREHOUSE]",
-)
+@click.argument("warehouse", default="attnrules-demo.duckdb", metavar="[WAREHOUSE]")
 @click.option(
     "--model",
     default=EMBEDDED,
@@ -49,12 +44,12 @@ _SEQUENCES = {EMBEDDED: 2000, SMOLLM2: 1000}
     " or its GGUF file or folder.",
 )
 @click.option("--sequences", type=Count(600), help="Sequences of 64 tokens.  [2000, of smollm2 1000]")
-def command(warehouse: Path, model: str, sequences: int | None) -> None:
+def command(warehouse: str, model: str, sequences: int | None) -> None:
     """Run ingest and mining on a small model and print the rules that predict best.
 
     The embedded model, its SAEs and its corpus come with the package and with Python itself: nothing is
     downloaded. For SmolLM2, a real language model, SAEs and text come with the package too. WAREHOUSE is the
-    file to make, attnrules-demo.duckdb if left out.
+    file to make, attnrules-demo.duckdb if left out; a name that ends in / makes a lake.
 
     \b
     attnrules demo
@@ -62,15 +57,16 @@ def command(warehouse: Path, model: str, sequences: int | None) -> None:
     attnrules demo smollm2.duckdb --model SmolLM2-135M-Instruct.Q4_1.gguf
     """
     quiet_libraries()
+    path, lake = Path(warehouse), warehouse.endswith("/")
     if model == EMBEDDED:
-        _ingest_embedded(warehouse, sequences or _SEQUENCES[EMBEDDED])
+        _ingest_embedded(path, sequences or _SEQUENCES[EMBEDDED], lake=lake)
     else:
-        _ingest_smollm2(warehouse, model, sequences or _SEQUENCES[SMOLLM2])
-    _mine(warehouse)
-    print_best(warehouse)
+        _ingest_smollm2(path, model, sequences or _SEQUENCES[SMOLLM2], lake=lake)
+    _mine(path)
+    print_best(path)
 
 
-def _ingest_embedded(path: Path, n_sequences: int) -> None:
+def _ingest_embedded(path: Path, n_sequences: int, *, lake: bool) -> None:
     from attnrules.demo.corpus import write_corpus
     from attnrules.ingest import IngestSpec
     from attnrules.ingest.sources.corpus import CorpusSpec
@@ -90,13 +86,14 @@ def _ingest_embedded(path: Path, n_sequences: int) -> None:
                 corpus=CorpusSpec(str(corpus), seq_len=64, keep_long_documents=True),
                 n_sequences=n_sequences,
             ),
+            lake=lake,
         )
 
 
-def _ingest_smollm2(path: Path, model: str, n_sequences: int) -> None:
+def _ingest_smollm2(path: Path, model: str, n_sequences: int, *, lake: bool) -> None:
     spec = smollm2_spec(model, n_sequences)
     try:
-        run_ingest(path, spec)
+        run_ingest(path, spec, lake=lake)
     except AttnRulesError as error:
         if Path(spec.model).exists() or not str(error).startswith(f"model {spec.model}"):
             raise
